@@ -1,0 +1,54 @@
+"""recurrax: see, predict and fix how gradients travel through recurrent networks, in JAX."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from recurrax import cells, flow, unrolling
+from recurrax.cell import Cell, StepFn
+from recurrax.combine import residual, stack
+from recurrax.gated import GatedParams, GatedStep, gated_cell
+from recurrax.gates import gate_activations
+from recurrax.unrolling import bidirectional, length_mask, unroll, unroll_states
+
+if TYPE_CHECKING:
+    from recurrax import cures, interop, plot, tasks
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Cell",
+    "GatedParams",
+    "GatedStep",
+    "StepFn",
+    "bidirectional",
+    "cells",
+    "cures",
+    "flow",
+    "gate_activations",
+    "gated_cell",
+    "interop",
+    "length_mask",
+    "plot",
+    "residual",
+    "stack",
+    "tasks",
+    "unroll",
+    "unroll_states",
+    "unrolling",
+]
+
+# Loaded when first named: they import optax, matplotlib or scikit-learn, which a measurement
+# does not need.
+_LAZY = ("cures", "interop", "plot", "tasks")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"recurrax.{name}")
+    raise AttributeError(f"module 'recurrax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

@@ -1,0 +1,78 @@
+"""The word everything else is built on: a cell, and the step function inside it.
+
+A step is a pure function `(params, state, x) -> (state, y)`; a `Cell` puts beside it how its
+params begin and where its state starts. Nothing here knows about time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import chex
+
+Params: TypeAlias = Any
+State: TypeAlias = Any
+StepFn: TypeAlias = Callable[[Params, State, Any], tuple[State, Any]]
+"""`step(params, state, x) -> (state, y)`, for one instant, with or without a batch."""
+
+
+class InitialState(Protocol):
+    """`initial_state(params, batch_shape=()) -> state`."""
+
+    def __call__(self, params: Params, batch_shape: tuple[int, ...] = ()) -> State: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A recurrent cell: three pure functions, and nothing else.
+
+    `functools.partial(cell.step, params)` is the body of a `jax.lax.scan`. A cell is not a
+    pytree; it is a static value, equal to another when its three functions are equal, so a cell
+    built twice from the same sizes never compiles twice.
+
+    Args:
+      init: `init(key) -> params`.
+      initial_state: `initial_state(params, batch_shape=()) -> state`; sizes and dtype are read
+        off the params.
+      step: `step(params, state, x) -> (state, y)`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> def step(w, h, x):  # a running sum that forgets
+      ...     h = w * h + x
+      ...     return h, h
+      >>> cell = rx.Cell(
+      ...     init=lambda key: jax.random.uniform(key),
+      ...     initial_state=lambda w, batch_shape=(): jnp.zeros(batch_shape),
+      ...     step=step,
+      ... )
+      >>> state, ys = rx.unroll(cell, 0.5, cell.initial_state(0.5), jnp.ones(3))
+      >>> [float(y) for y in ys]
+      [1.0, 1.5, 1.75]
+    """
+
+    init: Callable[[chex.PRNGKey], Params]
+    initial_state: InitialState
+    step: StepFn
+
+
+def as_step(cell: Cell | StepFn) -> StepFn:
+    """The step function of a cell, or the bare step function itself."""
+    if isinstance(cell, Cell):
+        return cell.step
+    if not callable(cell):
+        raise TypeError(
+            f"cell must be a rx.Cell or a step function (params, state, x) -> (state, y), "
+            f"got {type(cell).__name__}. Build one with rx.cells.lstm(input_size, hidden_size), say."
+        )
+    try:
+        hash(cell)
+    except TypeError:
+        raise TypeError(
+            f"cell must be hashable, since it decides what is compiled; a {type(cell).__name__} is "
+            "not. Use a plain function or a frozen dataclass."
+        ) from None
+    return cell

@@ -1,0 +1,138 @@
+"""The vanilla recurrent network of Elman (1990), "Finding structure in time"."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from recurrax import checks
+from recurrax.gated import LECUN_NORMAL, ORTHOGONAL, ZEROS, GatedStep, Initializer, gated_cell
+
+if TYPE_CHECKING:
+    import chex
+
+    from recurrax.cell import Cell
+
+
+class ElmanState(NamedTuple):
+    """What an Elman cell carries through time."""
+
+    h: chex.Array  # [..., H]
+
+
+class ElmanParams(NamedTuple):
+    """The parameters of an Elman cell with a tanh: one gate."""
+
+    w_in: chex.Array  # [I, H]
+    w_rec: chex.Array  # [H, H]
+    b: chex.Array  # [H]
+    unit: None = None
+
+
+class ElmanReluParams(NamedTuple):
+    """The parameters of an Elman cell with a relu: a class of its own, so that a file tells."""
+
+    w_in: chex.Array  # [I, H]
+    w_rec: chex.Array  # [H, H]
+    b: chex.Array  # [H]
+    unit: None = None
+
+
+def tanh_pointwise(unit: None, z_in: Any, z_rec: Any, state: ElmanState) -> ElmanState:
+    """`h = tanh(z)`."""
+    return ElmanState(jnp.tanh(z_in[0] + z_rec[0]))
+
+
+def relu_pointwise(unit: None, z_in: Any, z_rec: Any, state: ElmanState) -> ElmanState:
+    """`h = max(z, 0)`."""
+    return ElmanState(jax.nn.relu(z_in[0] + z_rec[0]))
+
+
+# Both activations have a slope of at most 1, reached at 0 by tanh and everywhere above by relu.
+_STEPS = {
+    "tanh": GatedStep(tanh_pointwise, gates=1, state=ElmanState, slope=1.0),
+    "relu": GatedStep(relu_pointwise, gates=1, state=ElmanState, slope=1.0),
+}
+_PARAMS = {"tanh": ElmanParams, "relu": ElmanReluParams}
+
+elman_step = _STEPS["tanh"].documented(
+    "elman_step",
+    """One step of the vanilla network: `h_t = tanh(x_t W_in + h_{t-1} W_rec + b)`.
+
+    Args:
+      params: an `ElmanParams`.
+      state: an `ElmanState` with h `[..., H]`.
+      x: the input `[..., I]`, floating point.
+
+    Returns:
+      The new state and the output, which is h.
+
+    Raises:
+      ValueError, TypeError: if shapes or dtypes do not fit.
+
+    Example:
+      >>> import jax.numpy as jnp, recurrax as rx
+      >>> params = rx.cells.ElmanParams(jnp.ones((1, 2)), jnp.zeros((2, 2)), jnp.zeros(2))
+      >>> state, y = rx.cells.elman_step(params, rx.cells.ElmanState(jnp.zeros(2)), jnp.zeros(1))
+      >>> [float(v) for v in y]
+      [0.0, 0.0]
+
+    Source: Elman (1990), "Finding structure in time", in torch's `RNN` form with one bias.
+    """,
+)
+
+
+def elman(
+    input_size: int,
+    hidden_size: int,
+    *,
+    activation: str = "tanh",
+    recurrent_init: Initializer = ORTHOGONAL,
+    input_init: Initializer = LECUN_NORMAL,
+    bias_init: Initializer = ZEROS,
+    dtype: Any = jnp.float32,
+) -> Cell:
+    """The vanilla recurrent network.
+
+    `h_t = phi(x_t W_in + h_{t-1} W_rec + b)`, `y_t = h_t`, phi being tanh or relu.
+
+    Args:
+      input_size: I, features of one input.
+      hidden_size: H, hidden units.
+      activation: `"tanh"` or `"relu"`.
+      recurrent_init: initialiser of `w_rec [H, H]`.
+      input_init: initialiser of `w_in [I, H]`.
+      bias_init: initialiser of `b [H]`.
+      dtype: of the params.
+
+    Returns:
+      A `Cell` with `ElmanParams` (relu: `ElmanReluParams`) and `ElmanState`.
+
+    Raises:
+      ValueError, TypeError: if a size is not a positive integer or the activation is unknown.
+
+    Example:
+      >>> import jax, recurrax as rx
+      >>> params = rx.cells.elman(3, 8).init(jax.random.key(0))
+      >>> params.w_in.shape, params.w_rec.shape, params.b.shape
+      ((3, 8), (8, 8), (8,))
+
+    Source: Elman (1990), "Finding structure in time".
+    """
+    checks.check_choice("activation", activation, tuple(_STEPS))
+    step = _STEPS[activation]
+    return gated_cell(
+        step.pointwise,
+        gates=step.gates,
+        state=step.state,
+        input_size=input_size,
+        hidden_size=hidden_size,
+        recurrent_init=recurrent_init,
+        input_init=input_init,
+        bias_init=bias_init,
+        dtype=dtype,
+        params=_PARAMS[activation],
+        slope=step.slope,
+    )

@@ -1,0 +1,128 @@
+"""The gated recurrent unit, with the reset after the recurrent product as in torch and cuDNN."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax.numpy as jnp
+
+from recurrax.gated import LECUN_NORMAL, ORTHOGONAL, ZEROS, GatedStep, Initializer, gated_cell
+from recurrax.gates import gate_activations
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import chex
+
+    from recurrax.cell import Cell
+
+
+class GRUState(NamedTuple):
+    """What a GRU carries through time."""
+
+    h: chex.Array  # [..., H]
+
+
+class GRUUnit(NamedTuple):
+    """The per-unit parameters of a GRU."""
+
+    b_n: chex.Array  # [H], the bias inside the reset
+
+
+class GRUParams(NamedTuple):
+    """The parameters of a GRU: three gates, in the order r, z, n."""
+
+    w_in: chex.Array  # [I, 3*H]
+    w_rec: chex.Array  # [H, 3*H]
+    b: chex.Array  # [3*H]
+    unit: GRUUnit
+
+
+def gru_pointwise(unit: GRUUnit, z_in: Any, z_rec: Any, state: GRUState) -> GRUState:
+    """`n = tanh(z_in + r (z_rec + b_n))`, `h = (1 - z) n + z h`."""
+    r, z = gate_activations(z_in[:2] + z_rec[:2], "sigmoid", "sigmoid")
+    n = jnp.tanh(z_in[2] + r * (z_rec[2] + unit.b_n))
+    return GRUState((1 - z) * n + z * state.h)
+
+
+gru_step = GatedStep(gru_pointwise, gates=3, state=GRUState).documented(
+    "gru_step",
+    """One step of a GRU, the reset after the recurrent product.
+
+    `r, z = sigmoid(x_t W_in + h_{t-1} W_rec + b)`,
+    `n = tanh(x_t W_in + b + r (h_{t-1} W_rec + b_n))`, `h_t = (1 - z) n + z h_{t-1}`.
+
+    Args:
+      params: a `GRUParams`, gates r, z, n side by side.
+      state: a `GRUState` with h `[..., H]`.
+      x: the input `[..., I]`, floating point.
+
+    Returns:
+      The new state and the output, which is h.
+
+    Raises:
+      ValueError, TypeError: if shapes or dtypes do not fit.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> cell = rx.cells.gru(3, 8)
+      >>> params = cell.init(jax.random.key(0))
+      >>> state, y = rx.cells.gru_step(params, cell.initial_state(params), jnp.ones(3))
+      >>> y.shape
+      (8,)
+
+    Source: Cho et al. (2014), in the form of torch's `GRU`.
+    """,
+)
+
+
+def gru(
+    input_size: int,
+    hidden_size: int,
+    *,
+    recurrent_init: Initializer | Sequence[Initializer] = ORTHOGONAL,
+    input_init: Initializer | Sequence[Initializer] = LECUN_NORMAL,
+    bias_init: Initializer | Sequence[Initializer] = ZEROS,
+    dtype: Any = jnp.float32,
+) -> Cell:
+    """The gated recurrent unit.
+
+    `r, z = sigmoid(x_t W_in + h_{t-1} W_rec + b)`,
+    `n = tanh(x_t W_in + b + r (h_{t-1} W_rec + b_n))`, `y_t = h_t = (1 - z) n + z h_{t-1}`.
+
+    Args:
+      input_size: I, features of one input.
+      hidden_size: H, hidden units.
+      recurrent_init: initialiser of each gate's `[H, H]` block of `w_rec`, or one for each of
+        the gates r, z, n.
+      input_init: the same for `w_in [I, 3*H]`.
+      bias_init: the same for `b [3*H]`; the bias `b_n [H]` inside the reset starts at zero.
+      dtype: of the params.
+
+    Returns:
+      A `Cell` with `GRUParams` and `GRUState`.
+
+    Raises:
+      ValueError, TypeError: if a size is not a positive integer.
+
+    Example:
+      >>> import jax, recurrax as rx
+      >>> params = rx.cells.gru(3, 8).init(jax.random.key(0))
+      >>> params.w_rec.shape, params.unit.b_n.shape
+      ((8, 24), (8,))
+
+    Source: Cho et al. (2014), in the form of torch's `GRU`.
+    """
+    return gated_cell(
+        gru_pointwise,
+        gates=gru_step.gates,
+        state=GRUState,
+        input_size=input_size,
+        hidden_size=hidden_size,
+        unit_init=GRUUnit(b_n=ZEROS),
+        recurrent_init=recurrent_init,
+        input_init=input_init,
+        bias_init=bias_init,
+        dtype=dtype,
+        params=GRUParams,
+    )

@@ -1,0 +1,143 @@
+"""Long short-term memory, in the form of torch and cuDNN."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax.numpy as jnp
+
+from recurrax import checks
+from recurrax.gated import LECUN_NORMAL, ORTHOGONAL, ZEROS, GatedStep, Initializer, gated_cell
+from recurrax.gates import gate_activations
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import chex
+
+    from recurrax.cell import Cell
+
+
+class LSTMState(NamedTuple):
+    """What an LSTM carries through time: N = 2 H numbers."""
+
+    h: chex.Array  # [..., H]
+    c: chex.Array  # [..., H]
+
+
+class LSTMParams(NamedTuple):
+    """The parameters of an LSTM: four gates, in the order i, f, g, o."""
+
+    w_in: chex.Array  # [I, 4*H]
+    w_rec: chex.Array  # [H, 4*H]
+    b: chex.Array  # [4*H]
+    unit: None = None
+
+
+def lstm_pointwise(unit: None, z_in: Any, z_rec: Any, state: LSTMState) -> LSTMState:
+    """`c = f c + i g`, `h = o tanh(c)`."""
+    i, f, g, o = gate_activations(z_in + z_rec, "sigmoid", "sigmoid", "tanh", "sigmoid")
+    c = f * state.c + i * g
+    return LSTMState(h=o * jnp.tanh(c), c=c)
+
+
+lstm_step = GatedStep(lstm_pointwise, gates=4, state=LSTMState).documented(
+    "lstm_step",
+    """One step of an LSTM.
+
+    `i, f, o = sigmoid(z)`, `g = tanh(z)` with `z = x_t W_in + h_{t-1} W_rec + b`;
+    `c_t = f c_{t-1} + i g`, `h_t = o tanh(c_t)`.
+
+    Args:
+      params: an `LSTMParams`, gates i, f, g, o side by side.
+      state: an `LSTMState` with h and c `[..., H]`.
+      x: the input `[..., I]`, floating point.
+
+    Returns:
+      The new state and the output, which is h.
+
+    Raises:
+      ValueError, TypeError: if shapes or dtypes do not fit.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> cell = rx.cells.lstm(3, 8)
+      >>> params = cell.init(jax.random.key(0))
+      >>> state, y = rx.cells.lstm_step(params, cell.initial_state(params), jnp.ones(3))
+      >>> y.shape, bool((y == state.h).all())
+      ((8,), True)
+
+    Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000).
+    """,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shifted:
+    """An initialiser plus a constant; equal to another made from equal parts."""
+
+    init: Initializer
+    by: float
+
+    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
+        return self.init(key, shape, dtype) + jnp.asarray(self.by, dtype)
+
+
+def lstm(
+    input_size: int,
+    hidden_size: int,
+    *,
+    forget_bias: float = 1.0,
+    recurrent_init: Initializer | Sequence[Initializer] = ORTHOGONAL,
+    input_init: Initializer | Sequence[Initializer] = LECUN_NORMAL,
+    bias_init: Initializer | Sequence[Initializer] = ZEROS,
+    dtype: Any = jnp.float32,
+) -> Cell:
+    """Long short-term memory.
+
+    `i, f, o = sigmoid(z)`, `g = tanh(z)` with `z = x_t W_in + h_{t-1} W_rec + b`;
+    `c_t = f c_{t-1} + i g`, `y_t = h_t = o tanh(c_t)`.
+
+    Args:
+      input_size: I, features of one input.
+      hidden_size: H, hidden units.
+      forget_bias: added to the forget gate's bias at initialisation; torch has 0, flax 0,
+        1 keeps the memory open at the start of training.
+      recurrent_init: initialiser of each gate's `[H, H]` block of `w_rec`, or one for each of
+        the gates i, f, g, o.
+      input_init: the same for `w_in [I, 4*H]`.
+      bias_init: the same for `b [4*H]`, which is the sum of torch's two biases.
+      dtype: of the params.
+
+    Returns:
+      A `Cell` with `LSTMParams` and `LSTMState`.
+
+    Raises:
+      ValueError, TypeError: if a size is not a positive integer or `forget_bias` not a number.
+
+    Example:
+      >>> import jax, recurrax as rx
+      >>> params = rx.cells.lstm(3, 8, forget_bias=2.0).init(jax.random.key(0))
+      >>> params.w_rec.shape, float(params.b[8])
+      ((8, 32), 2.0)
+
+    Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000); the
+    forget bias is that of Jozefowicz et al. (2015).
+    """
+    checks.check_number("forget_bias", forget_bias)
+    per_gate = (bias_init,) * 4 if callable(bias_init) else tuple(bias_init)
+    if len(per_gate) == 4:  # any other length is reported by gated_cell
+        per_gate = (per_gate[0], Shifted(per_gate[1], float(forget_bias)), *per_gate[2:])
+    return gated_cell(
+        lstm_pointwise,
+        gates=lstm_step.gates,
+        state=LSTMState,
+        input_size=input_size,
+        hidden_size=hidden_size,
+        recurrent_init=recurrent_init,
+        input_init=input_init,
+        bias_init=per_gate,
+        dtype=dtype,
+        params=LSTMParams,
+    )

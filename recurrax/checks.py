@@ -1,0 +1,306 @@
+"""What is checked at trace time, and the words in which a mistake is reported.
+
+Every message names the argument, says what was expected and what came, and what to do. Checks
+look at shapes and dtypes only, so they cost nothing when the compiled function runs;
+`check_finite` and the elementwise probe alone look at values.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+if TYPE_CHECKING:
+    from recurrax.cell import StepFn
+
+
+# --- how things are named in messages ---------------------------------------------------------
+
+
+def leaf_name(root: str, path: tuple[Any, ...]) -> str:
+    """`state.h`, `state[0].c`: the name of a leaf as its user would write it."""
+    return root + jax.tree_util.keystr(path)
+
+
+def show(tree: Any) -> str:
+    """A pytree with its leaves replaced by their types, as in `LSTMState(h=f32[8], c=f32[8])`."""
+
+    def leaf_type(leaf: Any) -> _Word:
+        if not hasattr(leaf, "dtype"):
+            return _Word(type(leaf).__name__)
+        return _Word(f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]")
+
+    return repr(jax.tree.map(leaf_type, tree))
+
+
+class _Word(str):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+# --- arguments of constructors ----------------------------------------------------------------
+
+
+def check_positive_int(name: str, value: Any) -> None:
+    try:
+        good = operator.index(value) >= 1 and not isinstance(value, bool)
+    except TypeError:
+        raise TypeError(f"{name} must be a positive integer, got {value!r}") from None
+    if not good:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+
+
+def check_number(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not np.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}")
+
+
+def floating_dtype(dtype: Any) -> Any:
+    dtype = jnp.dtype(dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"dtype must be a floating-point type such as jnp.float32, got {dtype}")
+    return dtype
+
+
+def check_dtype_enabled(dtype: Any) -> None:
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+        raise ValueError(
+            f"dtype {dtype} is switched off in JAX. Switch it on before the first array is made "
+            'with jax.config.update("jax_enable_x64", True), or build the cell with '
+            "dtype=jnp.float32."
+        )
+
+
+def check_batch_shape(batch_shape: Any) -> None:
+    if not isinstance(batch_shape, tuple) or not all(isinstance(b, int) for b in batch_shape):
+        raise TypeError(
+            f"batch_shape must be a tuple of integers such as (32,), or () for one sequence; "
+            f"got {batch_shape!r}"
+        )
+
+
+def check_state_class(state: Any) -> None:
+    fields = getattr(state, "_fields", None)
+    if not isinstance(state, type) or fields is None:
+        raise TypeError(f"state must be a NamedTuple class, got {state!r}")
+    if "h" not in fields:
+        raise ValueError(
+            f"state must have a field h, the output that the recurrent product reads; "
+            f"{state.__name__} has {', '.join(fields)}"
+        )
+
+
+def check_initialized(init: Any, block: Any, shape: tuple[int, ...]) -> None:
+    if getattr(block, "shape", None) != shape:
+        raise ValueError(
+            f"initialiser {init!r} returned {show(block)} where an array of shape {shape} was asked"
+            " for. An initialiser takes (key, shape, dtype), as jax.nn.initializers do."
+        )
+
+
+# --- one instant of a gated cell --------------------------------------------------------------
+
+
+def check_gated_inputs(
+    step: Any, params: Any, state: Any, xs: Any, *, name: str, timed: bool
+) -> None:
+    """`xs [T, *batch, I]` (timed) or `x [*batch, I]`, the state `[*batch, H]`, and the params."""
+    gates = step.gates
+    if not hasattr(params, "w_in") or not hasattr(params, "w_rec"):
+        raise TypeError(
+            f"params must be the NamedTuple that cell.init(key) returns, with w_in, w_rec, b and "
+            f"unit; got {type(params).__name__}"
+        )
+    size, hidden = jnp.shape(params.w_in)[0], jnp.shape(params.w_rec)[0]
+    for field, shape in (
+        ("w_in", (size, gates * hidden)),
+        ("w_rec", (hidden, gates * hidden)),
+        ("b", (gates * hidden,)),
+    ):
+        got = jnp.shape(getattr(params, field))
+        if got != shape:
+            raise ValueError(
+                f"params.{field} has shape {got}, expected {shape} for I = {size}, H = {hidden} "
+                f"and {gates} gate{'s' if gates > 1 else ''}. Are these the params of another cell?"
+            )
+    if not isinstance(state, step.state):
+        raise TypeError(
+            f"state must be a {step.state.__name__}, as cell.initial_state(params, batch_shape) "
+            f"returns; got {type(state).__name__}"
+        )
+    batch = jnp.shape(state.h)[:-1]
+    for field, leaf in zip(state._fields, state, strict=True):
+        if jnp.shape(leaf) != (*batch, hidden):
+            raise ValueError(
+                f"state.{field} has shape {jnp.shape(leaf)}, expected {(*batch, hidden)}: the "
+                f"last axis is H = {hidden}, and all fields share one batch shape"
+            )
+    _check_inputs_shape(xs, size, batch, name=name, timed=timed)
+
+
+def _check_inputs_shape(
+    xs: Any, size: int, batch: tuple[int, ...], *, name: str, timed: bool
+) -> None:
+    if not hasattr(xs, "shape") or not hasattr(xs, "dtype"):
+        raise TypeError(f"{name} must be one array, got {type(xs).__name__}: use jnp.asarray")
+    if not jnp.issubdtype(xs.dtype, jnp.floating):
+        raise TypeError(
+            f"{name} has dtype {xs.dtype}, expected floating point, since it is multiplied by "
+            f"w_in. Cast numbers with {name}.astype(jnp.float32); turn token ids into rows with "
+            f"jax.nn.one_hot({name}, {size})."
+        )
+    shape = tuple(xs.shape)
+    want = (shape[:1] if timed else ()) + (*batch, size)
+    if shape == want:
+        return
+    layout = f"[{'T, ' if timed else ''}{'B, ' * len(batch)}I]"
+    head = f"{name} has shape {shape}, expected {layout} with "
+    if shape[-1:] != (size,):
+        raise ValueError(
+            f"{head}I = {size} features on the last axis. Was the cell built for another "
+            f"input_size? params.w_in has {size} rows."
+        )
+    if timed and len(shape) == len(batch) + 2 == 3 and shape[0] == batch[0]:
+        raise ValueError(
+            f"{head}B = {batch[0]} from the state. {name} has its batch axis first? recurrax "
+            f"wants [T, B, I]: use jnp.swapaxes({name}, 0, 1)."
+        )
+    came = shape[1:-1] if timed else shape[:-1]
+    raise ValueError(
+        f"{head}batch shape {batch} from the state, but it has batch shape {came}. Make the "
+        f"state with cell.initial_state(params, {came})."
+    )
+
+
+def check_pointwise_result(pointwise: Any, cls: type, state: Any) -> None:
+    if not isinstance(state, cls):
+        raise TypeError(
+            f"{_name(pointwise)} must return the new state, a {cls.__name__}; it returned "
+            f"{type(state).__name__}"
+        )
+
+
+# --- any step ---------------------------------------------------------------------------------
+
+
+def check_step(step: StepFn, params: Any, state: Any, x: Any) -> None:
+    """Trace one step abstractly: it must return `(state, y)` with the state as it was."""
+    import chex  # here, where a trace pays for it, so that importing recurrax does not
+
+    result = jax.eval_shape(step, params, state, x)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(
+            f"{_name(step)} must return a pair (state, y), got {show(result)}. Return the state "
+            "twice if it has no other output."
+        )
+    before = jax.eval_shape(lambda s: jax.tree.map(jnp.asarray, s), state)
+    try:
+        chex.assert_trees_all_equal_structs(before, result[0])
+        chex.assert_trees_all_equal_shapes_and_dtypes(before, result[0])
+    except AssertionError:
+        raise _state_changed(step, before, result[0]) from None
+
+
+def _state_changed(step: StepFn, before: Any, after: Any) -> Exception:
+    if jax.tree.structure(before) != jax.tree.structure(after):
+        return TypeError(
+            f"{_name(step)} returned a state of another structure: it was given {show(before)} and "
+            f"returned {show(after)}. The new state comes first, and looks like the old one."
+        )
+    pairs = zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)
+    for (path, old), new in pairs:
+        name = leaf_name("state", path)
+        if old.shape != new.shape:
+            return ValueError(
+                f"{_name(step)} changed the shape of {name} from {old.shape} to {new.shape}. A "
+                "state keeps its shape through time: did x or the initial state miss a batch axis?"
+            )
+        if old.dtype != new.dtype:
+            return TypeError(
+                f"{_name(step)} changed the dtype of {name} from {old.dtype} to {new.dtype}. Cast "
+                f"the inputs and params to {old.dtype}, start from a state of {new.dtype}, or "
+                "cast the new state in the step."
+            )
+    raise AssertionError("chex saw a difference that is not there")
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", None) or type(function).__name__
+
+
+# --- time ---------------------------------------------------------------------------------------
+
+
+def check_time(xs: Any) -> int:
+    """The length T of a sequence, from every leaf of xs."""
+    leaves = jax.tree_util.tree_leaves_with_path(xs)
+    if not leaves:
+        raise ValueError(
+            "xs has no arrays, so its length T is unknown. A step that needs no input still "
+            "takes one: pass jnp.zeros((T, 0))."
+        )
+    lengths = {}
+    for path, leaf in leaves:
+        if jnp.ndim(leaf) == 0:
+            raise ValueError(f"{leaf_name('xs', path)} is a scalar; expected [T, ...], time first")
+        lengths[leaf_name("xs", path)] = jnp.shape(leaf)[0]
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"the leaves of xs disagree about T: {lengths}. Time is the first axis.")
+    length = next(iter(lengths.values()))
+    if length == 0:
+        raise ValueError(
+            "xs has no time steps (T = 0); expected T >= 1. For rows of zero length keep T >= 1 "
+            "and pass a mask that is False: rx.length_mask(lengths, T)."
+        )
+    return length
+
+
+def check_flags(name: str, flags: Any, length: int, state: Any) -> None:
+    """A mask or resets: bool `[T, *batch]`, the batch leading every leaf of the state."""
+    if not hasattr(flags, "dtype") or flags.dtype != jnp.bool_:
+        kind = getattr(flags, "dtype", type(flags).__name__)
+        raise TypeError(
+            f"{name} must be a bool array [T, B], got {kind}. Lengths become a mask with "
+            f"rx.length_mask(lengths, T); numbers with {name}.astype(bool)."
+        )
+    shape = tuple(flags.shape)
+    if not shape or shape[0] != length:
+        first = shape[1:2] == (length,)
+        raise ValueError(
+            f"{name} has shape {shape}, expected [T, B] with T = {length}, as in xs."
+            + (f" Its batch axis is first? Use jnp.swapaxes({name}, 0, 1)." if first else "")
+        )
+    batch = shape[1:]
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if jnp.shape(leaf)[: len(batch)] != batch:
+            raise ValueError(
+                f"{name} has shape {shape}, so the batch shape is {batch}, but "
+                f"{leaf_name('state', path)} has shape {jnp.shape(leaf)}"
+            )
+
+
+def check_finite(name: str, tree: Any, remedy: str) -> None:
+    """Refuse NaN and infinity in concrete arrays; a traced value cannot be looked at."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if isinstance(leaf, jax.core.Tracer) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            continue
+        bad = ~np.asarray(jnp.isfinite(leaf))
+        if bad.any():
+            where = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise ValueError(
+                f"{leaf_name(name, path)} is not finite: {leaf[where]} at index {where}, "
+                f"{int(bad.sum())} such entr{'y' if bad.sum() == 1 else 'ies'} in all. {remedy}"
+            )

@@ -1,0 +1,118 @@
+"""What can be said of the decay before any of it is measured."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from recurrax.cell import as_step
+from recurrax.flow.joint import check_states, flatten, per_example, pose
+from recurrax.flow.linear import linear_map
+from recurrax.flow.logscale import log_of, rescale
+from recurrax.flow.spectral import first_guess, largest_singular_value
+from recurrax.gated import GatedStep
+
+if TYPE_CHECKING:
+    import chex
+
+    from recurrax.cell import Cell, StepFn
+
+
+class Bounds(NamedTuple):
+    """What the recurrent weights promise; what does not apply is None."""
+
+    spectral_radius: np.ndarray | None  # [G], of each gate's block of w_rec
+    largest_singular_value: np.ndarray | None  # [G]
+    log_rate: float  # no step multiplies a gradient by more than exp of this; inf: no promise
+    vanishing_guaranteed: bool  # log_rate < 0, sufficient for vanishing
+    exploding_possible: bool  # log_rate > 0, necessary for exploding
+    log_upper: chex.Array | None  # [T, *batch], sum of log ||A_t||: the decay is never above it
+
+
+def bounds(cell: Cell | StepFn, params: Any, state: Any = None, xs: Any = None) -> Bounds:
+    """What the weights alone imply for the gradient, and what the single steps imply.
+
+    `||A_t|| <= gamma sigma_max(W_rec)` where the new state depends on the old one through
+    `h @ w_rec` alone, gamma being the largest slope of the activation (tanh 1, relu 1). So
+    `sigma_max < 1 / gamma` is sufficient for vanishing and `sigma_max > 1 / gamma` is necessary for
+    exploding; neither is the other's converse. A cell with a direct path from state to state
+    (LSTM, GRU) may hold its gradient whatever its weights: they promise nothing, and `log_rate`
+    is infinite.
+
+    Args:
+      cell: a gated `Cell` or step for what the weights imply; any cell or step function if
+        `state` and `xs` are given.
+      params: the cell's params, concrete.
+      state: the state before the first step, or None.
+      xs: inputs `[T, *batch, I]`, or None; adds `log_upper`.
+
+    Returns:
+      A `Bounds`. The spectral radius decides only a *linear* network, and only in the long run.
+
+    Raises:
+      ValueError: if the step is not gated and no xs are given, or as `rx.unroll` does.
+      TypeError: if the params are traced.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> cell = rx.cells.elman(1, 4)
+      >>> params = cell.init(jax.random.key(0))  # orthogonal: all singular values are 1
+      >>> b = rx.flow.bounds(cell, params._replace(w_rec=0.5 * params.w_rec))
+      >>> round(float(b.largest_singular_value[0]), 3), b.vanishing_guaranteed
+      (0.5, True)
+
+    Source: section 2.1 of Pascanu, Mikolov and Bengio (2013).
+    """
+    step = as_step(cell)
+    if xs is None and not isinstance(step, GatedStep):
+        raise ValueError(
+            "bounds reads w_rec of a gated cell, and this step is not one. Give state and xs for "
+            "the bound along a trajectory, flow.bounds(cell, params, state, xs), or ask about each "
+            "cell of a stack by itself, flow.bounds(cell, params[i])."
+        )
+    log_upper = None
+    if xs is not None:
+        problem = pose(cell, params, state, xs)
+        check_states(problem)
+        log_upper = _log_upper(problem.step, problem.batch, *problem[1:4])
+    if not isinstance(step, GatedStep):
+        return Bounds(None, None, float("inf"), False, True, log_upper)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(params)):
+        raise TypeError("bounds computes eigenvalues on the host: call it outside jit and grad")
+    radius, sigma = _of_weights(params.w_rec, step.gates)
+    log_rate = float("inf")
+    if step.slope is not None:
+        with np.errstate(divide="ignore"):
+            log_rate = float(np.log(step.slope * sigma.sum()))  # one gate: its own norm
+    return Bounds(radius, sigma, log_rate, log_rate < 0, log_rate > 0, log_upper)
+
+
+def _of_weights(w_rec: Any, gates: int) -> tuple[np.ndarray, np.ndarray]:
+    """Spectral radius and largest singular value of each gate's block, in float64."""
+    blocks = np.split(np.asarray(w_rec, np.float64), gates, axis=-1)
+    if not all(np.isfinite(block).all() for block in blocks):
+        raise ValueError("params.w_rec is not finite. Did training diverge?")
+    radius = np.array([np.abs(np.linalg.eigvals(block)).max() for block in blocks])
+    sigma = np.array([np.linalg.norm(block, 2) for block in blocks])
+    return radius, sigma
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _log_upper(step: Any, batch: Any, params: Any, state: Any, xs: Any) -> chex.Array:
+    def one(params: Any, state: Any, xs: Any) -> chex.Array:
+        vector = flatten(state)
+
+        def body(carry: Any, x: Any) -> tuple[Any, chex.Array]:
+            state, guess = carry
+            matrix, exponent = rescale(linear_map(step, params, state, x).matrix())
+            norm, guess = largest_singular_value(matrix, guess)
+            return (step(params, state, x)[0], guess), log_of(norm, exponent)
+
+        start = (state, first_guess(len(vector), vector.dtype))
+        return jnp.cumsum(jax.lax.scan(body, start, xs)[1])
+
+    return per_example(one, batch)(params, state, xs)

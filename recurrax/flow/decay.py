@@ -1,0 +1,116 @@
+"""How large d s_t / d s_0 is, for every t."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from recurrax import checks
+from recurrax.flow.joint import check_states, flatten, per_example, pick, pose
+from recurrax.flow.linear import linear_map
+from recurrax.flow.logscale import frobenius, log_of, rescale
+from recurrax.flow.probes import probed_decay
+from recurrax.flow.spectral import first_guess, gram_size, largest_singular_value
+
+if TYPE_CHECKING:
+    import chex
+
+    from recurrax.cell import Cell, StepFn
+
+
+class Decay(NamedTuple):
+    """Natural logs of two norms of d s_t / d s_0, for t = 1 ... T."""
+
+    log_norm: chex.Array  # [T, *batch], the spectral norm (largest singular value)
+    log_frobenius: chex.Array  # [T, *batch], the Frobenius norm
+
+
+def decay(
+    cell: Cell | StepFn,
+    params: Any,
+    state: Any,
+    xs: Any,
+    *,
+    of: str | tuple[str, ...] | None = None,
+    wrt: str | tuple[str, ...] | None = None,
+    probes: int | None = None,
+    key: chex.PRNGKey | None = None,
+) -> Decay:
+    """How large the derivative of the state by the initial state is, for every t.
+
+    `log || d s_t / d s_0 ||` with `d s_t / d s_0 = A_t ... A_2 A_1`, the whole state of one example
+    (an LSTM: h and c), in log scale throughout, so that it is right at any T.
+
+    Args:
+      cell: a `Cell` or a step function.
+      params: the cell's params.
+      state: the state before the first step.
+      xs: the inputs `[T, *batch, I]`.
+      of: names of the leaves of s_t to keep, such as `"c"`; None keeps all.
+      wrt: names of the leaves of s_0 to keep; None keeps all.
+      probes: None for exact products `[N, N]`. A number k follows k random directions instead,
+        in time k N^2 rather than N^3 a step: `log_frobenius` is then an estimate (unbiased in
+        the square), and `log_norm` a lower bound that is close after a few steps. Both are
+        exact at k = N.
+      key: for the random directions; `jax.random.key(0)` by default.
+
+    Returns:
+      A `Decay`, each field `[T, *batch]`. Row 0 belongs to s_1. `-inf` where the derivative is
+      exactly zero, or its rows picked by `of` are below e^-87 of the largest (float32).
+
+    Raises:
+      ValueError, TypeError: as `rx.unroll` does; if concrete values are not finite, or the state
+        overflows on the way; if a name is unknown; if probes is not a positive integer.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> w = 0.5 * jnp.eye(2)
+      >>> def linear(w, h, x):
+      ...     h = h @ w + x
+      ...     return h, h
+      >>> d = rx.flow.decay(linear, w, jnp.zeros(2), jnp.zeros((1000, 2)))
+      >>> round(float(d.log_norm[-1]), 3)  # 1000 log 0.5, far below the smallest float32
+      -693.147
+
+    Source: the product is equation (5) of Pascanu, Mikolov and Bengio (2013).
+    """
+    problem = pose(cell, params, state, xs)
+    check_states(problem)
+    rows, columns = pick("of", of, problem), pick("wrt", wrt, problem)
+    static = (problem.step, problem.batch, rows, columns)
+    arrays = (problem.params, problem.state, problem.xs)
+    if probes is None:
+        return Decay(*_exact(*static, *arrays))
+    checks.check_positive_int("probes", probes)
+    size = sum(stop - start for start, stop in columns)
+    key = jax.random.key(0) if key is None else key
+    return Decay(*probed_decay(*static, min(int(probes), size), key, *arrays))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _exact(
+    step: Any, batch: Any, rows: Any, columns: Any, params: Any, state: Any, xs: Any
+) -> tuple[chex.Array, chex.Array]:
+    of, wrt = (np.concatenate([np.arange(a, b) for a, b in spans]) for spans in (rows, columns))
+
+    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, chex.Array]:
+        vector = flatten(state)
+        product = jnp.eye(vector.shape[0], dtype=vector.dtype)[:, wrt]
+        guess = first_guess(gram_size(len(of), len(wrt)), vector.dtype)
+
+        def body(carry: Any, x: Any) -> tuple[Any, tuple[chex.Array, chex.Array]]:
+            state, product, exponent, guess = carry
+            product, shift = rescale(linear_map(step, params, state, x).push(product))
+            exponent = exponent + shift
+            part, extra = (product, 0) if len(of) == len(vector) else rescale(product[of])
+            norm, guess = largest_singular_value(part, guess)
+            logs = [log_of(value, exponent + extra) for value in (norm, frobenius(part))]
+            return (step(params, state, x)[0], product, exponent, guess), (logs[0], logs[1])
+
+        return jax.lax.scan(body, (state, product, jnp.int32(0), guess), xs)[1]
+
+    return per_example(one, batch)(params, state, xs)

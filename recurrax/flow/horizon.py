@@ -1,0 +1,138 @@
+"""How fast a gradient decays, how far back it is felt, and the word for it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from recurrax import checks
+
+if TYPE_CHECKING:
+    import chex
+
+    from recurrax.flow.decay import Decay
+
+
+class Horizon(NamedTuple):
+    """How many steps back a gradient is felt."""
+
+    steps: chex.Array  # [*batch], in steps; inf where the gradient does not shrink
+    reached: chex.Array  # bool [*batch], seen within T; else extrapolated at the measured rate
+
+
+def rate(decay: Decay | chex.Array) -> chex.Array:
+    """The growth of the log norm per step, over the second half of the sequence.
+
+    `(log_norm[T] - log_norm[T/2]) / (T - T/2)`: the first half is left out, since it holds the
+    transient growth of a non-normal matrix.
+
+    Args:
+      decay: a `Decay`, or its `log_norm` `[T, *batch]`.
+
+    Returns:
+      The rate `[*batch]`, in nats a step: negative where the gradient vanishes.
+
+    Raises:
+      ValueError: if there are no time steps.
+
+    Example:
+      >>> import jax.numpy as jnp, recurrax as rx
+      >>> round(float(rx.flow.rate(-0.1 * jnp.arange(1.0, 101.0))), 3)
+      -0.1
+    """
+    log_norm = _log_norm(decay)
+    length = log_norm.shape[0]
+    middle = length // 2
+    before = log_norm[middle - 1] if middle else jnp.zeros_like(log_norm[0])
+    change = (log_norm[-1] - before) / (length - middle)
+    return jnp.where(jnp.isneginf(log_norm[-1]), -jnp.inf, change)
+
+
+def horizon(decay: Decay | chex.Array, *, below: float = 0.05) -> Horizon:
+    """How far back a gradient is felt: the steps after which its norm stays under a fraction.
+
+    The smallest t with `||d s_u / d s_0|| < below` for all u >= t. For a steady rate it is
+    `log(below) / rate`, at the default about 3 / |rate|.
+
+    Args:
+      decay: a `Decay`, or its `log_norm` `[T, *batch]`.
+      below: the fraction of the gradient that no longer counts, between 0 and 1.
+
+    Returns:
+      A `Horizon`. Where the norm is not yet under the fraction at T, the measured rate is
+      carried on, `reached` is False, and a rate that does not shrink gives infinity.
+
+    Raises:
+      ValueError: if `below` is not between 0 and 1, or there are no time steps.
+
+    Example:
+      >>> import jax.numpy as jnp, recurrax as rx
+      >>> h = rx.flow.horizon(-0.1 * jnp.arange(1.0, 101.0))
+      >>> float(h.steps), bool(h.reached)
+      (30.0, True)
+    """
+    checks.check_number("below", below)
+    if not 0 < below < 1:
+        raise ValueError(f"below must be between 0 and 1, got {below}")
+    log_norm = _log_norm(decay)
+    length = log_norm.shape[0]
+    felt = ~(log_norm < math.log(below))
+    last_felt = jnp.max(jnp.where(felt, _steps(log_norm), 0), axis=0)
+    reached = last_felt < length
+    per_step = rate(log_norm)
+    shrinking = per_step < 0
+    missing = (math.log(below) - log_norm[-1]) / jnp.where(shrinking, per_step, -1.0)
+    carried_on = jnp.where(shrinking, length + jnp.ceil(missing), jnp.inf)
+    return Horizon(jnp.where(reached, last_felt + 1.0, carried_on), reached)
+
+
+def verdict(
+    decay: Decay | chex.Array, *, factor: float = 20.0
+) -> Literal["vanishes", "explodes", "holds"]:
+    """One word for what happens to the gradient over the sequence.
+
+    `vanishes` if the median norm over the batch has fallen by the factor at T, `explodes` if it
+    has grown by it, else `holds`. A slow decay holds over a short sequence: the word is about
+    the T steps that were measured.
+
+    Args:
+      decay: a `Decay`, or its `log_norm` `[T, *batch]`, concrete.
+      factor: above 1; the default 20 is the 0.05 of `flow.horizon`.
+
+    Returns:
+      `"vanishes"`, `"explodes"` or `"holds"`.
+
+    Raises:
+      ValueError: if the factor is not above 1, there are no time steps, or values are NaN.
+
+    Example:
+      >>> import jax.numpy as jnp, recurrax as rx
+      >>> rx.flow.verdict(-0.1 * jnp.arange(1.0, 101.0))
+      'vanishes'
+    """
+    checks.check_number("factor", factor)
+    if factor <= 1:
+        raise ValueError(f"factor must be above 1, got {factor}")
+    final = np.median(np.asarray(_log_norm(decay))[-1])
+    if np.isnan(final):
+        raise ValueError("decay holds NaN, so there is no verdict: was the trajectory finite?")
+    if final < -math.log(factor):
+        return "vanishes"
+    return "explodes" if final > math.log(factor) else "holds"
+
+
+def _log_norm(decay: Any) -> chex.Array:
+    log_norm = jnp.asarray(getattr(decay, "log_norm", decay))
+    if log_norm.ndim == 0 or log_norm.shape[0] == 0:
+        raise ValueError(
+            f"decay must be a rx.flow.Decay or its log_norm [T, *batch] with T >= 1, got shape "
+            f"{log_norm.shape}"
+        )
+    return log_norm
+
+
+def _steps(log_norm: chex.Array) -> chex.Array:
+    return jnp.arange(1, log_norm.shape[0] + 1).reshape((-1,) + (1,) * (log_norm.ndim - 1))

@@ -1,0 +1,59 @@
+"""The per-step Jacobians."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from recurrax.flow.joint import check_states, per_example, pose
+from recurrax.flow.linear import linear_map
+
+if TYPE_CHECKING:
+    import chex
+
+    from recurrax.cell import Cell, StepFn
+
+
+def jacobians(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> chex.Array:
+    """The per-step Jacobians of the whole state, `A_t = d s_t / d s_{t-1}`.
+
+    `A[t][i, j]` is the derivative of entry i of s_t by entry j of s_{t-1}, the state's leaves end to
+    end (an LSTM: h, then c; N = 2 H). `d s_t / d s_0 = A_t ... A_2 A_1`.
+
+    Args:
+      cell: a `Cell` or a step function. A gated cell's A_t comes from its pointwise function,
+        any other from forward derivatives of the step.
+      params: the cell's params.
+      state: the state before the first step.
+      xs: the inputs `[T, *batch, I]`.
+
+    Returns:
+      `[T, *batch, N, N]`, float32 or wider.
+
+    Raises:
+      ValueError, TypeError: as `rx.unroll` does, and if concrete values are not finite.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> cell = rx.cells.gru(1, 2)
+      >>> params = jax.tree.map(jnp.zeros_like, cell.init(jax.random.key(0)))
+      >>> a = rx.flow.jacobians(cell, params, cell.initial_state(params), jnp.zeros((3, 1)))
+      >>> a.shape, a[0].tolist()  # without weights, a GRU halves its state
+      ((3, 2, 2), [[0.5, 0.0], [0.0, 0.5]])
+    """
+    problem = pose(cell, params, state, xs)
+    check_states(problem)
+    return _jacobians(problem.step, problem.batch, problem.params, problem.state, problem.xs)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _jacobians(step: Any, batch: tuple[int, ...], params: Any, state: Any, xs: Any) -> chex.Array:
+    def one(params: Any, state: Any, xs: Any) -> chex.Array:
+        def body(state: Any, x: Any) -> tuple[Any, chex.Array]:
+            return step(params, state, x)[0], linear_map(step, params, state, x).matrix()
+
+        return jax.lax.scan(body, state, xs)[1]
+
+    return per_example(one, batch)(params, state, xs)

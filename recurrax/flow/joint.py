@@ -1,0 +1,147 @@
+"""The whole state of one example as a vector `[N]`, and one example out of a batch.
+
+An LSTM's gradient travels through h and c together: N = 2 H. Every question of the microscope is
+asked of this joint state.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from recurrax import checks
+from recurrax.cell import Cell, StepFn, as_step
+from recurrax.gated import GatedStep
+from recurrax.unrolling import unroll_states
+from recurrax.unrolling.unroll import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import chex
+
+
+class Problem(NamedTuple):
+    """A step and what it runs on, checked."""
+
+    step: StepFn
+    params: Any
+    state: Any
+    xs: Any
+    batch: tuple[int, ...]
+
+
+def pose(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> Problem:
+    """Check the arguments every question takes, and find the batch axes.
+
+    Raises:
+      ValueError, TypeError: as `rx.unroll` does; also if concrete inputs, params or state hold
+        NaN or infinity, or the state itself overflows on the way.
+    """
+    step = as_step(cell)
+    state, xs = prepare(cell, params, state, xs)
+    checks.check_finite("xs", xs, "Drop or fill those steps: one NaN spoils all later ones.")
+    checks.check_finite("params", jax.tree.map(jnp.asarray, params), "Did training diverge?")
+    checks.check_finite("state", state, "Start from cell.initial_state(params, batch_shape).")
+    if not floating_leaves(state):
+        raise TypeError(
+            "state has no floating-point leaf, so there is no gradient to follow; got "
+            f"{checks.show(state)}"
+        )
+    return Problem(step, params, state, xs, _batch_shape(cell, params, state, xs))
+
+
+def check_states(problem: Problem) -> None:
+    """Refuse a trajectory that overflows: past that point a Jacobian has no meaning."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(problem)):
+        return
+    states = unroll_states(problem.step, problem.params, problem.state, problem.xs)
+    checks.check_finite(
+        "state at [t, ...]",
+        states,
+        "The forward pass overflows there: measure a shorter xs, or shrink the recurrent weights.",
+    )
+
+
+def _batch_shape(cell: Any, params: Any, state: Any, xs: Any) -> tuple[int, ...]:
+    """The batch axes: from the cell's own initial state where there is one, else from xs."""
+    if isinstance(cell, GatedStep):
+        return tuple(state.h.shape[:-1])
+    leaves = jax.tree.leaves(state)
+    if isinstance(cell, Cell):
+        single = jax.tree.leaves(jax.eval_shape(cell.initial_state, params))
+        return tuple(leaves[0].shape[: leaves[0].ndim - single[0].ndim])
+    rows = [leaf.shape[1] for leaf in jax.tree.leaves(xs) if leaf.ndim >= 3]
+    if rows and all(leaf.shape[:1] == (rows[0],) for leaf in leaves):
+        return (rows[0],)
+    return ()
+
+
+def per_example(run: Callable[..., Any], batch: tuple[int, ...], out_axes: Any = 1) -> Any:
+    """`run(params, state, xs)` for one example, mapped over the batch.
+
+    Time leads in xs and, with `out_axes=1`, in every result.
+    """
+    for _ in batch:
+        run = jax.vmap(run, in_axes=(None, 0, 1), out_axes=out_axes)
+    return run
+
+
+# --- the state as a vector ----------------------------------------------------------------------
+
+
+def floating_leaves(state: Any) -> list[tuple[str, Any]]:
+    """Name and leaf of each floating-point array of a state, in the order of the vector."""
+    return [
+        (jax.tree_util.keystr(path), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+
+
+def flatten(state: Any) -> chex.Array:
+    """The floating-point leaves of one example's state, end to end: `[N]`, float32 at least."""
+    leaves = [leaf for _, leaf in floating_leaves(state)]
+    dtype = jnp.result_type(jnp.float32, *(leaf.dtype for leaf in leaves))
+    return jnp.concatenate([leaf.reshape(-1).astype(dtype) for leaf in leaves])
+
+
+def unflatten(vector: chex.Array, like: Any) -> Any:
+    """The state with its floating-point leaves taken from a vector `[N]`."""
+    start = 0
+
+    def take(leaf: Any) -> Any:
+        nonlocal start
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf
+        piece = vector[start : start + leaf.size]
+        start += leaf.size
+        return piece.reshape(leaf.shape).astype(leaf.dtype)
+
+    return jax.tree.map(take, like)
+
+
+def pick(name: str, leaves: str | tuple[str, ...] | None, problem: Problem) -> tuple[Any, ...]:
+    """The pieces `(start, stop)` of the vector that `of=` or `wrt=` asks for."""
+    spans, start = [], 0
+    for path, leaf in floating_leaves(problem.state):
+        size = leaf[(0,) * len(problem.batch)].size
+        spans.append((path, start, start + size))
+        start += size
+    if leaves is None:
+        return ((0, start),)
+    wanted = (leaves,) if isinstance(leaves, str) else tuple(leaves)
+    picked = []
+    for want in wanted:
+        found = [(a, b) for path, a, b in spans if _matches(path, want)]
+        if not found:
+            known = ", ".join(repr(path.lstrip(".")) for path, _, _ in spans)
+            raise ValueError(f"{name} must name leaves of the state ({known}), got {want!r}")
+        picked += found
+    return tuple(sorted(set(picked)))
+
+
+def _matches(path: str, want: str) -> bool:
+    return path.lstrip(".") == want.lstrip(".") or path.endswith("." + want.lstrip("."))

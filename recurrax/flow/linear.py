@@ -1,0 +1,109 @@
+"""One step's derivative as a linear map: the per-step Jacobian A_t, never larger than needed.
+
+`d s_t / d s_{t-1}` of a gated cell is diagonals times `w_rec`: the pointwise function is
+elementwise, so G + S forward derivatives of it (S fields of the state) give every diagonal at once.
+Any other step is differentiated as it stands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from recurrax.flow.joint import flatten, unflatten
+from recurrax.gated import GatedStep, split_gates
+
+if TYPE_CHECKING:
+    import chex
+
+    from recurrax.cell import StepFn
+
+
+class GatedMap(NamedTuple):
+    """A_t of a gated cell: `A[a, h] = sum_g diag(d s_a / d z_g) w_rec_g^T`, plus diagonals."""
+
+    through_h: chex.Array  # [N, H], what reaches the state through h @ w_rec
+    direct: chex.Array  # [S, S, H], d s_a / d s_b at fixed z_rec
+    h: int  # which field is h
+
+    def push(self, v: chex.Array) -> chex.Array:
+        """`A v` for columns `[N, k]`."""
+        fields, _, hidden = self.direct.shape
+        v = v.reshape(fields, hidden, -1)
+        direct = jnp.einsum("abu,buk->auk", self.direct, v)
+        return self.through_h @ v[self.h] + direct.reshape(fields * hidden, -1)
+
+    def pull(self, u: chex.Array) -> chex.Array:
+        """`A^T u` for columns `[N, k]`."""
+        fields, _, hidden = self.direct.shape
+        direct = jnp.einsum("abu,auk->buk", self.direct, u.reshape(fields, hidden, -1))
+        return direct.at[self.h].add(self.through_h.T @ u).reshape(fields * hidden, -1)
+
+    def matrix(self) -> chex.Array:
+        """A itself, `[N, N]`."""
+        fields, _, hidden = self.direct.shape
+        blocks = jnp.einsum("abu,uv->aubv", self.direct, jnp.eye(hidden, dtype=self.direct.dtype))
+        through = self.through_h.reshape(fields, hidden, hidden)
+        return blocks.at[:, :, self.h].add(through).reshape(fields * hidden, fields * hidden)
+
+
+class AnyMap(NamedTuple):
+    """A_t of any step, as forward and reverse derivatives of the step."""
+
+    step: StepFn
+    params: Any
+    state: Any
+    x: Any
+
+    def _next(self, vector: chex.Array) -> chex.Array:
+        return flatten(self.step(self.params, unflatten(vector, self.state), self.x)[0])
+
+    def push(self, v: chex.Array) -> chex.Array:
+        """`A v` for columns `[N, k]`."""
+        _, jvp = jax.linearize(self._next, flatten(self.state))
+        return jax.vmap(jvp, in_axes=1, out_axes=1)(v)
+
+    def pull(self, u: chex.Array) -> chex.Array:
+        """`A^T u` for columns `[N, k]`."""
+        _, vjp = jax.vjp(self._next, flatten(self.state))
+        return jax.vmap(lambda column: vjp(column)[0], in_axes=1, out_axes=1)(u)
+
+    def matrix(self) -> chex.Array:
+        """A itself, `[N, N]`."""
+        vector = flatten(self.state)
+        return self.push(jnp.eye(vector.shape[0], dtype=vector.dtype))
+
+
+def linear_map(step: StepFn, params: Any, state: Any, x: Any) -> GatedMap | AnyMap:
+    """The derivative of one example's next state with respect to its state."""
+    if isinstance(step, GatedStep):
+        return _gated_map(step, params, state, x)
+    return AnyMap(step, params, state, x)
+
+
+def _gated_map(step: GatedStep, params: Any, state: Any, x: Any) -> GatedMap:
+    z_in = split_gates(x @ params.w_in + params.b, step.gates)
+    z_rec = split_gates(state.h @ params.w_rec, step.gates)
+    fields, hidden = len(state), state.h.shape[-1]
+
+    def rows(z: chex.Array, old: tuple[chex.Array, ...]) -> chex.Array:
+        return jnp.stack(list(step.pointwise(params.unit, z_in, z, step.state(*old))))
+
+    # Elementwise, so a tangent of ones along one argument returns that argument's diagonal.
+    _, jvp = jax.linearize(rows, z_rec, tuple(state))
+    ones = jnp.ones(hidden, z_rec.dtype)
+    zero_z, zero_s = jnp.zeros_like(z_rec), tuple(jnp.zeros_like(leaf) for leaf in state)
+    by_gate = [jvp(zero_z.at[g].set(ones), zero_s) for g in range(step.gates)]
+    by_field = [
+        jvp(zero_z, (*zero_s[:b], ones.astype(state[b].dtype), *zero_s[b + 1 :]))
+        for b in range(fields)
+    ]
+
+    dtype = jnp.promote_types(z_rec.dtype, jnp.float32)
+    w_rec = params.w_rec.reshape(hidden, step.gates, hidden).astype(dtype)  # [v, g, u]
+    recurrent = jnp.stack(by_gate).astype(dtype)  # [G, S, H]
+    through_h = jnp.einsum("gau,vgu->auv", recurrent, w_rec).reshape(fields * hidden, hidden)
+    direct = jnp.stack(by_field, 1).astype(dtype)  # [S, S, H]
+    return GatedMap(through_h, direct, step.state._fields.index("h"))  # type: ignore[attr-defined]

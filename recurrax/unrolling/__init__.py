@@ -1,0 +1,7 @@
+"""How a cell meets time: `unroll`, and the engines behind it."""
+
+from recurrax.unrolling.bidirectional import Bidirectional, bidirectional
+from recurrax.unrolling.masks import length_mask
+from recurrax.unrolling.unroll import unroll, unroll_states
+
+__all__ = ["Bidirectional", "bidirectional", "length_mask", "unroll", "unroll_states"]

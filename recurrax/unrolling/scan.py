@@ -1,0 +1,130 @@
+"""The reference engine: one `lax.scan` over the step, masks and resets inside.
+
+Every other engine is tested against this one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import chex
+
+    from recurrax.cell import StepFn
+
+
+class Inputs(NamedTuple):
+    """What arrives at each instant; the first axis of every leaf is time."""
+
+    xs: Any  # [T, ...]
+    mask: chex.Array | None  # bool [T, *batch]
+    resets: chex.Array | None  # bool [T, *batch]
+
+
+def scan_engine(
+    step: StepFn,
+    collect: Callable[[Any, Any, Any], Any],
+    params: Any,
+    state: Any,
+    start: Any,
+    inputs: Inputs,
+    *,
+    reverse: bool,
+    remat: int | None,
+) -> tuple[Any, Any]:
+    """Unroll a step over time.
+
+    Args:
+      step: `(params, state, x) -> (state, y)`.
+      collect: `(state, y, mask) -> out`, what is kept of each instant.
+      params: the step's params.
+      state: the state before the first step.
+      start: the state that a reset returns to, or None without resets.
+      inputs: what arrives at each instant.
+      reverse: whether time runs from the end to the start.
+      remat: keep one state every `remat` steps and recompute the rest; None keeps what
+        differentiation needs of each step.
+
+    Returns:
+      The last state, and `[T, ...]` of what was collected, in the order of the inputs.
+    """
+
+    def body(state: Any, now: Inputs) -> tuple[Any, Any]:
+        if now.resets is not None:
+            state = _where(now.resets, start, state)
+        x = now.xs if now.mask is None else _blank(now.mask, now.xs)
+        new, y = step(params, state, x)
+        if now.mask is not None:
+            new = _where(now.mask, new, state)
+        return new, collect(new, y, now.mask)
+
+    if remat is None:
+        return jax.lax.scan(body, state, inputs, reverse=reverse)
+    return _scan_in_chunks(body, state, inputs, remat, reverse)
+
+
+def keep_output(state: Any, y: Any, mask: Any) -> Any:
+    """Collect the outputs, zero where masked."""
+    return y if mask is None else _where(mask, y, jax.tree.map(jnp.zeros_like, y))
+
+
+def keep_state(state: Any, y: Any, mask: Any) -> Any:
+    """Collect the whole states; masked ones are already the carried ones."""
+    return state
+
+
+def _where(flags: chex.Array, yes: Any, no: Any) -> Any:
+    """`jnp.where` over a tree, with flags `[*batch]` against leaves `[*batch, ...]`."""
+
+    def pick(a: Any, b: Any) -> Any:
+        wide = flags.reshape(flags.shape + (1,) * (jnp.ndim(a) - flags.ndim))
+        return jnp.where(wide, a, b)
+
+    return jax.tree.map(pick, yes, no)
+
+
+def _blank(mask: chex.Array, x: Any) -> Any:
+    """Zero the masked inputs, so that padding with NaN reaches no gradient: 0 * NaN is NaN."""
+
+    def zero(leaf: Any) -> Any:
+        leaf = jnp.asarray(leaf)
+        per_row = leaf.shape[: mask.ndim] == mask.shape
+        if not per_row or not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return leaf
+        return _where(mask, leaf, jnp.zeros_like(leaf))
+
+    return jax.tree.map(zero, x)
+
+
+def _scan_in_chunks(
+    body: Callable[[Any, Any], tuple[Any, Any]], state: Any, inputs: Any, size: int, reverse: bool
+) -> tuple[Any, Any]:
+    """A scan over chunks, each a scan that is recomputed when differentiated."""
+    length = jax.tree.leaves(inputs)[0].shape[0]
+    whole = length - length % size
+
+    # prevent_cse guards against an optimisation that cannot happen inside a scan.
+    @jax.checkpoint  # type: ignore[untyped-decorator]
+    def chunk(state: Any, part: Any) -> tuple[Any, Any]:
+        return jax.lax.scan(body, state, part, reverse=reverse)
+
+    def chunks(state: Any, part: Any) -> tuple[Any, Any]:
+        split = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), part)
+        state, outs = jax.lax.scan(chunk, state, split, reverse=reverse)
+        return state, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), outs)
+
+    head = (chunks, jax.tree.map(lambda a: a[:whole], inputs))
+    tail = (chunk, jax.tree.map(lambda a: a[whole:], inputs))
+    parts = [part for part, steps in ((head, whole), (tail, length - whole)) if steps]
+    outs = []
+    for run, part in reversed(parts) if reverse else parts:
+        state, out = run(state, part)
+        outs.append(out)
+    if reverse:
+        outs.reverse()
+    return state, jax.tree.map(lambda *a: jnp.concatenate(a), *outs)

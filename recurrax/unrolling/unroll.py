@@ -1,0 +1,215 @@
+"""`unroll` and `unroll_states`: check, pick an engine, run."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from recurrax import checks
+from recurrax.cell import Cell, StepFn, as_step
+from recurrax.unrolling.bidirectional import Bidirectional, Directions
+from recurrax.unrolling.scan import Inputs, keep_output, keep_state, scan_engine
+
+if TYPE_CHECKING:
+    import chex
+
+ENGINES = {"scan": scan_engine}
+
+
+def unroll(
+    cell: Cell | StepFn | Bidirectional,
+    params: Any,
+    state: Any,
+    xs: Any,
+    *,
+    mask: chex.Array | None = None,
+    resets: chex.Array | None = None,
+    reverse: bool = False,
+    remat: int | None = None,
+    engine: str = "auto",
+) -> tuple[Any, Any]:
+    """Run a cell over a sequence: `s_t, y_t = step(params, s_{t-1}, x_t)` for t = 1 ... T.
+
+    Compiled on first use and again only for a new step, new shapes or new options. Works under
+    every JAX transformation.
+
+    Args:
+      cell: a `Cell`, a bare step function `(params, state, x) -> (state, y)`, or what
+        `rx.bidirectional` makes.
+      params: the cell's params, from `cell.init(key)`.
+      state: the state before the first step, from `cell.initial_state(params, batch_shape)`;
+        None stands for that initial state, where the cell is a `Cell` and xs one array.
+      xs: the inputs `[T, *batch, I]`, or a pytree of arrays that each lead with T.
+      mask: bool `[T, *batch]`; where False the state is carried over unchanged and y is zero,
+        whatever stands in xs there. Any pattern.
+      resets: bool `[T, *batch]`; where True the state is set to the cell's initial state before
+        that step (also where the mask is False).
+      reverse: run from the last input to the first. Outputs stay in the order of the inputs.
+      remat: keep one state every `remat` steps for the backward pass and recompute the rest.
+      engine: `"auto"` or `"scan"`.
+
+    Returns:
+      The final state, and the outputs `[T, *batch, ...]`.
+
+    Raises:
+      ValueError, TypeError: when traced, if shapes, dtypes or structures do not fit; the message
+        says which, and what to do.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> cell = rx.cells.lstm(3, 8)
+      >>> params = cell.init(jax.random.key(0))
+      >>> xs = jnp.ones((10, 4, 3))  # [T, B, I]
+      >>> mask = rx.length_mask(jnp.array([10, 7, 3, 0]), 10)
+      >>> state, ys = rx.unroll(cell, params, cell.initial_state(params, (4,)), xs, mask=mask)
+      >>> ys.shape, state.c.shape, float(abs(ys[3, 2]).sum())
+      ((10, 4, 8), (4, 8), 0.0)
+    """
+    options = {"mask": mask, "resets": resets, "remat": remat, "engine": engine}
+    if isinstance(cell, Bidirectional):
+        states, (ahead, back) = _both_ways(unroll, cell, params, state, xs, reverse, options)
+        return states, jax.tree.map(lambda a, b: jnp.concatenate([a, b], -1), ahead, back)
+    return _unroll(cell, params, state, xs, keep_output, reverse=reverse, **options)
+
+
+def unroll_states(
+    cell: Cell | StepFn | Bidirectional,
+    params: Any,
+    state: Any,
+    xs: Any,
+    *,
+    mask: chex.Array | None = None,
+    resets: chex.Array | None = None,
+    reverse: bool = False,
+    remat: int | None = None,
+    engine: str = "auto",
+) -> Any:
+    """The whole state after every step: s_1 ... s_T.
+
+    Takes what `rx.unroll` takes. Where the mask is False the carried state is repeated.
+
+    Args:
+      cell: a `Cell`, a bare step function, or what `rx.bidirectional` makes.
+      params: the cell's params.
+      state: the state before the first step, or None for the cell's initial state.
+      xs: the inputs `[T, *batch, I]`, or a pytree of arrays that each lead with T.
+      mask: bool `[T, *batch]`, as in `rx.unroll`.
+      resets: bool `[T, *batch]`, as in `rx.unroll`.
+      reverse: run from the last input to the first.
+      remat: keep one state every `remat` steps for the backward pass.
+      engine: `"auto"` or `"scan"`.
+
+    Returns:
+      The states, each leaf `[T, *batch, ...]`.
+
+    Raises:
+      ValueError, TypeError: as `rx.unroll` does.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> cell = rx.cells.lstm(3, 8)
+      >>> params = cell.init(jax.random.key(0))
+      >>> states = rx.unroll_states(cell, params, cell.initial_state(params), jnp.ones((10, 3)))
+      >>> states.h.shape, states.c.shape
+      ((10, 8), (10, 8))
+    """
+    options = {"mask": mask, "resets": resets, "remat": remat, "engine": engine}
+    if isinstance(cell, Bidirectional):
+        ahead, back = _both_ways(unroll_states, cell, params, state, xs, reverse, options)
+        return Directions(ahead, back)
+    return _unroll(cell, params, state, xs, keep_state, reverse=reverse, **options)[1]
+
+
+def _both_ways(
+    run: Any, cell: Bidirectional, params: Any, state: Any, xs: Any, reverse: bool, options: Any
+) -> tuple[Any, Any]:
+    """Both directions; what each returns is paired: states with states, outputs with outputs."""
+    ahead, back = (None, None) if state is None else state
+    first = run(cell.forward, params[0], ahead, xs, reverse=reverse, **options)
+    second = run(cell.backward, params[1], back, xs, reverse=not reverse, **options)
+    if run is unroll_states:
+        return first, second
+    return Directions(first[0], second[0]), (first[1], second[1])
+
+
+def _unroll(
+    cell: Cell | StepFn,
+    params: Any,
+    state: Any,
+    xs: Any,
+    collect: Any,
+    *,
+    mask: Any,
+    resets: Any,
+    reverse: bool,
+    remat: int | None,
+    engine: str,
+) -> tuple[Any, Any]:
+    step = as_step(cell)
+    checks.check_choice("engine", engine, ("auto", *ENGINES))
+    if remat is not None:
+        checks.check_positive_int("remat", remat)
+    state, xs = prepare(cell, params, state, xs)
+    length = checks.check_time(xs)
+    for name, flags in (("mask", mask), ("resets", resets)):
+        if flags is not None:
+            checks.check_flags(name, flags, length, state)
+    if resets is not None and not isinstance(cell, Cell):
+        raise TypeError(
+            "resets needs a rx.Cell, whose initial_state says what to reset to; got a bare step "
+            "function. Wrap it: rx.Cell(init=..., initial_state=..., step=...)."
+        )
+    return _run(
+        "scan" if engine == "auto" else engine,
+        step,
+        cell.initial_state if isinstance(cell, Cell) and resets is not None else None,
+        collect,
+        bool(reverse),
+        None if remat is None else min(int(remat), length),
+        params,
+        state,
+        Inputs(xs, mask, resets),
+    )
+
+
+def prepare(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
+    """Check a step against what it is to be run on; the state and the inputs as arrays."""
+    step = as_step(cell)
+    xs = jax.tree.map(jnp.asarray, xs)
+    checks.check_time(xs)
+    if state is None and isinstance(cell, Cell):
+        if not hasattr(xs, "ndim") or xs.ndim < 2:
+            raise ValueError(
+                "state=None needs xs of shape [T, *batch, I] to read the batch shape from; pass "
+                "cell.initial_state(params, batch_shape)"
+            )
+        state = cell.initial_state(params, tuple(xs.shape[1:-1]))
+    if hasattr(step, "check_inputs"):
+        step.check_inputs(params, state, xs)
+    state = jax.tree.map(jnp.asarray, state)
+    first = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
+    checks.check_step(step, params, state, first)
+    return state, xs
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
+def _run(
+    engine: str,
+    step: StepFn,
+    initial_state: Any,
+    collect: Any,
+    reverse: bool,
+    remat: int | None,
+    params: Any,
+    state: Any,
+    inputs: Inputs,
+) -> tuple[Any, Any]:
+    start = None
+    if initial_state is not None and inputs.resets is not None:
+        start = initial_state(params, tuple(inputs.resets.shape[1:]))
+    return ENGINES[engine](
+        step, collect, params, state, start, inputs, reverse=reverse, remat=remat
+    )
