@@ -118,6 +118,24 @@ def check_gated_inputs(
     step: Any, params: Any, state: Any, xs: Any, *, name: str, timed: bool
 ) -> None:
     """`xs [T, *batch, I]` (timed) or `x [*batch, I]`, the state `[*batch, H]`, and the params."""
+    size, hidden = check_gated_params(step, params)
+    if not isinstance(state, step.state):
+        raise TypeError(
+            f"state must be a {step.state.__name__}, as cell.initial_state(params, batch_shape) "
+            f"returns; got {type(state).__name__}"
+        )
+    batch = jnp.shape(state.h)[:-1]
+    for field, leaf in zip(state._fields, state, strict=True):
+        if jnp.shape(leaf) != (*batch, hidden):
+            raise ValueError(
+                f"state.{field} has shape {jnp.shape(leaf)}, expected {(*batch, hidden)}: the "
+                f"last axis is H = {hidden}, and all fields share one batch shape"
+            )
+    _check_inputs_shape(xs, size, batch, name=name, timed=timed)
+
+
+def check_gated_params(step: Any, params: Any) -> tuple[int, int]:
+    """The params of a gated cell fit together; returns I and H."""
     gates = step.gates
     if not hasattr(params, "w_in") or not hasattr(params, "w_rec"):
         raise TypeError(
@@ -136,19 +154,7 @@ def check_gated_inputs(
                 f"params.{field} has shape {got}, expected {shape} for I = {size}, H = {hidden} "
                 f"and {gates} gate{'s' if gates > 1 else ''}. Are these the params of another cell?"
             )
-    if not isinstance(state, step.state):
-        raise TypeError(
-            f"state must be a {step.state.__name__}, as cell.initial_state(params, batch_shape) "
-            f"returns; got {type(state).__name__}"
-        )
-    batch = jnp.shape(state.h)[:-1]
-    for field, leaf in zip(state._fields, state, strict=True):
-        if jnp.shape(leaf) != (*batch, hidden):
-            raise ValueError(
-                f"state.{field} has shape {jnp.shape(leaf)}, expected {(*batch, hidden)}: the "
-                f"last axis is H = {hidden}, and all fields share one batch shape"
-            )
-    _check_inputs_shape(xs, size, batch, name=name, timed=timed)
+    return size, hidden
 
 
 def _check_inputs_shape(
@@ -238,6 +244,7 @@ def _state_changed(step: StepFn, before: Any, after: Any) -> Exception:
 
 
 def _name(function: Any) -> str:
+    function = getattr(function, "pointwise", function)
     return getattr(function, "__name__", None) or type(function).__name__
 
 

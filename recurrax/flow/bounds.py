@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from recurrax import checks
 from recurrax.cell import as_step
 from recurrax.flow.joint import check_states, flatten, per_example, pose
 from recurrax.flow.linear import linear_map
@@ -28,8 +29,8 @@ class Bounds(NamedTuple):
     spectral_radius: np.ndarray | None  # [G], of each gate's block of w_rec
     largest_singular_value: np.ndarray | None  # [G]
     log_rate: float  # no step multiplies a gradient by more than exp of this; inf: no promise
-    vanishing_guaranteed: bool  # log_rate < 0, sufficient for vanishing
-    exploding_possible: bool  # log_rate > 0, necessary for exploding
+    vanishing_guaranteed: bool  # log_rate < 0 beyond rounding: sufficient for vanishing
+    exploding_possible: bool  # log_rate > 0 beyond rounding: necessary for exploding
     log_upper: chex.Array | None  # [T, *batch], sum of log ||A_t||: the decay is never above it
 
 
@@ -74,6 +75,8 @@ def bounds(cell: Cell | StepFn, params: Any, state: Any = None, xs: Any = None) 
             "the bound along a trajectory, flow.bounds(cell, params, state, xs), or ask about each "
             "cell of a stack by itself, flow.bounds(cell, params[i])."
         )
+    if isinstance(step, GatedStep):
+        checks.check_gated_params(step, params)
     log_upper = None
     if xs is not None:
         problem = pose(cell, params, state, xs)
@@ -88,7 +91,9 @@ def bounds(cell: Cell | StepFn, params: Any, state: Any = None, xs: Any = None) 
     if step.slope is not None:
         with np.errstate(divide="ignore"):
             log_rate = float(np.log(step.slope * sigma.sum()))  # one gate: its own norm
-    return Bounds(radius, sigma, log_rate, log_rate < 0, log_rate > 0, log_upper)
+    # Weights that are orthogonal but for rounding neither shrink nor grow a gradient.
+    rounding = float(jnp.finfo(params.w_rec.dtype).eps) * params.w_rec.shape[0] ** 0.5
+    return Bounds(radius, sigma, log_rate, log_rate < -rounding, log_rate > rounding, log_upper)
 
 
 def _of_weights(w_rec: Any, gates: int) -> tuple[np.ndarray, np.ndarray]:

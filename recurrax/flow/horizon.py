@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -85,7 +86,7 @@ def horizon(decay: Decay | chex.Array, *, below: float = 0.05) -> Horizon:
     per_step = rate(log_norm)
     shrinking = per_step < 0
     missing = (math.log(below) - log_norm[-1]) / jnp.where(shrinking, per_step, -1.0)
-    carried_on = jnp.where(shrinking, length + jnp.ceil(missing), jnp.inf)
+    carried_on = jnp.where(shrinking, length + jnp.floor(missing) + 1, jnp.inf)
     return Horizon(jnp.where(reached, last_felt + 1.0, carried_on), reached)
 
 
@@ -107,6 +108,7 @@ def verdict(
 
     Raises:
       ValueError: if the factor is not above 1, there are no time steps, or values are NaN.
+      TypeError: if the decay is traced.
 
     Example:
       >>> import jax.numpy as jnp, recurrax as rx
@@ -116,7 +118,10 @@ def verdict(
     checks.check_number("factor", factor)
     if factor <= 1:
         raise ValueError(f"factor must be above 1, got {factor}")
-    final = np.median(np.asarray(_log_norm(decay))[-1])
+    log_norm = _log_norm(decay)
+    if isinstance(log_norm, jax.core.Tracer):
+        raise TypeError("verdict returns a word, which depends on values: call it outside jit")
+    final = np.median(np.asarray(log_norm)[-1])
     if np.isnan(final):
         raise ValueError("decay holds NaN, so there is no verdict: was the trajectory finite?")
     if final < -math.log(factor):

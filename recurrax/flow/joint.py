@@ -6,6 +6,7 @@ asked of this joint state.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -50,6 +51,11 @@ def pose(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> Problem:
             "state has no floating-point leaf, so there is no gradient to follow; got "
             f"{checks.show(state)}"
         )
+    if any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(state)):
+        raise TypeError(
+            "state has a complex leaf, whose derivative is not a matrix of real numbers; got "
+            f"{checks.show(state)}. Carry its real and imaginary parts as two leaves."
+        )
     return Problem(step, params, state, xs, _batch_shape(cell, params, state, xs))
 
 
@@ -66,13 +72,22 @@ def check_states(problem: Problem) -> None:
 
 
 def _batch_shape(cell: Any, params: Any, state: Any, xs: Any) -> tuple[int, ...]:
-    """The batch axes: from the cell's own initial state where there is one, else from xs."""
+    """The batch axes: from the cell's own initial state where there is one, else from xs.
+
+    They lead every floating-point leaf of the state; a counter may be shared by the batch.
+    """
     if isinstance(cell, GatedStep):
         return tuple(state.h.shape[:-1])
-    leaves = jax.tree.leaves(state)
+    leaves = [leaf for _, leaf in floating_leaves(state)]
     if isinstance(cell, Cell):
-        single = jax.tree.leaves(jax.eval_shape(cell.initial_state, params))
-        return tuple(leaves[0].shape[: leaves[0].ndim - single[0].ndim])
+        single = [leaf for _, leaf in floating_leaves(jax.eval_shape(cell.initial_state, params))]
+        found = {b.shape[: b.ndim - a.ndim] for a, b in zip(single, leaves, strict=True)}
+        if len(found) > 1:
+            raise ValueError(
+                f"the leaves of state disagree about the batch axes, {sorted(found)}: got "
+                f"{checks.show(state)}. Start from cell.initial_state(params, batch_shape)."
+            )
+        return tuple(found.pop())
     rows = [leaf.shape[1] for leaf in jax.tree.leaves(xs) if leaf.ndim >= 3]
     if rows and all(leaf.shape[:1] == (rows[0],) for leaf in leaves):
         return (rows[0],)
@@ -82,11 +97,24 @@ def _batch_shape(cell: Any, params: Any, state: Any, xs: Any) -> tuple[int, ...]
 def per_example(run: Callable[..., Any], batch: tuple[int, ...], out_axes: Any = 1) -> Any:
     """`run(params, state, xs)` for one example, mapped over the batch.
 
-    Time leads in xs and, with `out_axes=1`, in every result.
+    Time leads in xs and, with `out_axes=1`, in every result. A leaf of the state or of xs without
+    the batch axes is shared by all examples.
     """
-    for _ in batch:
-        run = jax.vmap(run, in_axes=(None, 0, 1), out_axes=out_axes)
-    return run
+    if not batch:
+        return run
+
+    def axes(tree: Any, axis: int) -> Any:
+        def own(leaf: Any) -> bool:
+            return leaf.shape[axis : axis + len(batch)] == batch
+
+        return jax.tree.map(lambda leaf: axis if own(leaf) else None, tree)
+
+    def mapped(params: Any, state: Any, xs: Any) -> Any:
+        inner = per_example(run, batch[1:], out_axes)
+        in_axes = (None, axes(state, 0), axes(xs, 1))
+        return jax.vmap(inner, in_axes=in_axes, out_axes=out_axes)(params, state, xs)
+
+    return mapped
 
 
 # --- the state as a vector ----------------------------------------------------------------------
@@ -127,19 +155,21 @@ def pick(name: str, leaves: str | tuple[str, ...] | None, problem: Problem) -> t
     """The pieces `(start, stop)` of the vector that `of=` or `wrt=` asks for."""
     spans, start = [], 0
     for path, leaf in floating_leaves(problem.state):
-        size = leaf[(0,) * len(problem.batch)].size
+        size = math.prod(leaf.shape[len(problem.batch) :])
         spans.append((path, start, start + size))
         start += size
     if leaves is None:
         return ((0, start),)
     wanted = (leaves,) if isinstance(leaves, str) else tuple(leaves)
+    known = ", ".join(repr(path.lstrip(".")) for path, _, _ in spans)
     picked = []
     for want in wanted:
         found = [(a, b) for path, a, b in spans if _matches(path, want)]
         if not found:
-            known = ", ".join(repr(path.lstrip(".")) for path, _, _ in spans)
             raise ValueError(f"{name} must name leaves of the state ({known}), got {want!r}")
         picked += found
+    if not picked:
+        raise ValueError(f"{name} must name leaves of the state ({known}), got {leaves!r}")
     return tuple(sorted(set(picked)))
 
 

@@ -7,6 +7,7 @@ Any other step is differentiated as it stands.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -16,9 +17,22 @@ from recurrax.flow.joint import flatten, unflatten
 from recurrax.gated import GatedStep, split_gates
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import chex
 
     from recurrax.cell import StepFn
+
+
+def _precise(method: Callable[..., chex.Array]) -> Callable[..., chex.Array]:
+    """Multiply matrices at full width: accelerators round float32 to ten bits by default."""
+
+    @functools.wraps(method)
+    def run(*args: Any) -> chex.Array:
+        with jax.default_matmul_precision("highest"):
+            return method(*args)
+
+    return run
 
 
 class GatedMap(NamedTuple):
@@ -28,6 +42,7 @@ class GatedMap(NamedTuple):
     direct: chex.Array  # [S, S, H], d s_a / d s_b at fixed z_rec
     h: int  # which field is h
 
+    @_precise
     def push(self, v: chex.Array) -> chex.Array:
         """`A v` for columns `[N, k]`."""
         fields, _, hidden = self.direct.shape
@@ -35,12 +50,14 @@ class GatedMap(NamedTuple):
         direct = jnp.einsum("abu,buk->auk", self.direct, v)
         return self.through_h @ v[self.h] + direct.reshape(fields * hidden, -1)
 
+    @_precise
     def pull(self, u: chex.Array) -> chex.Array:
         """`A^T u` for columns `[N, k]`."""
         fields, _, hidden = self.direct.shape
         direct = jnp.einsum("abu,auk->buk", self.direct, u.reshape(fields, hidden, -1))
         return direct.at[self.h].add(self.through_h.T @ u).reshape(fields * hidden, -1)
 
+    @_precise
     def matrix(self) -> chex.Array:
         """A itself, `[N, N]`."""
         fields, _, hidden = self.direct.shape
@@ -60,16 +77,19 @@ class AnyMap(NamedTuple):
     def _next(self, vector: chex.Array) -> chex.Array:
         return flatten(self.step(self.params, unflatten(vector, self.state), self.x)[0])
 
+    @_precise
     def push(self, v: chex.Array) -> chex.Array:
         """`A v` for columns `[N, k]`."""
         _, jvp = jax.linearize(self._next, flatten(self.state))
         return jax.vmap(jvp, in_axes=1, out_axes=1)(v)
 
+    @_precise
     def pull(self, u: chex.Array) -> chex.Array:
         """`A^T u` for columns `[N, k]`."""
         _, vjp = jax.vjp(self._next, flatten(self.state))
         return jax.vmap(lambda column: vjp(column)[0], in_axes=1, out_axes=1)(u)
 
+    @_precise
     def matrix(self) -> chex.Array:
         """A itself, `[N, N]`."""
         vector = flatten(self.state)
@@ -101,9 +121,14 @@ def _gated_map(step: GatedStep, params: Any, state: Any, x: Any) -> GatedMap:
         for b in range(fields)
     ]
 
-    dtype = jnp.promote_types(z_rec.dtype, jnp.float32)
+    dtype = flatten(state).dtype
     w_rec = params.w_rec.reshape(hidden, step.gates, hidden).astype(dtype)  # [v, g, u]
     recurrent = jnp.stack(by_gate).astype(dtype)  # [G, S, H]
-    through_h = jnp.einsum("gau,vgu->auv", recurrent, w_rec).reshape(fields * hidden, hidden)
+    through_h = _through_h(recurrent, w_rec).reshape(fields * hidden, hidden)
     direct = jnp.stack(by_field, 1).astype(dtype)  # [S, S, H]
     return GatedMap(through_h, direct, step.state._fields.index("h"))  # type: ignore[attr-defined]
+
+
+@_precise
+def _through_h(recurrent: chex.Array, w_rec: chex.Array) -> chex.Array:
+    return jnp.einsum("gau,vgu->auv", recurrent, w_rec)

@@ -24,7 +24,8 @@ def rescale(a: chex.Array) -> tuple[chex.Array, chex.Array]:
     derivative: the exponent is a constant.
     """
     _, exponent = jnp.frexp(jnp.max(jnp.abs(jax.lax.stop_gradient(a)), initial=0.0))
-    exponent = jnp.clip(exponent, -126, 126)
+    most = jnp.finfo(a.dtype).maxexp - 2  # 126: 2**-exponent is a normal number too
+    exponent = jnp.clip(exponent, -most, most)
     return a * power_of_two(-exponent, a.dtype), exponent
 
 

@@ -85,7 +85,8 @@ def loss_gradients(
             f"loss must take the outputs ys and return a real scalar, got {shape}. Take a mean or "
             "a sum over time and batch."
         )
-    value, ys_bar = jax.value_and_grad(loss)(ys)
+    value, ys_bar = jax.value_and_grad(loss, allow_int=True)(ys)
+    ys_bar = [leaf for leaf in jax.tree.leaves(ys_bar) if leaf.dtype != jax.dtypes.float0]
     log_norm, direction = _backward(step, batch, params, state, (xs, ys_bar))
     return LossGradients(value, log_norm, direction)
 
@@ -107,7 +108,7 @@ def _backward(step: Any, batch: Any, params: Any, state: Any, seen: Any) -> tupl
 
             def forward(vector: chex.Array) -> Any:
                 after, y = step(params, unflatten(vector, before), x)
-                return flatten(after), y
+                return flatten(after), [leaf for leaf in jax.tree.leaves(y) if _smooth(leaf)]
 
             _, pull = jax.vjp(forward, flatten(before))
             zeros = jax.tree.map(jnp.zeros_like, y_bar)
@@ -127,7 +128,7 @@ def _backward(step: Any, batch: Any, params: Any, state: Any, seen: Any) -> tupl
 
 
 def shared_leaves(step: StepFn, params: Any, state: Any, x: Any) -> tuple[int | None, ...]:
-    """For each leaf of y, the leaf of the new state that is the very same array, or None.
+    """For each floating-point leaf of y, the very same leaf of the new state, or None.
 
     Read off the traced step: the same variable comes out twice.
     """
@@ -136,35 +137,39 @@ def shared_leaves(step: StepFn, params: Any, state: Any, x: Any) -> tuple[int | 
     outputs = _inlined_outputs(jaxpr)
     count = len(jax.tree.leaves(state))
     states, ys = outputs[:count], outputs[count:]
-    assert len(ys) == len(jax.tree.leaves(shapes))
-    return tuple(states.index(y) if y in states else None for y in ys)
+    pairs = zip(ys, jax.tree.leaves(shapes), strict=True)
+    return tuple(states.index(y) if y in states else None for y, leaf in pairs if _smooth(leaf))
 
 
 def _inlined_outputs(jaxpr: Any) -> list[Any]:
-    """The identity of each output, seen through a jit that the step may be wrapped in."""
+    """The identity of each output, seen through a jit or checkpoint around the step."""
     made_by = {id(var): eqn for eqn in jaxpr.eqns for var in eqn.outvars}
     names = []
     for var in jaxpr.outvars:
         eqn = made_by.get(id(var))
         name: Any = id(var)
-        if eqn is not None and eqn.primitive.name in ("jit", "pjit"):
-            inner = _inlined_outputs(eqn.params["jaxpr"].jaxpr)
+        if eqn is not None and eqn.primitive.name in ("jit", "pjit", "checkpoint", "remat2"):
+            inside = eqn.params["jaxpr"]  # closed in a jit, open in a checkpoint
+            inner = _inlined_outputs(getattr(inside, "jaxpr", inside))
             name = (id(eqn), inner[[id(v) for v in eqn.outvars].index(id(var))])
         names.append(name)
     return names
 
 
-def _split_direct(y_bar: Any, state: Any, shared: tuple[int | None, ...]) -> tuple[Any, Any]:
+def _smooth(leaf: Any) -> bool:
+    return bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
+
+
+def _split_direct(y_bar: list[Any], state: Any, shared: tuple[int | None, ...]) -> tuple[Any, Any]:
     """The loss's gradient by y, as a part that lies on the new state and the rest."""
-    leaves, treedef = jax.tree.flatten(y_bar)
     state_leaves, state_def = jax.tree.flatten(state)
     direct = [jnp.zeros_like(leaf) for leaf in state_leaves]
     rest = []
-    for leaf, index in zip(leaves, shared, strict=True):
+    for leaf, index in zip(y_bar, shared, strict=True):
         if index is not None:
             direct[index] = direct[index] + leaf
         rest.append(leaf if index is None else jnp.zeros_like(leaf))
-    return flatten(jax.tree.unflatten(state_def, direct)), jax.tree.unflatten(treedef, rest)
+    return flatten(jax.tree.unflatten(state_def, direct)), rest
 
 
 def _like_state(vector: chex.Array, state: Any) -> Any:

@@ -18,8 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax.flow.joint import flatten, per_example
+from recurrax.flow.lapack import one_at_a_time
 from recurrax.flow.linear import linear_map
 from recurrax.flow.logscale import frobenius, log_of, rescale
+from recurrax.flow.spectral import first_guess, gram_size, largest_singular_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,8 +65,8 @@ def probed_decay(
         start = jnp.zeros((len(vector), probes), vector.dtype).at[wrt].set(start)
         log_frobenius, reached = _measure_frobenius(maps, path, start, targets, of)
         log_frobenius += 0.5 * math.log(len(wrt) / probes)
-        best = _pull_back(maps, path, _orthonormal(reached), targets)
-        best = jnp.zeros_like(best).at[:, wrt].set(_orthonormal(best[:, wrt]))
+        best = _pull_back(maps, path, jax.vmap(_orthonormal)(reached), targets)
+        best = jnp.zeros_like(best).at[:, wrt].set(jax.vmap(_orthonormal)(best[:, wrt]))
         return _measure_norm(maps, path, best, targets, of), log_frobenius
 
     return per_example(one, batch)(params, state, xs)
@@ -76,8 +78,10 @@ def target_times(length: int) -> tuple[int, ...]:
     return (*(4**power for power in powers if 4**power < length), length)
 
 
+@one_at_a_time
 def _orthonormal(columns: chex.Array) -> chex.Array:
-    return jnp.linalg.qr(columns)[0]
+    # The directions are constants to a derivative, as the random ones are.
+    return jnp.linalg.qr(jax.lax.stop_gradient(columns))[0]
 
 
 def _measure_frobenius(
@@ -92,7 +96,8 @@ def _measure_frobenius(
         here = (jnp.asarray(targets) == now.times)[:, None, None]
         part, extra = rescale(v[of])
         log = log_of(frobenius(part), exponent + extra)
-        return (v, exponent, jnp.where(here, v, reached)), log
+        asked = jnp.zeros_like(v).at[of].set(part)  # what is stretched elsewhere does not count
+        return (v, exponent, jnp.where(here, asked, reached)), log
 
     reached = jnp.zeros((len(targets), *start.shape), start.dtype)
     (_, _, reached), logs = jax.lax.scan(body, (start, jnp.int32(0), reached), path)
@@ -127,8 +132,8 @@ def _measure_norm(
         exponents = exponents + shifts
         block = jnp.searchsorted(jnp.asarray(targets), now.times)
         part, extra = rescale(v[block][of])
-        top = jnp.linalg.eigvalsh(part.T @ part)[-1]
-        return (v, exponents), log_of(jnp.sqrt(jnp.maximum(top, 0)), exponents[block] + extra)
+        norm, _ = largest_singular_value(part, first_guess(gram_size(*part.shape), part.dtype))
+        return (v, exponents), log_of(norm, exponents[block] + extra)
 
     return jax.lax.scan(body, (best, jnp.zeros(count, jnp.int32)), path)[1]
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
+from recurrax.flow.lapack import one_at_a_time
+
 if TYPE_CHECKING:
     import chex
 
@@ -43,17 +45,14 @@ def largest_singular_value(a: chex.Array, guess: chex.Array) -> tuple[chex.Array
     Returns:
       The norm, and that singular vector. The norm has a derivative, the vector none.
     """
-    if min(a.shape) <= DENSE:
-        return jnp.linalg.svd(a, compute_uv=False)[0], guess
     tall = a if a.shape[0] >= a.shape[1] else a.T
-    return _norm(tall, jax.lax.stop_gradient(guess))
+    with jax.default_matmul_precision("highest"):  # accelerators round to ten bits otherwise
+        return _norm(tall, jax.lax.stop_gradient(guess))
 
 
 @jax.custom_jvp
 def _norm(a: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex.Array]:
-    gram = jax.lax.dot_general(a, a, (((0,), (0,)), ((), ())), precision="highest")
-    top, vector = _lanczos(gram, guess)
-    return jnp.sqrt(jnp.maximum(_proven(gram, top), 0)), vector
+    return _norm_and_vector(a, guess)
 
 
 @_norm.defjvp
@@ -63,6 +62,16 @@ def _norm_jvp(primals: tuple, tangents: tuple) -> tuple:  # type: ignore[type-ar
     # d sigma = u' dA v with A v = sigma u; at sigma = 0 there is no direction, and zero is a choice.
     d_norm = jnp.dot(a @ v, da @ v) / jnp.where(norm == 0, 1.0, norm)
     return (norm, v), (d_norm, jnp.zeros_like(v))
+
+
+@one_at_a_time
+def _norm_and_vector(a: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex.Array]:
+    if a.shape[1] <= DENSE:
+        _, values, rows = jnp.linalg.svd(a, full_matrices=False)
+        return values[0], rows[0]
+    gram = a.T @ a
+    top, vector = _proven(gram, *_lanczos(gram, guess))
+    return jnp.sqrt(jnp.maximum(top, 0)), vector
 
 
 def _lanczos(gram: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex.Array]:
@@ -77,9 +86,14 @@ def _lanczos(gram: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex.Arra
         _, vector, _, restarts = carry
         basis, image = _krylov(gram, vector)
         values, vectors = jnp.linalg.eigh(image @ basis.T)
-        y, top = vectors[:, -1], values[-1]
-        vector = y @ basis
-        residual = jnp.linalg.norm(y @ image - top * vector) / top
+        y = vectors[:, -1]
+        length = jnp.linalg.norm(y @ basis)
+        length = jnp.where(length == 0, 1.0, length)
+        vector, new = y @ basis / length, y @ image / length
+        # A Rayleigh quotient, unlike the Ritz value, is never above the largest eigenvalue,
+        # however badly the basis was orthogonalised.
+        top = jnp.dot(vector, new)
+        residual = jnp.linalg.norm(new - top * vector) / top
         gap = (top - values[-2]) / top
         # The error of a Ritz value is at most its residual, and at most residual^2 / gap.
         error = jnp.minimum(residual, residual**2 / jnp.maximum(gap, residual))
@@ -87,8 +101,8 @@ def _lanczos(gram: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex.Arra
 
     # A little of everything, so that a direction that grows from nothing is found.
     start = guess + 0.03 * first_guess(guess.shape[0], guess.dtype)
-    one = jnp.asarray(jnp.inf, gram.dtype)
-    top, vector, _, _ = jax.lax.while_loop(unsettled, restart, (0 * one, start, one, 0))
+    top, error = jnp.zeros((), gram.dtype), jnp.asarray(jnp.inf, gram.dtype)
+    top, vector, _, _ = jax.lax.while_loop(unsettled, restart, (top, start, error, 0))
     return top, vector
 
 
@@ -96,13 +110,17 @@ def _krylov(gram: chex.Array, start: chex.Array) -> tuple[chex.Array, chex.Array
     """An orthonormal basis `[m, n]` of span(v, G v, G^2 v, ...), and G applied to it."""
     size = start.shape[0]
     empty = jnp.zeros((_KRYLOV, size), gram.dtype)
+    noise = 64 * jnp.finfo(gram.dtype).eps
 
     def extend(i: chex.Array, carry: tuple) -> tuple:  # type: ignore[type-arg]
         basis, image, v = carry
+        before = jnp.linalg.norm(v)
         for _ in range(2):  # twice is enough (Kahan, Parlett)
             v = v - (basis @ v) @ basis
         norm = jnp.linalg.norm(v)
-        v = v / jnp.where(norm == 0, 1.0, norm)
+        # What is left of a vector inside the span is rounding: the span is invariant, stop there.
+        left = norm > noise * before
+        v = jnp.where(left, v, 0.0) / jnp.where(left, norm, 1.0)
         new = gram @ v
         return basis.at[i].set(v), image.at[i].set(new), new
 
@@ -110,17 +128,21 @@ def _krylov(gram: chex.Array, start: chex.Array) -> tuple[chex.Array, chex.Array
     return basis, image
 
 
-def _proven(gram: chex.Array, top: chex.Array) -> chex.Array:
-    """`top` if it is the largest eigenvalue within rounding, else the largest one."""
+def _proven(
+    gram: chex.Array, top: chex.Array, vector: chex.Array
+) -> tuple[chex.Array, chex.Array]:
+    """`top` and its vector if it is the largest eigenvalue within rounding, else the largest."""
     size = gram.shape[0]
     slack = 4 * size**0.5 * jnp.finfo(gram.dtype).eps
     shifted = top * (1 + slack) * jnp.eye(size, dtype=gram.dtype) - gram
     factor = jax.lax.linalg.cholesky(shifted, symmetrize_input=False)
-    proven = jnp.isfinite(factor[-1, -1])
+    proven = jnp.isfinite(factor[-1, -1]) | (jnp.trace(gram) == 0)
 
     # A loop of at most one turn: under vmap, where a cond would always run both branches, it
-    # still runs only if some example needs it.
+    # still runs only if some example needs it. The matrix goes through the loop and changes in
+    # it, or the compiler would hoist its eigenvalues out of the loop and always compute them.
     def dense(carry: tuple) -> tuple:  # type: ignore[type-arg]
-        return jnp.asarray(True), jnp.linalg.eigvalsh(gram)[-1]
+        values, vectors = jnp.linalg.eigh(carry[3])
+        return jnp.asarray(True), values[-1], vectors[:, -1], jnp.zeros_like(gram)
 
-    return jax.lax.while_loop(lambda carry: ~carry[0], dense, (proven, top))[1]
+    return jax.lax.while_loop(lambda carry: ~carry[0], dense, (proven, top, vector, gram))[1:3]

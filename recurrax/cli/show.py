@@ -1,0 +1,185 @@
+"""What the command prints: a table with its story, or JSON; and a bar while one waits."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import recurrax
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from recurrax.cli.data import Sequences
+    from recurrax.flow import Bounds, Decay
+
+
+class Row(NamedTuple):
+    """What is said of one cell."""
+
+    name: str
+    state_size: int  # N
+    bounds: Bounds | None  # None for a stack
+    rate: np.ndarray  # [B], nats a step
+    horizon: np.ndarray  # [B], steps
+    horizon_reached: np.ndarray  # bool [B]
+    verdict: str
+    probes: int | None
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar on standard error, shown only once the work has taken a second."""
+    bar = Progress(
+        TextColumn(label),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = bar.add_task(label, total=total)
+    timer = threading.Timer(1.0, bar.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield lambda: bar.advance(task)
+    finally:
+        timer.cancel()
+        timer.join()
+        if bar.live.is_started:
+            bar.stop()
+
+
+def print_report(sequences: Sequences, rows: list[Row], written: list[Path]) -> None:
+    """The table, a sentence for each cell, and what was written."""
+    console = Console()
+    length, batch, features = sequences.xs.shape
+    chosen = "" if sequences.whole == length else f" of {sequences.whole}"
+    console.print(
+        f"{sequences.name}: T = {length}{chosen} steps, B = {batch}, I = {features}", highlight=False
+    )
+    console.print(_table(rows))
+    for row in rows:
+        console.print(story(row, length), highlight=False, markup=False)
+    if any(row.probes for row in rows):
+        console.print(
+            "Cells with a state above N = 512 were followed along 32 random directions: their "
+            "norm is a close lower bound.",
+            highlight=False,
+        )
+    console.print("wrote " + ", ".join(map(str, written)), highlight=False, markup=False, soft_wrap=True)
+
+
+def _table(rows: list[Row]) -> Table:
+    table = Table(title="d s_t / d s_0: where the gradient goes", title_justify="left")
+    for heading in ("cell", "spectral\nradius", "largest\nsingular value", "bounds promise"):
+        table.add_column(heading, justify="left" if heading in ("cell", "bounds promise") else "right")
+    for heading in ("rate\n(nats/step)", "horizon\n(steps)", "verdict"):
+        table.add_column(heading, justify="left" if heading == "verdict" else "right")
+    for row in rows:
+        table.add_row(
+            row.name,
+            _most(row.bounds and row.bounds.spectral_radius),
+            _most(row.bounds and row.bounds.largest_singular_value),
+            promise(row.bounds),
+            f"{np.median(row.rate):+.3f}",
+            _horizon(row),
+            row.verdict,
+        )
+    return table
+
+
+def _most(values: Any) -> str:
+    """The largest over the gates."""
+    return "-" if values is None else f"{np.max(values):.3f}"
+
+
+def promise(bounds: Bounds | None) -> str:
+    """What follows from the weights alone."""
+    if bounds is None or math.isinf(bounds.log_rate) and bounds.log_rate > 0:
+        return "nothing"
+    if bounds.vanishing_guaranteed:
+        return "must vanish"
+    return "may explode" if bounds.exploding_possible else "cannot explode"
+
+
+def _horizon(row: Row) -> str:
+    steps = float(np.median(row.horizon))
+    if math.isinf(steps):
+        return "no end"
+    reached = bool(np.median(row.horizon_reached) == 1)
+    return f"{steps:.0f}" if reached else f"~{steps:.0f}"
+
+
+def story(row: Row, length: int) -> str:
+    """One sentence on one cell."""
+    rate = float(np.median(row.rate))
+    steps = float(np.median(row.horizon))
+    per_step = f"a factor {math.exp(rate):.3g} a step" if rate < 700 else f"e^{rate:.0f} a step"
+    if row.verdict == "vanishes":
+        return (
+            f"{row.name}: the gradient vanishes at {per_step}; what happened more than "
+            f"{steps:.0f} steps ago is not felt (under 5 % is left)."
+        )
+    if row.verdict == "explodes":
+        return f"{row.name}: the gradient explodes at {per_step}; clip it, or shrink the weights."
+    return f"{row.name}: the gradient holds over these {length} steps ({per_step})."
+
+
+def as_json(
+    options: Mapping[str, Any],
+    sequences: Sequences,
+    rows: list[Row],
+    decays: Mapping[str, Decay],
+) -> str:
+    """Everything measured, as strict JSON: what is not finite is null."""
+    length, batch, features = sequences.xs.shape
+    document = {
+        "recurrax": recurrax.__version__,
+        "jax": jax.__version__,
+        "options": {name: _plain(value) for name, value in options.items() if name != "json"},
+        "data": {"name": sequences.name, "T": length, "B": batch, "I": features},
+        "cells": {row.name: _cell_json(row, decays[row.name]) for row in rows},
+    }
+    return json.dumps(document, indent=1, allow_nan=False)
+
+
+def _cell_json(row: Row, decay: Decay) -> dict[str, Any]:
+    bounds = row.bounds
+    return {
+        "N": row.state_size,
+        "spectral_radius": _plain(None if bounds is None else bounds.spectral_radius),
+        "largest_singular_value": _plain(None if bounds is None else bounds.largest_singular_value),
+        "bounds_promise": promise(bounds),
+        "rate": _plain(row.rate),
+        "horizon": _plain(row.horizon),
+        "horizon_reached": row.horizon_reached.tolist(),
+        "verdict": row.verdict,
+        "probes": row.probes,
+        "log_norm": _plain(decay.log_norm),
+        "log_frobenius": _plain(decay.log_frobenius),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, strings and lists of them, for JSON."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if hasattr(value, "tolist"):
+        value = np.asarray(value, np.float64).tolist()
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    return str(value)

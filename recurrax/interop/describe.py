@@ -1,0 +1,51 @@
+"""What cell a tree of params belongs to, in words that a file can hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from recurrax import cells
+from recurrax.combine import stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from recurrax.cell import Cell
+
+# A params class names its cell; that is why each family has one of its own.
+_FAMILIES: dict[str, tuple[type, Callable[..., Cell], dict[str, Any]]] = {
+    "elman": (cells.ElmanParams, cells.elman, {"activation": "tanh"}),
+    "elman-relu": (cells.ElmanReluParams, cells.elman, {"activation": "relu"}),
+    "lstm": (cells.LSTMParams, cells.lstm, {}),
+    "gru": (cells.GRUParams, cells.gru, {}),
+}
+
+
+def describe(params: Any) -> dict[str, Any] | None:
+    """The cell that params belong to, as JSON; None for a cell that is not the library's own."""
+    for family, (params_class, _, _) in _FAMILIES.items():
+        if isinstance(params, params_class):
+            hidden = int(params.w_rec.shape[0])
+            size = int(params.w_in.shape[0])
+            return {"family": family, "input_size": size, "hidden_size": hidden}
+    if type(params) is tuple and params:
+        parts = [describe(part) for part in params]
+        if all(part is not None for part in parts):
+            return {"family": "stack", "cells": parts}
+    return None
+
+
+def rebuild(description: Any, dtype: Any) -> Cell:
+    """The cell that a description names.
+
+    Raises:
+      ValueError: if it names none.
+    """
+    family = description.get("family") if isinstance(description, dict) else None
+    if family == "stack":
+        return stack(*(rebuild(part, dtype) for part in description["cells"]))
+    if family not in _FAMILIES:
+        raise ValueError(f"unknown cell {family!r}")
+    _, build, options = _FAMILIES[family]
+    sizes = description["input_size"], description["hidden_size"]
+    return build(*sizes, dtype=dtype, **options)
