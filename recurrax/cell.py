@@ -66,7 +66,8 @@ def as_step(cell: Cell | StepFn) -> StepFn:
     if not callable(cell):
         raise TypeError(
             f"cell must be a rx.Cell or a step function (params, state, x) -> (state, y), "
-            f"got {type(cell).__name__}. Build one with rx.cells.lstm(input_size, hidden_size), say."
+            f"got {type(cell).__name__}. Build one with rx.cells.lstm(input_size, hidden_size), "
+            "say."
         )
     try:
         hash(cell)

@@ -221,7 +221,8 @@ def check_step(step: StepFn, params: Any, state: Any, x: Any) -> None:
 
 
 def _state_changed(step: StepFn, before: Any, after: Any) -> Exception:
-    if jax.tree.structure(before) != jax.tree.structure(after):
+    structures: list[Any] = [jax.tree.structure(before), jax.tree.structure(after)]
+    if structures[0] != structures[1]:
         return TypeError(
             f"{_name(step)} returned a state of another structure: it was given {show(before)} and "
             f"returned {show(after)}. The new state comes first, and looks like the old one."
@@ -304,10 +305,11 @@ def check_finite(name: str, tree: Any, remedy: str) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if isinstance(leaf, jax.core.Tracer) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
             continue
-        bad = ~np.asarray(jnp.isfinite(leaf))
+        value = np.asarray(leaf)  # not jnp: inside jit, that would trace what is concrete
+        bad = ~np.isfinite(value)
         if bad.any():
             where = tuple(int(i) for i in np.argwhere(bad)[0])
             raise ValueError(
-                f"{leaf_name(name, path)} is not finite: {leaf[where]} at index {where}, "
+                f"{leaf_name(name, path)} is not finite: {value[where]} at index {where}, "
                 f"{int(bad.sum())} such entr{'y' if bad.sum() == 1 else 'ies'} in all. {remedy}"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -89,7 +90,7 @@ def stack(*cells: Cell) -> Cell:
         raise ValueError("stack needs at least one cell, got none")
     for cell in cells:
         _check_cell("stack", cell)
-    for i, (below, above) in enumerate(zip(cells, cells[1:], strict=False)):
+    for i, (below, above) in enumerate(itertools.pairwise(cells)):
         if not isinstance(below.init, GatedInit) or not isinstance(above.init, GatedInit):
             continue
         if below.init.hidden_size != above.init.input_size:

@@ -17,9 +17,7 @@ TOLERANCE = {
 def assert_close(actual, expected, **tolerance) -> None:
     """The same structure, shapes and dtypes, and values within the tolerance of the dtype."""
     assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    pairs = zip(
-        jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), strict=True
-    )
+    pairs = zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), strict=True)
     for (path, a), b in pairs:
         name = jax.tree_util.keystr(path)
         a, b = jnp.asarray(a), jnp.asarray(b)

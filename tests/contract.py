@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import recurrax as rx
 
 T, B, I = 6, 3, 3  # every cell of the table takes I = 3 features
 
 
-# --- a gated cell as its user would write one: two gates, a second field, a unit parameter --------
+# --- a gated cell as its user would write one: two gates, a second field, a unit parameter -------
 
 
 class LeakyState(NamedTuple):
@@ -40,7 +41,7 @@ def leaky(dtype):
     )
 
 
-# --- a plain cell that is not gated: its hidden units see each other, and y is not the state ------
+# --- a plain cell that is not gated: its hidden units see each other, and y is not the state -----
 
 
 class NormParams(NamedTuple):
@@ -73,7 +74,7 @@ def norm_step(params, h, x):
     return h, h @ params.w_out
 
 
-# --- the table -------------------------------------------------------------------------------------
+# --- the table -----------------------------------------------------------------------------------
 
 CELLS = {
     "elman_tanh": lambda dtype: rx.cells.elman(I, 4, dtype=dtype),
@@ -99,33 +100,20 @@ class Case(NamedTuple):
     xs: jax.Array  # [T, B, I]
 
 
-# A case is the same for every test that asks for it; making it is most of a short test's time.
+# Drawn by NumPy, which has nothing to compile; how params begin is the subject of cells/test_init.
 @functools.cache
 def make_case(name, dtype, T=T):
+    """The case of one row; the same for every test that asks for it."""
     cell = CELLS[name](dtype)
-    params, state, xs = _draw(cell, jnp.dtype(dtype), T)
-    return Case(cell, params, state, xs)
+    params = jax.eval_shape(cell.init, jax.random.key(0))
+    state = jax.eval_shape(lambda params: cell.initial_state(params, (B,)), params)
+    xs = jax.ShapeDtypeStruct((T, B, I), dtype)
+    return Case(cell, like(1, params, 0.5), like(2, state, 0.5), like(3, xs))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _draw(cell, dtype, T):
-    k_init, k_params, k_state, k_xs = jax.random.split(jax.random.key(0), 4)
-    params = jitter(k_params, cell.init(k_init), 0.3)
-    state = jitter(k_state, cell.initial_state(params, (B,)), 0.5)
-    return params, state, jax.random.normal(k_xs, (T, B, I), dtype)
-
-
-def jitter(key, tree, size):
-    """The tree plus normal noise."""
-    leaves, treedef = jax.tree.flatten(tree)
-    keys = jax.random.split(key, max(len(leaves), 1))
-    moved = [
-        leaf + size * jax.random.normal(k, leaf.shape, leaf.dtype)
-        for leaf, k in zip(leaves, keys, strict=False)
-    ]
-    return jax.tree.unflatten(treedef, moved)
-
-
-def like(key, tree):
+def like(seed, tree, size=1.0):
     """Normal noise in the shape of a tree."""
-    return jitter(key, jax.tree.map(jnp.zeros_like, tree), 1.0)
+    draw = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(size * draw.standard_normal(leaf.shape), leaf.dtype), tree
+    )

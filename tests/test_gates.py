@@ -59,7 +59,7 @@ def test_half_precision_stays_half():
 
 
 def test_unknown_kind():
-    with says(ValueError, "kinds must be \"sigmoid\" or \"tanh\", got 'relu'"):
+    with says(ValueError, 'kinds must be "sigmoid" or "tanh", got \'relu\''):
         rx.gate_activations(jnp.zeros((2, 3)), "tanh", "relu")
 
 

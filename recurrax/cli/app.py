@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from recurrax.cli.flow import FlowOptions, flow
 from recurrax.cli.mistakes import Mistake
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def run(args: Sequence[str]) -> int:
@@ -28,7 +31,7 @@ def run(args: Sequence[str]) -> int:
     app = tyro.extras.SubcommandApp()
 
     @app.command(name="flow")
-    def _flow(options: tyro.conf.OmitArgPrefixes[FlowOptions]) -> int:
+    def _flow(options: Annotated[FlowOptions, tyro.conf.arg(name="", help="")]) -> int:
         return flow(options)
 
     _flow.__doc__ = FlowOptions.__doc__

@@ -40,7 +40,8 @@ def read(source: str, length: int | None, batch: int) -> Sequences:
         raise Mistake(f"--data {source} is a folder; name a file in it")
     if not path.is_file():
         raise Mistake(
-            f"--data {source}: no such file; give digits, or a path to a .npy, .npz, .csv or text file"
+            f"--data {source}: no such file; give digits, or a path to a .npy, .npz, .csv or text "
+            "file"
         )
     with told(OSError):
         if path.suffix.lower() in (".npy", ".npz"):
@@ -62,10 +63,10 @@ def read(source: str, length: int | None, batch: int) -> Sequences:
 
 def _array(path: Path) -> np.ndarray:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            return np.asarray(loaded)
-        with loaded:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
             names = loaded.files
             name = "xs" if "xs" in names else names[0] if len(names) == 1 else None
             if name is None:
@@ -73,7 +74,7 @@ def _array(path: Path) -> np.ndarray:
                     f"{path} holds {len(names)} arrays ({', '.join(names)}); name the one to "
                     "measure xs, or save it alone"
                 )
-            return loaded[name]
+            return np.asarray(loaded[name])
     except (ValueError, EOFError, zipfile.BadZipFile, KeyError):
         raise Mistake(
             f"{path} cannot be read as a NumPy file of plain numbers; write it with "
@@ -100,7 +101,9 @@ def _table(path: Path) -> np.ndarray:
     """A table of numbers, one time step a line, with or without a header."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [(n, row) for n, row in enumerate(csv.reader(file), 1) if any(map(str.strip, row))]
+            lines = [
+                (n, row) for n, row in enumerate(csv.reader(file), 1) if any(map(str.strip, row))
+            ]
     except (UnicodeDecodeError, csv.Error):
         raise Mistake(f"{path} cannot be read as comma-separated text in UTF-8") from None
     if lines and not any(_is_number(cell) for cell in lines[0][1]):

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
 import tyro
 
-from recurrax import cells, flow as microscope, interop, plot
-from recurrax.cell import Cell
+from recurrax import cells, interop, plot
+from recurrax import flow as microscope
 from recurrax.cli.data import Sequences, read
 from recurrax.cli.mistakes import Mistake, told
 from recurrax.cli.show import Row, as_json, print_report, progress
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from recurrax.cell import Cell
+
 EXACT_UP_TO = 512  # joint state size N above which 32 random directions stand for all N
 PROBES = 32
 _FAMILIES = ("elman", "lstm", "gru")
-_Int = Annotated[int | None, tyro.conf.arg(metavar="INT")]
+
+
+def _arg(metavar: str, default: str | None = None) -> Any:
+    """How an option is shown in the help."""
+    hint = None if default is None else f"(default: {default})"
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=hint)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,29 +40,28 @@ class FlowOptions:
     Prints a table, and writes gradient_flow.png and gradient_flow.json into --out.
     """
 
-    data: Annotated[str, tyro.conf.arg(metavar="DATA")] = "digits"
-    """digits (scikit-learn's, pixel by pixel), or a .npy/.npz ([T, I] or [T, B, I]), .csv (one step
-    a line) or text file (bytes, one-hot)."""
-    length: _Int = None
-    """Steps T to measure; by default all, and at most 256 of a file."""
+    data: Annotated[str, _arg("DATA")] = "digits"
+    """digits (scikit-learn's, pixel by pixel), or a path to a .npy or .npz ([T, I] or [T, B, I]), a .csv (one time step a line) or any text file (read as bytes, one-hot)."""  # noqa: E501
+    length: Annotated[int | None, _arg("INT", "all; of a file at most 256")] = None
+    """Time steps T to measure."""
     batch: int = 16
     """Sequences B to measure; one long sequence is cut into as many windows."""
-    cells: Annotated[str | None, tyro.conf.arg(metavar="NAMES")] = None
-    """Which cells, comma-separated; by default elman,lstm,gru."""
-    hidden: _Int = None
-    """Hidden units H; by default 64."""
+    cells: Annotated[str | None, _arg("NAMES", "elman,lstm,gru")] = None
+    """Which cells to measure, comma-separated."""
+    hidden: Annotated[int | None, _arg("INT", "64")] = None
+    """Hidden units H."""
     recurrent_scale: float = 1.0
-    """Multiplies the recurrent weights: with .5 gradients vanish, with 2 they explode."""
-    forget_bias: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
-    """Added to the LSTM's forget gate at the start; by default 1."""
+    """Multiplies the recurrent weights: the vanilla network's gradient vanishes at .5, explodes at 2."""  # noqa: E501
+    forget_bias: Annotated[float | None, _arg("FLOAT", "1")] = None
+    """Added to the bias of the LSTM's forget gate."""
     seed: int = 0
     """Of the initial weights."""
-    params: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Weights to measure instead of fresh ones, saved with rx.interop.save."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path()
+    params: Annotated[Path | None, _arg("FILE", "fresh weights")] = None
+    """Weights to measure, saved with rx.interop.save."""
+    out: Annotated[Path, _arg("DIR", "this folder")] = Path()
     """Folder for the picture and the numbers; made if it is not there."""
     json: bool = False
-    """Print the numbers as JSON, and nothing else."""
+    """Print the numbers as JSON and nothing else."""
 
 
 class Subject(NamedTuple):
@@ -79,7 +87,7 @@ def flow(options: FlowOptions) -> int:
     ax.set_title(_title(options, sequences))
     with told(OSError):
         picture = options.out / "gradient_flow.png"
-        ax.figure.savefig(picture, dpi=150)
+        plot.save(ax, picture)
         text = as_json(dataclasses.asdict(options), sequences, rows, decays)
         numbers = options.out / "gradient_flow.json"
         numbers.write_text(text + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ import json
 import math
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -22,6 +22,17 @@ if TYPE_CHECKING:
 
     from recurrax.cli.data import Sequences
     from recurrax.flow import Bounds, Decay
+
+
+_COLUMNS: dict[str, Literal["left", "right"]] = {
+    "cell": "left",
+    "spectral\nradius": "right",
+    "largest\nsingular value": "right",
+    "bounds promise": "left",
+    "rate\n(nats/step)": "right",
+    "horizon\n(steps)": "right",
+    "verdict": "left",
+}
 
 
 class Row(NamedTuple):
@@ -67,7 +78,9 @@ def print_report(sequences: Sequences, rows: list[Row], written: list[Path]) -> 
     length, batch, features = sequences.xs.shape
     chosen = "" if sequences.whole == length else f" of {sequences.whole}"
     console.print(
-        f"{sequences.name}: T = {length}{chosen} steps, B = {batch}, I = {features}", highlight=False
+        f"{sequences.name}: T = {length}{chosen} steps, B = {batch}, I = {features}",
+        highlight=False,
+        markup=False,
     )
     console.print(_table(rows))
     for row in rows:
@@ -78,15 +91,14 @@ def print_report(sequences: Sequences, rows: list[Row], written: list[Path]) -> 
             "norm is a close lower bound.",
             highlight=False,
         )
-    console.print("wrote " + ", ".join(map(str, written)), highlight=False, markup=False, soft_wrap=True)
+    names = ", ".join(map(str, written))
+    console.print(f"wrote {names}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(rows: list[Row]) -> Table:
     table = Table(title="d s_t / d s_0: where the gradient goes", title_justify="left")
-    for heading in ("cell", "spectral\nradius", "largest\nsingular value", "bounds promise"):
-        table.add_column(heading, justify="left" if heading in ("cell", "bounds promise") else "right")
-    for heading in ("rate\n(nats/step)", "horizon\n(steps)", "verdict"):
-        table.add_column(heading, justify="left" if heading == "verdict" else "right")
+    for heading, justify in _COLUMNS.items():
+        table.add_column(heading, justify=justify)
     for row in rows:
         table.add_row(
             row.name,
@@ -107,7 +119,7 @@ def _most(values: Any) -> str:
 
 def promise(bounds: Bounds | None) -> str:
     """What follows from the weights alone."""
-    if bounds is None or math.isinf(bounds.log_rate) and bounds.log_rate > 0:
+    if bounds is None or bounds.log_rate == math.inf:
         return "nothing"
     if bounds.vanishing_guaranteed:
         return "must vanish"

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from recurrax import checks
+from recurrax.flow.logscale import power_of_two, rescale
 
 if TYPE_CHECKING:
     import chex
@@ -71,15 +72,25 @@ def clip_by_global_norm(max_norm: float, *, nonfinite: str = "skip") -> Any:
         bad = _any_nonfinite(updates)
         if nonfinite == "zero":
             updates = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0), updates)
-        scale, norm = _clip_scale(updates, max_norm)
+        length, exponent = _scaled_norm(updates)
+        unit = power_of_two(-exponent, length.dtype)
+        long = length > max_norm * unit
         if nonfinite != "zero":
-            scale = jnp.where(bad, 1.0, scale)
-        clipped = jax.tree.map(lambda g: _times(g, scale), updates)
+            long &= ~bad
+
+        def shorten(g: Any) -> Any:
+            wide = g.astype(jnp.promote_types(g.dtype, jnp.float32))
+            short = wide * unit.astype(wide.dtype) * (max_norm / length).astype(wide.dtype)
+            return jnp.where(long, short, wide).astype(g.dtype)
+
+        clipped = jax.tree.map(shorten, updates)
         if nonfinite == "skip":
             clipped = jax.tree.map(lambda g: jnp.where(bad, jnp.zeros_like(g), g), clipped)
-        counts = (scale < 1, bad, True)
-        totals = [old + jnp.asarray(new, jnp.int32) for old, new in zip(state[1:], counts)]
-        return clipped, ClipState(norm.astype(jnp.float32), *totals)
+        counts = (long, bad, True)
+        totals = [
+            old + jnp.asarray(new, jnp.int32) for old, new in zip(state[1:], counts, strict=True)
+        ]
+        return clipped, ClipState((length / unit).astype(jnp.float32), *totals)
 
     return optax.GradientTransformation(init, update)
 
@@ -89,22 +100,15 @@ def _any_nonfinite(updates: Any) -> chex.Array:
     return jnp.any(jnp.stack(flags)) if flags else jnp.asarray(False)
 
 
-def _clip_scale(updates: Any, max_norm: float) -> tuple[chex.Array, chex.Array]:
-    """The factor that clips, and the norm, which may be infinite where the factor is not zero."""
+def _scaled_norm(updates: Any) -> tuple[chex.Array, chex.Array]:
+    """The global norm as `length * 2**exponent`, entries scaled to a largest of 1/2 to 4."""
     leaves = [
-        jnp.abs(g).astype(jnp.promote_types(g.dtype, jnp.float32))
+        g.astype(jnp.promote_types(g.dtype, jnp.float32))
         for g in jax.tree.leaves(updates)
         if g.size
     ]
     if not leaves:
-        return jnp.ones([]), jnp.zeros([])
-    largest = jnp.stack([jnp.max(g) for g in leaves]).max()
-    unit = jnp.where(largest > 0, largest, 1.0)
-    length = jnp.sqrt(sum(jnp.sum((g / unit) ** 2) for g in leaves))
-    # max_norm / (largest * length) would overflow in the product; two divisions do not.
-    return jnp.minimum(1.0, max_norm / jnp.where(length > 0, length, 1.0) / unit), largest * length
-
-
-def _times(g: Any, scale: chex.Array) -> Any:
-    wide = jnp.promote_types(g.dtype, jnp.float32)
-    return (g.astype(wide) * scale.astype(wide)).astype(g.dtype)
+        return jnp.zeros([]), jnp.zeros([], jnp.int32)
+    _, exponent = rescale(jnp.stack([jnp.max(jnp.abs(g)) for g in leaves]))
+    squares = [jnp.sum((g * power_of_two(-exponent, g.dtype)) ** 2) for g in leaves]
+    return jnp.sqrt(jnp.sum(jnp.stack(squares))), exponent

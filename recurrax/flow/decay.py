@@ -113,4 +113,5 @@ def _exact(
 
         return jax.lax.scan(body, (state, product, jnp.int32(0), guess), xs)[1]
 
-    return per_example(one, batch)(params, state, xs)
+    log_norm, log_frobenius = per_example(one, batch)(params, state, xs)
+    return log_norm, log_frobenius

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def jacobians(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> chex.Array:
     """The per-step Jacobians of the whole state, `A_t = d s_t / d s_{t-1}`.
 
-    `A[t][i, j]` is the derivative of entry i of s_t by entry j of s_{t-1}, the state's leaves end to
-    end (an LSTM: h, then c; N = 2 H). `d s_t / d s_0 = A_t ... A_2 A_1`.
+    `A[t][i, j]` is the derivative of entry i of s_t by entry j of s_{t-1}, the state's leaves
+    end to end (an LSTM: h, then c; N = 2 H). `d s_t / d s_0 = A_t ... A_2 A_1`.
 
     Args:
       cell: a `Cell` or a step function. A gated cell's A_t comes from its pointwise function,

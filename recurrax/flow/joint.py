@@ -105,7 +105,7 @@ def per_example(run: Callable[..., Any], batch: tuple[int, ...], out_axes: Any =
 
     def axes(tree: Any, axis: int) -> Any:
         def own(leaf: Any) -> bool:
-            return leaf.shape[axis : axis + len(batch)] == batch
+            return tuple(leaf.shape[axis : axis + len(batch)]) == batch
 
         return jax.tree.map(lambda leaf: axis if own(leaf) else None, tree)
 

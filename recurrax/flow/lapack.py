@@ -20,13 +20,15 @@ def one_at_a_time(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function of arrays, which `jax.vmap` turns into a loop on a CPU."""
     wrapped = jax.custom_batching.custom_vmap(function)
 
-    @wrapped.def_vmap  # type: ignore[untyped-decorator]
+    @wrapped.def_vmap
     def over_batch(size: int, batched: Sequence[bool], *args: Any) -> tuple[Any, Any]:
         axes = [0 if mapped else None for mapped in batched]
 
         def loop(*args: Any) -> Any:
             def one(i: Any) -> Any:
-                return wrapped(*(a if axis is None else a[i] for a, axis in zip(args, axes)))
+                return wrapped(
+                    *(a if axis is None else a[i] for a, axis in zip(args, axes, strict=True))
+                )
 
             return jax.lax.map(one, jax.numpy.arange(size))
 

@@ -32,7 +32,9 @@ class LossGradients(NamedTuple):
 
         def scale(leaf: chex.Array) -> chex.Array:
             size = jnp.exp(self.log_norm)
-            return size.reshape(size.shape + (1,) * (leaf.ndim - size.ndim)).astype(leaf.dtype) * leaf
+            return (
+                size.reshape(size.shape + (1,) * (leaf.ndim - size.ndim)).astype(leaf.dtype) * leaf
+            )
 
         return jax.tree.map(scale, self.direction)
 
@@ -42,8 +44,8 @@ def loss_gradients(
 ) -> LossGradients:
     """The gradient of a loss with respect to the state after every step, `d L / d s_t`.
 
-    `d L / d s_t = dL/ds_t|direct + A_{t+1}^T d L / d s_{t+1}`, the total derivative through all later
-    steps, in one backward pass and in log scale: it is right where `jax.grad` gives zero or
+    `d L / d s_t = dL/ds_t|direct + A_{t+1}^T d L / d s_{t+1}`, the total derivative through all
+    later steps, in one backward pass and in log scale: it is right where `jax.grad` gives zero or
     infinity.
 
     Args:
@@ -124,7 +126,8 @@ def _backward(step: Any, batch: Any, params: Any, state: Any, seen: Any) -> tupl
         nothing = (jnp.zeros_like(flatten(state)), jnp.int32(0))
         return jax.lax.scan(body, nothing, (befores, xs, ys_bar), reverse=True)[1]
 
-    return per_example(one, batch)(params, state, seen)
+    log_norm, direction = per_example(one, batch)(params, state, seen)
+    return log_norm, direction
 
 
 def shared_leaves(step: StepFn, params: Any, state: Any, x: Any) -> tuple[int | None, ...]:

@@ -1,8 +1,8 @@
 """The decay of a large state from k random directions instead of all N.
 
-Orthonormal directions V give `E ||P V||_F^2 = (k / N) ||P||_F^2`, so the Frobenius norm needs one pass.
-The spectral norm needs directions that P stretches most, and those change with t only while t is
-small. So a few target times 1, 4, 16, ... T each get their own k directions, by one turn of
+Orthonormal directions V give `E ||P V||_F^2 = (k / N) ||P||_F^2`, so the Frobenius norm needs one
+pass. The spectral norm needs directions that P stretches most, and those change with t only while
+t is small. So a few target times 1, 4, 16, ... T each get their own k directions, by one turn of
 subspace iteration (forward to the target, back from it), and every t uses those of the next
 target. `||P V||` is never above `||P||`: what comes out is a lower bound, exact at k = N.
 """
@@ -69,7 +69,8 @@ def probed_decay(
         best = jnp.zeros_like(best).at[:, wrt].set(jax.vmap(_orthonormal)(best[:, wrt]))
         return _measure_norm(maps, path, best, targets, of), log_frobenius
 
-    return per_example(one, batch)(params, state, xs)
+    log_norm, log_frobenius = per_example(one, batch)(params, state, xs)
+    return log_norm, log_frobenius
 
 
 def target_times(length: int) -> tuple[int, ...]:

@@ -3,8 +3,8 @@
 The decay asks for the norm of every partial product, whose top singular vector barely moves from
 one step to the next. So a few Lanczos steps from the last vector find the largest eigenvalue
 theta of the Gram matrix G. Lanczos alone could settle on a smaller one; a Cholesky factor of
-`theta (1 + slack) I - G` exists only if no eigenvalue is larger, so its existence is the proof. Where
-it fails, a dense eigenvalue solver answers.
+`theta (1 + slack) I - G` exists only if no eigenvalue is larger, so its existence is the proof.
+Where it fails, a dense eigenvalue solver answers.
 """
 
 from __future__ import annotations
@@ -47,19 +47,21 @@ def largest_singular_value(a: chex.Array, guess: chex.Array) -> tuple[chex.Array
     """
     tall = a if a.shape[0] >= a.shape[1] else a.T
     with jax.default_matmul_precision("highest"):  # accelerators round to ten bits otherwise
-        return _norm(tall, jax.lax.stop_gradient(guess))
+        norm, vector = _norm(tall, jax.lax.stop_gradient(guess))
+    return norm, vector
 
 
 @jax.custom_jvp
 def _norm(a: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex.Array]:
-    return _norm_and_vector(a, guess)
+    norm, vector = _norm_and_vector(a, guess)
+    return norm, vector
 
 
 @_norm.defjvp
 def _norm_jvp(primals: tuple, tangents: tuple) -> tuple:  # type: ignore[type-arg]
     (a, guess), (da, _) = primals, tangents
     norm, v = _norm(a, guess)
-    # d sigma = u' dA v with A v = sigma u; at sigma = 0 there is no direction, and zero is a choice.
+    # d sigma = u' dA v with A v = sigma u. At sigma = 0 there is no direction; zero is a choice.
     d_norm = jnp.dot(a @ v, da @ v) / jnp.where(norm == 0, 1.0, norm)
     return (norm, v), (d_norm, jnp.zeros_like(v))
 
@@ -128,9 +130,7 @@ def _krylov(gram: chex.Array, start: chex.Array) -> tuple[chex.Array, chex.Array
     return basis, image
 
 
-def _proven(
-    gram: chex.Array, top: chex.Array, vector: chex.Array
-) -> tuple[chex.Array, chex.Array]:
+def _proven(gram: chex.Array, top: chex.Array, vector: chex.Array) -> tuple[chex.Array, chex.Array]:
     """`top` and its vector if it is the largest eigenvalue within rounding, else the largest."""
     size = gram.shape[0]
     slack = 4 * size**0.5 * jnp.finfo(gram.dtype).eps

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from recurrax.cell import Cell
 
 # A params class names its cell; that is why each family has one of its own.
-_FAMILIES: dict[str, tuple[type, Callable[..., Cell], dict[str, Any]]] = {
+_FAMILIES: dict[str, tuple[Any, Callable[..., Cell], dict[str, Any]]] = {
     "elman": (cells.ElmanParams, cells.elman, {"activation": "tanh"}),
     "elman-relu": (cells.ElmanReluParams, cells.elman, {"activation": "relu"}),
     "lstm": (cells.LSTMParams, cells.lstm, {}),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +13,8 @@ import numpy as np
 from recurrax.interop.describe import describe, rebuild
 
 if TYPE_CHECKING:
+    import os
+
     from recurrax.cell import Cell
 
 _FORMAT = "recurrax-params-1"
@@ -48,7 +49,8 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
       (True, (8, 32))
     """
     path = _checked(path)
-    arrays, dtypes = {}, {}
+    arrays: dict[str, Any] = {}
+    dtypes: dict[str, str] = {}
     for key, leaf in jax.tree_util.tree_leaves_with_path(params):
         array = np.asarray(leaf)
         name = jax.tree_util.keystr(key).lstrip(".") or "params"
@@ -62,7 +64,7 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
     try:
         if path.suffix == ".npz":
             with partial.open("wb") as file:
-                np.savez(file, **{_HEADER: np.array(header)}, **arrays)
+                np.savez(file, allow_pickle=False, **{_HEADER: np.array(header)}, **arrays)
         else:
             _safetensors().save_file(
                 {k: np.ascontiguousarray(v) for k, v in arrays.items()},
@@ -140,12 +142,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise FileNotFoundError(f"no such file: {path}")
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             header = json.loads(str(arrays.pop(_HEADER)))
         else:
             with _safetensors_open(path) as file:
-                arrays = {name: file.get_tensor(name) for name in file.keys()}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
                 header = json.loads(file.metadata()[_HEADER])
         file_format, dtypes = header["format"], header["dtypes"]
         arrays = {name: _as(array, dtypes[name]) for name, array in arrays.items()}

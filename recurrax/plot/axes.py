@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import os
+
     from matplotlib.axes import Axes
 
 
@@ -16,7 +18,7 @@ def blank_axes(width: float = 7.0, height: float = 4.5) -> Axes:
       height: in inches.
 
     Returns:
-      A `matplotlib.axes.Axes`; save it with `ax.figure.savefig(path)`.
+      A `matplotlib.axes.Axes`, for `save`.
 
     Raises:
       ImportError: if matplotlib is not installed.
@@ -32,6 +34,28 @@ def blank_axes(width: float = 7.0, height: float = 4.5) -> Axes:
         raise ImportError("pictures need matplotlib: pip install 'recurrax[plot]'") from None
     axes: Axes = Figure(figsize=(width, height), layout="constrained").add_subplot()
     return axes
+
+
+def save(ax: Axes, path: str | os.PathLike[str], *, dpi: int = 150) -> None:
+    """Write the figure that axes belong to.
+
+    Args:
+      ax: the axes.
+      path: its ending says the format: `.png`, `.pdf`, `.svg`.
+      dpi: dots an inch.
+
+    Raises:
+      ValueError: if matplotlib does not know the format.
+      OSError: if the file cannot be written.
+
+    Example:
+      >>> import pathlib, tempfile, recurrax as rx
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "empty.png"
+      >>> rx.plot.save(rx.plot.blank_axes(), path)
+      >>> path.exists()
+      True
+    """
+    ax.get_figure(root=True).savefig(path, dpi=dpi)  # type: ignore[union-attr]
 
 
 def given_or_new(ax: Axes | None) -> Axes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,8 @@ from recurrax.flow import Decay
 from recurrax.plot.axes import given_or_new
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from matplotlib.axes import Axes
 
 # Colours of Okabe and Ito, which the colour-blind can tell apart; dashes for a grey printer.
@@ -75,7 +76,7 @@ def decay(
     ax.set_ylabel(r"$\log\,\|\partial s_t / \partial s_0\|$  (nats)")
     ax.set_xlim(0, length * 1.08)
     if any(named):
-        ax.legend(frameon=False)
+        ax.legend(frameon=False, title="median; band: middle 80 % of the batch")
     return ax
 
 

@@ -108,18 +108,18 @@ def _scan_in_chunks(
     length = jax.tree.leaves(inputs)[0].shape[0]
     whole = length - length % size
 
-    # prevent_cse guards against an optimisation that cannot happen inside a scan.
-    @jax.checkpoint  # type: ignore[untyped-decorator]
     def chunk(state: Any, part: Any) -> tuple[Any, Any]:
         return jax.lax.scan(body, state, part, reverse=reverse)
 
     def chunks(state: Any, part: Any) -> tuple[Any, Any]:
         split = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), part)
-        state, outs = jax.lax.scan(chunk, state, split, reverse=reverse)
+        # Inside a scan nothing can be shared with the backward pass, so no guard is needed.
+        one = jax.checkpoint(chunk, prevent_cse=False)
+        state, outs = jax.lax.scan(one, state, split, reverse=reverse)
         return state, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), outs)
 
     head = (chunks, jax.tree.map(lambda a: a[:whole], inputs))
-    tail = (chunk, jax.tree.map(lambda a: a[whole:], inputs))
+    tail = (jax.checkpoint(chunk), jax.tree.map(lambda a: a[whole:], inputs))
     parts = [part for part, steps in ((head, whole), (tail, length - whole)) if steps]
     outs = []
     for run, part in reversed(parts) if reverse else parts:

@@ -68,7 +68,7 @@ def unroll(
       >>> ys.shape, state.c.shape, float(abs(ys[3, 2]).sum())
       ((10, 4, 8), (4, 8), 0.0)
     """
-    options = {"mask": mask, "resets": resets, "remat": remat, "engine": engine}
+    options: dict[str, Any] = {"mask": mask, "resets": resets, "remat": remat, "engine": engine}
     if isinstance(cell, Bidirectional):
         states, (ahead, back) = _both_ways(unroll, cell, params, state, xs, reverse, options)
         return states, jax.tree.map(lambda a, b: jnp.concatenate([a, b], -1), ahead, back)
@@ -116,7 +116,7 @@ def unroll_states(
       >>> states.h.shape, states.c.shape
       ((10, 8), (10, 8))
     """
-    options = {"mask": mask, "resets": resets, "remat": remat, "engine": engine}
+    options: dict[str, Any] = {"mask": mask, "resets": resets, "remat": remat, "engine": engine}
     if isinstance(cell, Bidirectional):
         ahead, back = _both_ways(unroll_states, cell, params, state, xs, reverse, options)
         return Directions(ahead, back)
@@ -162,7 +162,7 @@ def _unroll(
             "resets needs a rx.Cell, whose initial_state says what to reset to; got a bare step "
             "function. Wrap it: rx.Cell(init=..., initial_state=..., step=...)."
         )
-    return _run(
+    final, collected = _run(
         "scan" if engine == "auto" else engine,
         step,
         cell.initial_state if isinstance(cell, Cell) and resets is not None else None,
@@ -173,6 +173,7 @@ def _unroll(
         state,
         Inputs(xs, mask, resets),
     )
+    return final, collected
 
 
 def prepare(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
@@ -210,6 +211,5 @@ def _run(
     start = None
     if initial_state is not None and inputs.resets is not None:
         start = initial_state(params, tuple(inputs.resets.shape[1:]))
-    return ENGINES[engine](
-        step, collect, params, state, start, inputs, reverse=reverse, remat=remat
-    )
+    run = ENGINES[engine]
+    return run(step, collect, params, state, start, inputs, reverse=reverse, remat=remat)

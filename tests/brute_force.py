@@ -1,0 +1,72 @@
+"""Brute force for `rx.flow`: whole Jacobians and whole products, of one example, in NumPy."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+import recurrax as rx
+
+
+def jacobians(cell, params, state, xs):
+    """`[T, N, N]`: `jax.jacfwd` of the flattened step, along a Python loop."""
+    wide = batch_jacobians(cell, params, jax.tree.map(lambda leaf: leaf[None], state), xs[:, None])
+    return wide[:, 0]
+
+
+def example(tree, b, axis=0):
+    """Example b of a batch."""
+    return jax.tree.map(lambda leaf: leaf.take(b, axis), tree)
+
+
+def batch_jacobians(cell, params, state, xs):
+    """`[T, B, N, N]`, one example at a time."""
+    step = cell.step if isinstance(cell, rx.Cell) else cell
+    _, unravel = ravel_pytree(example(state, 0))
+
+    @jax.jit
+    def both(vector, x):
+        def advance(vector):
+            return ravel_pytree(step(params, unravel(vector), x)[0])[0]
+
+        return jax.jacfwd(advance)(vector), advance(vector)
+
+    rows = []
+    for b in range(xs.shape[1]):
+        vector, found = ravel_pytree(example(state, b))[0], []
+        for x in xs[:, b]:
+            jacobian, vector = both(vector, x)
+            found.append(np.asarray(jacobian))
+        rows.append(np.stack(found))
+    return np.stack(rows, 1)
+
+
+def products(matrices):
+    """`A_1, A_2 A_1, A_3 A_2 A_1, ...`"""
+    found = [matrices[0]]
+    for matrix in matrices[1:]:
+        found.append(matrix @ found[-1])
+    return np.stack(found)
+
+
+def log_norms(matrices):
+    """Log of the largest singular value and of the Frobenius norm, of each matrix."""
+    with np.errstate(divide="ignore"):
+        spectral = np.log(np.linalg.norm(matrices, 2, axis=(-2, -1)))
+        return spectral, np.log(np.linalg.norm(matrices, axis=(-2, -1)))
+
+
+# --- linear networks, whose products are known --------------------------------------------------
+
+
+def linear(w, h, x):
+    """Rows are vectors, as in every recurrax cell: `d h_t / d h_{t-1} = w^T`."""
+    h = h @ w + x
+    return h, h
+
+
+def chosen(ws, h, x):
+    """A linear step whose matrix is the one that x points at."""
+    h = h @ ws[x]
+    return h, h

@@ -1,0 +1,175 @@
+"""The command as its user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import recurrax as rx
+from recurrax.cli import run
+
+SMALL = ["flow", "--hidden", "6", "--batch", "3", "--length", "40"]
+
+
+@pytest.fixture
+def out(tmp_path):
+    return ["--out", str(tmp_path)]
+
+
+def measured(tmp_path) -> dict:
+    return json.loads((tmp_path / "gradient_flow.json").read_text())["cells"]
+
+
+def test_prints_a_table_and_writes_picture_and_numbers(out, tmp_path, capsys):
+    assert run([*SMALL, *out]) == 0
+    printed = capsys.readouterr().out
+    for word in ("elman", "lstm", "gru", "spectral", "bounds", "horizon", "verdict", "wrote"):
+        assert word in printed
+    assert (tmp_path / "gradient_flow.png").read_bytes().startswith(b"\x89PNG")
+    cells = measured(tmp_path)
+    assert list(cells) == ["elman", "lstm", "gru"]
+    assert np.shape(cells["lstm"]["log_norm"]) == (40, 3)
+
+
+def test_numbers_are_those_of_the_library(out, tmp_path):
+    assert run([*SMALL, *out, "--cells", "gru", "--seed", "7"]) == 0
+    cell = rx.cells.gru(1, 6)
+    params = cell.init(jax.random.key(7))
+    xs = rx.tasks.digit_sequences().xs[:40, :3]
+    decay = rx.flow.decay(cell, params, cell.initial_state(params, (3,)), xs)
+    gru = measured(tmp_path)["gru"]
+    np.testing.assert_allclose(gru["log_norm"], decay.log_norm, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gru["rate"], rx.flow.rate(decay), rtol=1e-5, atol=1e-6)
+    assert gru["verdict"] == rx.flow.verdict(decay)
+
+
+def test_recurrent_scale_makes_the_vanilla_network_vanish_or_explode(tmp_path):
+    for scale, verdict in (("0.5", "vanishes"), ("2", "explodes")):
+        folder = tmp_path / scale
+        args = ["--cells", "elman", "--recurrent-scale", scale, "--out", str(folder)]
+        assert run(["flow", "--hidden", "32", "--batch", "2", *args]) == 0
+        elman = measured(folder)["elman"]
+        assert elman["verdict"] == verdict
+        assert elman["spectral_radius"] == pytest.approx([float(scale)], rel=1e-5)
+    assert measured(tmp_path / "0.5")["elman"]["bounds_promise"] == "must vanish"
+
+
+def test_forget_bias_lengthens_the_memory_of_the_lstm(tmp_path):
+    rates = []
+    for bias in ("0", "3"):
+        folder = tmp_path / bias
+        assert run([*SMALL, "--cells", "lstm", "--forget-bias", bias, "--out", str(folder)]) == 0
+        rates.append(np.median(measured(folder)["lstm"]["rate"]))
+    assert rates[0] < rates[1]
+
+
+def test_json_alone_on_standard_output(out, capsys):
+    assert run([*SMALL, *out, "--cells", "elman", "--json"]) == 0
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert document["data"] == {"name": "digits", "T": 40, "B": 3, "I": 1}
+    assert document["recurrax"] == rx.__version__
+    assert captured.err == ""
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_weights_from_a_file(tmp_path, suffix):
+    cell = rx.stack(rx.cells.lstm(1, 4), rx.cells.elman(4, 5, activation="relu"))
+    path = tmp_path / f"weights{suffix}"
+    rx.interop.save(path, cell.init(jax.random.key(3)))
+    args = ["--params", str(path), "--out", str(tmp_path), "--length", "10", "--batch", "2"]
+    assert run(["flow", *args]) == 0
+    stack = measured(tmp_path)["stack"]
+    assert stack["N"] == 13
+    assert stack["spectral_radius"] is None
+
+
+def test_large_state_is_probed_and_says_so(tmp_path, capsys):
+    args = ["--cells", "elman", "--hidden", "513", "--length", "3", "--batch", "1"]
+    assert run(["flow", *args, "--out", str(tmp_path)]) == 0
+    assert measured(tmp_path)["elman"]["probes"] == 32
+    assert "32 random directions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["--cells", "lstm,rnn"], "--cells: unknown cell 'rnn'; choose from elman, lstm, gru"),
+        (["--cells", "gru,gru"], "--cells names a cell twice: gru,gru"),
+        (["--hidden", "0"], "--hidden must be at least 1, got 0"),
+        (["--seed", "-1"], "--seed must be from 0 to 2^32 - 1, got -1"),
+        (["--recurrent-scale", "nan"], "--recurrent-scale must be finite, got nan"),
+        (["--forget-bias", "inf"], "forget_bias must be finite, got inf"),
+        (["--data", "nothing.csv"], "no such file; give digits, or a path to"),
+        (["--params", "nothing.npz"], "no such file: nothing.npz"),
+        (["--params", "weights.bin"], "path must end in .npz or .safetensors"),
+        (["--params", "w.npz", "--cells", "lstm"], "--cells and --params exclude each other"),
+        (["--params", "w.npz", "--hidden", "3"], "--hidden and --params exclude each other"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, capsys, monkeypatch, args, text):
+    monkeypatch.chdir(tmp_path)
+    assert run(["flow", *args]) == 2
+    captured = capsys.readouterr()
+    assert text in captured.err
+    assert captured.err.startswith("recurrax: ")
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_weights_for_other_data(tmp_path, capsys):
+    rx.interop.save(tmp_path / "w.npz", rx.cells.gru(3, 4).init(jax.random.key(0)))
+    assert run(["flow", "--params", str(tmp_path / "w.npz"), "--out", str(tmp_path)]) == 2
+    assert "takes 3 features a step, but digits has 1" in capsys.readouterr().err
+
+
+def test_overflow_of_the_network_is_told(tmp_path, capsys):
+    xs = np.ones((256, 1), np.float32)
+    np.save(tmp_path / "xs.npy", xs)
+    cell = rx.cells.elman(1, 4, activation="relu")
+    params = cell.init(jax.random.key(0))
+    params = params._replace(w_rec=np.full((4, 4), 0.5, np.float32))
+    rx.interop.save(tmp_path / "w.npz", params)
+    args = ["--data", str(tmp_path / "xs.npy"), "--params", str(tmp_path / "w.npz")]
+    assert run(["flow", *args, "--recurrent-scale", "3", "--out", str(tmp_path)]) == 2
+    assert "The forward pass overflows there" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run(["flow", "--out", str(tmp_path / "file" / "below")]) == 2
+    assert "cannot be written (Not a directory); name a folder of your own" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("args", [[], ["flow", "--nope"], ["flow", "--hidden", "x"], ["nope"]])
+def test_bad_usage_exits_with_2(args):
+    with pytest.raises(SystemExit) as stopped:
+        run(args)
+    assert stopped.value.code == 2
+
+
+def test_module_and_exit_code(tmp_path):
+    command = [sys.executable, "-m", "recurrax", "flow", "--hidden", "0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "recurrax: --hidden must be at least 1, got 0\n"
+    assert done.stdout == ""
+
+
+def test_missing_extras_are_named(monkeypatch, capsys):
+    import recurrax.__main__ as entry
+
+    monkeypatch.setattr(entry, "_installed", lambda name: name != "tyro")
+    with pytest.raises(SystemExit) as stopped:
+        entry.main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == (
+        "recurrax: the command needs tyro: pip install 'recurrax[all]'\n"
+    )

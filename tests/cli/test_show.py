@@ -1,0 +1,71 @@
+"""What is printed of a result."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import recurrax as rx
+from recurrax.cli import show
+
+
+def row(**changes) -> show.Row:
+    plain = show.Row(
+        "lstm", 8, None, np.array([-0.1]), np.array([30.0]), np.array([True]), "", None
+    )
+    return plain._replace(**changes)
+
+
+def bounds(log_rate: float) -> rx.flow.Bounds:
+    one = np.ones(1)
+    return rx.flow.Bounds(one, one, log_rate, log_rate < 0, log_rate > 0, None)
+
+
+@pytest.mark.parametrize(
+    ("log_rate", "words"),
+    [
+        (-0.1, "must vanish"),
+        (0.1, "may explode"),
+        (0.0, "cannot explode"),
+        (float("inf"), "nothing"),
+        (float("-inf"), "must vanish"),
+    ],
+)
+def test_promise(log_rate, words):
+    assert show.promise(bounds(log_rate)) == words
+
+
+def test_story_of_each_verdict():
+    assert show.story(row(verdict="vanishes"), 64) == (
+        "lstm: the gradient vanishes at a factor 0.905 a step; what happened more than 30 steps ago "
+        "is not felt (under 5 % is left)."
+    )
+    assert "explodes at e^800 a step; clip it" in show.story(
+        row(verdict="explodes", rate=np.array([800.0])), 64
+    )
+    assert show.story(row(verdict="holds"), 64).startswith("lstm: the gradient holds over these 64")
+
+
+def test_json_writes_what_is_not_finite_as_null():
+    decay = rx.flow.Decay(np.array([[-np.inf], [1.0]]), np.array([[0.5], [np.inf]]))
+    data = type("Data", (), {"xs": np.zeros((2, 1, 3)), "name": "x"})
+    text = show.as_json({}, data, [row(horizon=np.array([np.inf]))], {"lstm": decay})
+    cell = json.loads(text)["cells"]["lstm"]
+    assert cell["log_norm"] == [[None], [1.0]]
+    assert cell["horizon"] == [None]
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.0, False), (1.3, True)])
+def test_progress_is_shown_after_a_second(monkeypatch, seconds, shown):
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True)
+    monkeypatch.setattr(show, "Console", lambda stderr: console)
+    with show.progress("measuring", 2) as advance:
+        time.sleep(seconds)
+        advance()
+    assert ("measuring" in screen.getvalue()) == shown

@@ -1,0 +1,171 @@
+"""Masks against a Python loop that goes row by row."""
+
+from __future__ import annotations
+
+import functools
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from close import assert_close, assert_finite, assert_same
+from contract import B, T, make_case
+from hypothesis import given
+from slow_twin import row_loop, total
+
+import recurrax as rx
+
+ROWS = ["lstm", "own_gated", "stack", "own_plain"]
+# Interior holes; nothing at all; a zero-length start; and a whole row.
+HOLES = jnp.array([[1, 0, 0, 1, 1, 0], [0, 0, 0, 0, 0, 0], [0, 1, 1, 0, 1, 1]], bool).T
+RESETS = jnp.array([[0, 1, 0, 1, 0, 0], [0, 0, 1, 0, 0, 0], [1, 0, 0, 0, 0, 1]], bool).T
+
+
+@pytest.fixture(params=ROWS)
+def case(request, x64):
+    return make_case(request.param, "float64")
+
+
+def compiled(run, **options):
+    """`run(cell, params, state, xs)` as one compiled function of its arrays."""
+    return jax.jit(functools.partial(run, **options), static_argnums=0)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("remat", [None, 4])
+@pytest.mark.parametrize("resets", [None, RESETS], ids=["", "resets"])
+def test_a_mask_is_an_if(case, reverse, remat, resets):
+    options = {"mask": HOLES, "resets": resets, "reverse": reverse}
+    last, ys, states = compiled(row_loop_of(options))(case.cell, *case[1:])
+    assert_close(rx.unroll(*case, **options, remat=remat), (last, ys))
+    assert_close(rx.unroll_states(*case, **options, remat=remat), states)
+
+
+def row_loop_of(options):
+    return functools.partial(row_loop, **{k: _concrete(v) for k, v in options.items()})
+
+
+def _concrete(value):
+    return np.asarray(value) if isinstance(value, jax.Array) else value
+
+
+@pytest.mark.parametrize("name", ["lstm", "own_plain"])
+def test_gradients_under_a_mask(x64, name):
+    case = make_case(name, "float64")
+    options = {"mask": HOLES, "resets": RESETS, "reverse": True}
+    loop = row_loop_of(options)
+    slow = compiled(jax.grad(lambda *a: total(loop(*a)[:2]), argnums=(1, 2, 3)))(*case)
+    assert_close(compiled(jax.grad(fast_of(options), argnums=(1, 2, 3)))(*case), slow)
+    options["remat"] = 4
+    assert_close(compiled(jax.grad(fast_of(options), argnums=(1, 2, 3)))(*case), slow)
+
+
+def fast_of(options):
+    return lambda *args: total(rx.unroll(*args, **options))
+
+
+def test_y_is_exactly_zero_where_masked(case):
+    _, ys = rx.unroll(*case, mask=HOLES)
+    zero = np.asarray((ys == 0).all(-1))
+    np.testing.assert_array_equal(zero, ~np.asarray(HOLES))
+
+
+def test_a_row_that_is_wholly_masked_keeps_its_state(case):
+    last, _ = rx.unroll(*case, mask=HOLES)
+    states = rx.unroll_states(*case, mask=HOLES)
+    for leaf, kept, start in zip(*map(jax.tree.leaves, (last, states, case.state)), strict=True):
+        assert_same(leaf[1], start[1])
+        assert_same(kept[:, 1], jnp.broadcast_to(start[1], kept[:, 1].shape))
+
+
+def test_a_mask_of_true_changes_nothing(case):
+    assert_close(rx.unroll(*case, mask=jnp.ones((T, B), bool)), rx.unroll(*case))
+
+
+def test_a_row_ends_where_its_length_says(case):
+    lengths = [4, 0, 6]
+    last, ys = rx.unroll(*case, mask=rx.length_mask(jnp.array(lengths), T))
+    for b, length in enumerate(lengths):
+        start = jax.tree.map(lambda a, b=b: a[b], case.state)
+        end = start
+        if length:
+            end, outs = rx.unroll(*case[:2], start, case.xs[:length, b])
+            assert_close(ys[:length, b], outs)
+        assert_close(jax.tree.map(lambda a, b=b: a[b], last), end)
+        assert_same(ys[length:, b], jnp.zeros_like(ys[length:, b]))
+
+
+def test_one_sequence_has_a_mask_of_one_axis(case):
+    state = jax.tree.map(lambda a: a[0], case.state)
+    one = rx.unroll(*case[:2], state, case.xs[:, 0], mask=HOLES[:, 0])
+    last, ys = rx.unroll(*case, mask=HOLES)
+    assert_close(one, (jax.tree.map(lambda a: a[0], last), ys[:, 0]))
+
+
+@pytest.mark.parametrize("remat", [None, 4])
+@pytest.mark.parametrize("rubbish", [jnp.nan, jnp.inf])
+def test_what_stands_in_the_padding_reaches_nothing(case, rubbish, remat):
+    spoilt = jnp.where(HOLES[..., None], case.xs, rubbish)
+    assert not bool(jnp.isfinite(spoilt).all())
+
+    def value(cell, params, state, xs):
+        out = rx.unroll(cell, params, state, xs, mask=HOLES, remat=remat)
+        return total(out), out
+
+    run = compiled(jax.value_and_grad(value, argnums=(1, 2, 3), has_aux=True))
+    found = run(*case[:3], spoilt)
+    assert_finite(found)
+    assert_same(found, run(*case))
+    d_xs = found[1][2]
+    assert_same(d_xs[~HOLES], jnp.zeros_like(d_xs[~HOLES]))
+
+
+def test_integers_as_inputs_keep_their_values_under_a_mask():
+    """Inputs that are no floats are left as they are: a step may look tokens up."""
+
+    def step(table, h, token):
+        h = h + table[token]
+        return h, h
+
+    tokens = jnp.array([2, 0, 1])
+    mask = jnp.array([True, False, True])
+    last, ys = rx.unroll(step, jnp.array([1.0, 10.0, 100.0]), jnp.zeros(()), tokens, mask=mask)
+    assert float(last) == 110.0
+    assert ys.tolist() == [100.0, 0.0, 110.0]
+
+
+def test_a_tree_of_inputs_under_a_mask():
+    def step(w, h, x):
+        h = w * h + x["a"] * x["b"]
+        return h, {"twice": 2 * h}
+
+    xs = {"a": jnp.array([1.0, jnp.nan, 3.0]), "b": jnp.array([1.0, 1.0, 2.0])}
+    mask = jnp.array([True, False, True])
+    last, ys = rx.unroll(step, jnp.asarray(0.5), jnp.zeros(()), xs, mask=mask)
+    assert float(last) == 6.5
+    assert ys["twice"].tolist() == [2.0, 0.0, 13.0]
+
+
+flags = st.lists(st.booleans(), min_size=T * B, max_size=T * B)
+
+
+@pytest.mark.parametrize("name", ["gru", "own_plain"])
+@given(mask=flags, resets=flags, reverse=st.booleans())
+def test_any_pattern(name, mask, resets, reverse):
+    with jax.enable_x64(True):
+        case = make_case(name, "float64")
+        options = {
+            "mask": np.array(mask).reshape(T, B),
+            "resets": np.array(resets).reshape(T, B),
+            "reverse": reverse,
+        }
+        last, ys, states = row_loop(jitted(case.cell), *case[1:], **options)
+        assert_close(rx.unroll(*case, **options), (last, ys))
+        assert_close(rx.unroll_states(*case, **options), states)
+
+
+@functools.cache
+def jitted(cell):
+    """The cell with a compiled step, for a Python loop that runs many times."""
+    return rx.Cell(cell.init, cell.initial_state, jax.jit(cell.step))
