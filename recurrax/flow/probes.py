@@ -65,7 +65,10 @@ def probed_decay(
         start = jnp.zeros((len(vector), probes), vector.dtype).at[wrt].set(start)
         log_frobenius, reached = _measure_frobenius(maps, path, start, targets, of)
         log_frobenius += 0.5 * math.log(len(wrt) / probes)
+        # The directions are constants to a derivative, as the random ones are.
+        reached = jax.lax.stop_gradient(reached)
         best = _pull_back(maps, path, jax.vmap(_orthonormal)(reached), targets)
+        best = jax.lax.stop_gradient(best)
         best = jnp.zeros_like(best).at[:, wrt].set(jax.vmap(_orthonormal)(best[:, wrt]))
         return _measure_norm(maps, path, best, targets, of), log_frobenius
 
@@ -81,8 +84,7 @@ def target_times(length: int) -> tuple[int, ...]:
 
 @one_at_a_time
 def _orthonormal(columns: chex.Array) -> chex.Array:
-    # The directions are constants to a derivative, as the random ones are.
-    return jnp.linalg.qr(jax.lax.stop_gradient(columns))[0]
+    return jnp.linalg.qr(columns)[0]
 
 
 def _measure_frobenius(

@@ -48,6 +48,6 @@ def test_lengths_that_are_not_integers():
 
 
 @pytest.mark.parametrize(("T", "kind"), [(0, ValueError), (-2, ValueError), (2.5, TypeError)])
-def test_a_wrong_T(T, kind):
+def test_a_wrong_number_of_steps(T, kind):
     with says(kind, f"T must be a positive integer, got {T}"):
         rx.length_mask(jnp.array([0]), T)
