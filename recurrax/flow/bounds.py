@@ -48,7 +48,7 @@ def bounds(cell: Cell | StepFn, params: Any, state: Any = None, xs: Any = None) 
       cell: a gated `Cell` or step for what the weights imply; any cell or step function if
         `state` and `xs` are given.
       params: the cell's params, concrete.
-      state: the state before the first step, or None.
+      state: the state before the first step; None for the initial state of a `Cell`.
       xs: inputs `[T, *batch, I]`, or None; adds `log_upper`.
 
     Returns:

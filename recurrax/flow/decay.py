@@ -48,7 +48,7 @@ def decay(
     Args:
       cell: a `Cell` or a step function.
       params: the cell's params.
-      state: the state before the first step.
+      state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`.
       of: names of the leaves of s_t to keep, such as `"c"`; None keeps all.
       wrt: names of the leaves of s_0 to keep; None keeps all.

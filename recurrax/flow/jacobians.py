@@ -26,7 +26,7 @@ def jacobians(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> chex.Arr
       cell: a `Cell` or a step function. A gated cell's A_t comes from its pointwise function,
         any other from forward derivatives of the step.
       params: the cell's params.
-      state: the state before the first step.
+      state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`.
 
     Returns:

@@ -30,11 +30,12 @@ def rescale(a: chex.Array) -> tuple[chex.Array, chex.Array]:
 
 
 def power_of_two(exponent: chex.Array, dtype: jnp.dtype) -> chex.Array:
-    """Exactly `2**exponent`, zero below the normal range, infinity above: pow would round."""
+    """Exactly `2**exponent`, zero below the normal range: written as bits, since pow rounds."""
     info = jnp.finfo(dtype)
     bits = jnp.uint64 if info.bits == 64 else jnp.uint32
     bias = info.maxexp - 1
-    biased = jnp.clip(exponent + bias, 0, 2 * bias + 1)
+    # Above it the largest power, and not infinity, which would turn a zero mantissa into NaN.
+    biased = jnp.clip(exponent + bias, 0, 2 * bias)
     return jax.lax.bitcast_convert_type(biased.astype(bits) << info.nmant, dtype)
 
 

@@ -54,7 +54,7 @@ def loss_gradients(
         shipped cells, the loss's own view of that leaf counts as the direct part; an output
         computed otherwise counts towards the state before the step.
       params: the cell's params.
-      state: the state before the first step.
+      state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`.
 
     Returns:

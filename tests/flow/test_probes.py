@@ -28,7 +28,7 @@ def problem(name):
     return cell, params, state, like(3, jnp.zeros((T, B, params.w_in.shape[0])))
 
 
-@pytest.mark.parametrize("name", ["elman", "lstm", "plain"])
+@pytest.mark.parametrize("name", ["lstm", "plain"])
 def test_a_lower_bound_that_is_close_and_an_estimate(name):
     case = problem(name)
     exact, probed = rx.flow.decay(*case), rx.flow.decay(*case, probes=6)
@@ -54,9 +54,9 @@ def test_exact_with_as_many_directions_as_there_are(probes):
 
 
 def test_one_step_is_enough():
-    cell, params, state, xs = problem("lstm")
+    cell, params, state, xs = problem("elman")
     exact = rx.flow.decay(cell, params, state, xs[:1])
-    probed = rx.flow.decay(cell, params, state, xs[:1], probes=40)
+    probed = rx.flow.decay(cell, params, state, xs[:1], probes=20)
     np.testing.assert_allclose(probed.log_norm, exact.log_norm, rtol=3e-6, atol=3e-6)
 
 
@@ -87,20 +87,19 @@ def test_another_key_gives_another_estimate_and_the_same_key_the_same():
     assert (first != other).any()
 
 
-@pytest.mark.parametrize("probes", [5, 20])
-def test_leaves(probes):
+def test_leaves():
     """From c to h: the directions are chosen for the rows that are asked for."""
     case = problem("lstm")
     exact = rx.flow.decay(*case, of="h", wrt="c")
-    probed = rx.flow.decay(*case, of="h", wrt="c", probes=probes)
+    probed = rx.flow.decay(*case, of="h", wrt="c", probes=5)
     missing = exact.log_norm - probed.log_norm
     rounding = 3e-6 * abs(exact.log_norm) + 3e-6
     assert (missing >= -rounding).all()
     targets = np.asarray(target_times(T)) - 1
-    if probes == 20:
-        assert (missing <= rounding).all()
-    else:
-        assert float(missing[targets].max()) < 0.1
+    assert float(missing[targets].max()) < 0.1
+    # All 20 directions of c are exact, though h and c together are 40.
+    probed = rx.flow.decay(*case, of="h", wrt="c", probes=20)
+    assert (abs(exact.log_norm - probed.log_norm) <= rounding).all()
 
 
 def test_small_rows_are_found():

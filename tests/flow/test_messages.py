@@ -1,0 +1,161 @@
+"""What every question of the microscope says to input it cannot measure."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import pytest
+from brute_force import linear
+from close import says
+from contract import like, make_case
+
+import recurrax as rx
+
+QUESTIONS = {
+    "jacobians": rx.flow.jacobians,
+    "decay": rx.flow.decay,
+    "bounds": rx.flow.bounds,
+    "loss_gradients": lambda *case: rx.flow.loss_gradients(lambda ys: jnp.sum(ys), *case),
+}
+
+
+@pytest.fixture(params=QUESTIONS)
+def ask(request):
+    return QUESTIONS[request.param]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_inputs_that_are_not_finite(ask, value):
+    cell, params, state, xs = make_case("gru", "float32")
+    xs = xs.at[2, 1, 0].set(float(value))
+    with says(
+        ValueError,
+        f"xs is not finite: {value} at index (2, 1, 0), 1 such entry in all. Drop or fill those "
+        "steps: one NaN spoils all later ones.",
+    ):
+        ask(cell, params, state, xs)
+
+
+def test_params_that_are_not_finite(ask):
+    cell, params, state, xs = make_case("gru", "float32")
+    params = params._replace(b=params.b.at[:2].set(jnp.nan))
+    with says(
+        ValueError,
+        "params.b is not finite: nan at index (0,), 2 such entries in all. Did training diverge?",
+    ):
+        ask(cell, params, state, xs)
+
+
+def test_state_that_is_not_finite(ask):
+    cell, params, state, xs = make_case("lstm", "float32")
+    state = state._replace(c=state.c.at[0, 3].set(-jnp.inf))
+    with says(
+        ValueError,
+        "state.c is not finite: -inf at index (0, 3), 1 such entry in all. Start from "
+        "cell.initial_state(params, batch_shape).",
+    ):
+        ask(cell, params, state, xs)
+
+
+def test_state_that_overflows_on_the_way(ask):
+    """relu with weights 3 I: h_t = 3^t, above the largest float32 from t = 81 on."""
+    cell = rx.cells.elman(1, 2, activation="relu")
+    params = cell.init(jax.random.key(0))._replace(w_rec=3 * jnp.eye(2))
+    state = cell.initial_state(params)._replace(h=jnp.ones(2))
+    with says(
+        ValueError,
+        "state at [t, ...].h is not finite: inf at index (80, 0), 240 such entries in all. The "
+        "forward pass overflows there: measure a shorter xs, or shrink the recurrent weights.",
+    ):
+        ask(cell, params, state, jnp.zeros((200, 1)))
+
+
+def test_shorter_and_the_same_network_is_measured():
+    cell = rx.cells.elman(1, 2, activation="relu")
+    params = cell.init(jax.random.key(0))._replace(w_rec=3 * jnp.eye(2))
+    state = cell.initial_state(params)._replace(h=jnp.ones(2))
+    got = rx.flow.decay(cell, params, state, jnp.zeros((80, 1)))
+    expected = jnp.arange(1, 81) * jnp.log(3.0)
+    assert float(abs(got.log_norm - expected).max()) < 1e-4
+
+
+def test_no_time_steps(ask):
+    cell, params, state, xs = make_case("gru", "float32")
+    with says(
+        ValueError,
+        "xs has no time steps (T = 0); expected T >= 1. For rows of zero length keep T >= 1 and "
+        "pass a mask that is False: rx.length_mask(lengths, T).",
+    ):
+        ask(cell, params, state, xs[:0])
+
+
+def test_batch_axis_first(ask):
+    cell, params, state, xs = make_case("gru", "float32")
+    with says(
+        ValueError,
+        "xs has shape (3, 6, 3), expected [T, B, I] with B = 3 from the state. xs has its batch "
+        "axis first? recurrax wants [T, B, I]: use jnp.swapaxes(xs, 0, 1).",
+    ):
+        ask(cell, params, state, jnp.swapaxes(xs, 0, 1))
+
+
+def test_no_gradient_to_follow(ask):
+    with says(
+        TypeError,
+        "state has no floating-point leaf, so there is no gradient to follow; got int32[2]",
+    ):
+        ask(lambda p, n, x: (n + 1, n), None, jnp.zeros(2, jnp.int32), jnp.zeros((3, 1)))
+
+
+def test_complex_state(ask):
+    with says(
+        TypeError,
+        "state has a complex leaf, whose derivative is not a matrix of real numbers; got "
+        "{'h': float32[2], 'z': complex64[2]}. Carry its real and imaginary parts as two leaves.",
+    ):
+        ask(
+            lambda p, s, x: (s, s["h"]),
+            None,
+            {"h": jnp.zeros(2), "z": jnp.zeros(2, jnp.complex64)},
+            jnp.zeros((3, 1)),
+        )
+
+
+def test_leaves_that_disagree_about_the_batch(ask):
+    """The cell's own initial state says that h has one axis, and m two."""
+
+    def step(w, state, x):
+        return state, state["h"]
+
+    def initial_state(w, batch_shape=()):
+        return {"h": jnp.zeros((*batch_shape, 2)), "m": jnp.zeros((*batch_shape, 2, 2))}
+
+    cell = rx.Cell(init=None, initial_state=initial_state, step=step)
+    state = initial_state(None, (5,)) | {"m": jnp.zeros((2, 2))}
+    with says(
+        ValueError,
+        "the leaves of state disagree about the batch axes, [(), (5,)]: got "
+        "{'h': float32[5,2], 'm': float32[2,2]}. Start from cell.initial_state(params, "
+        "batch_shape).",
+    ):
+        ask(cell, None, state, jnp.zeros((3, 5, 1)))
+
+
+def test_what_is_closed_over_is_checked_inside_jit():
+    """Concrete values stay concrete there."""
+    w = like(1, jnp.zeros((2, 2))).at[0, 0].set(jnp.nan)
+    run = jax.jit(lambda h: rx.flow.decay(linear, w, h, jnp.zeros((3, 2))).log_norm)
+    with says(
+        ValueError,
+        "params is not finite: nan at index (0, 0), 1 such entry in all. Did training diverge?",
+    ):
+        run(jnp.zeros(2))
+
+
+def test_not_a_cell(ask):
+    with says(
+        TypeError,
+        "cell must be a rx.Cell or a step function (params, state, x) -> (state, y), got str. "
+        "Build one with rx.cells.lstm(input_size, hidden_size), say.",
+    ):
+        ask("lstm", None, jnp.zeros(2), jnp.zeros((3, 1)))
