@@ -263,9 +263,9 @@ def test_a_field_of_another_shape():
         return H(jnp.tanh(z_in + z_rec))
 
     message = (
-        "pointwise returned h of shape (2, 3, 4) for a batch of 3 and 4 hidden units: each field of "
-        "the state has one number a unit. Unpack the gates on the first axis, as in r, z, n = "
-        "z_in + z_rec."
+        "pointwise returned h of shape (2, 3, 4) for a batch of 3 and 4 hidden units: each field "
+        "of the state has one number a unit. Unpack the gates on the first axis, as in "
+        "r, z, n = z_in + z_rec."
     )
     with says(ValueError, message):
         build(joined, gates=2)

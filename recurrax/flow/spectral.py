@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 DENSE = 24  # up to this size an SVD is cheaper
 _KRYLOV = 12  # Lanczos vectors between restarts
 _RESTARTS = 8
+_BLOCK = 64  # the largest matrix that LAPACK factors in one thread
+_TRIANGLE = 16  # and solves with
 
 
 def gram_size(rows: int, columns: int) -> int:
@@ -135,8 +137,7 @@ def _proven(gram: chex.Array, top: chex.Array, vector: chex.Array) -> tuple[chex
     size = gram.shape[0]
     slack = 4 * size**0.5 * jnp.finfo(gram.dtype).eps
     shifted = top * (1 + slack) * jnp.eye(size, dtype=gram.dtype) - gram
-    factor = jax.lax.linalg.cholesky(shifted, symmetrize_input=False)
-    proven = jnp.isfinite(factor[-1, -1]) | (jnp.trace(gram) == 0)
+    proven = _has_cholesky(shifted) | (jnp.trace(gram) == 0)
 
     # A loop of at most one turn: under vmap, where a cond would always run both branches, it
     # still runs only if some example needs it. The matrix goes through the loop and changes in
@@ -146,3 +147,36 @@ def _proven(gram: chex.Array, top: chex.Array, vector: chex.Array) -> tuple[chex
         return jnp.asarray(True), values[-1], vectors[:, -1], jnp.zeros_like(gram)
 
     return jax.lax.while_loop(lambda carry: ~carry[0], dense, (proven, top, vector, gram))[1:3]
+
+
+def _has_cholesky(matrix: chex.Array) -> chex.Array:
+    """Whether a symmetric matrix has a Cholesky factor, found block column by block column.
+
+    LAPACK takes one thread for blocks this small. For a large matrix it takes all, and they spin
+    while they wait for each other: on a busy CPU that costs ten to a hundred times the work.
+    """
+    while True:
+        corner, below, rest = (
+            matrix[:_BLOCK, :_BLOCK],
+            matrix[_BLOCK:, :_BLOCK],
+            matrix[_BLOCK:, _BLOCK:],
+        )
+        factor = jax.lax.linalg.cholesky(corner, symmetrize_input=False)
+        if not rest.size:
+            return jnp.isfinite(factor[-1, -1])  # a failure is NaN, and stays
+        inverse = _inverse(factor)
+        panel = below @ inverse.T
+        panel = panel + (below - panel @ factor.T) @ inverse.T  # as good as solving with it
+        matrix = rest - panel @ panel.T
+
+
+def _inverse(lower: chex.Array) -> chex.Array:
+    """The inverse of a lower triangular matrix, from those of its halves."""
+    size = lower.shape[0]
+    if size <= _TRIANGLE:
+        eye = jnp.eye(size, dtype=lower.dtype)
+        return jax.lax.linalg.triangular_solve(lower, eye, left_side=True, lower=True)
+    half = size // 2
+    a, c = _inverse(lower[:half, :half]), _inverse(lower[half:, half:])
+    corner = -c @ lower[half:, :half] @ a
+    return jnp.block([[a, jnp.zeros((half, size - half), lower.dtype)], [corner, c]])

@@ -140,9 +140,7 @@ def test_step_that_is_not_gated_without_inputs():
 
 def test_traced_params():
     cell, params = elman(NON_NORMAL)
-    with says(
-        TypeError, "bounds computes eigenvalues on the host: call it outside jit and grad"
-    ):
+    with says(TypeError, "bounds computes eigenvalues on the host: call it outside jit and grad"):
         jax.jit(lambda p: rx.flow.bounds(cell, p).log_rate)(params)
 
 

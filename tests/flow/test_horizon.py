@@ -155,8 +155,7 @@ def test_the_words_of_three_real_networks():
 def test_no_time_steps(question, shape):
     with says(
         ValueError,
-        "decay must be a rx.flow.Decay or its log_norm [T, *batch] with T >= 1, got shape "
-        f"{shape}",
+        f"decay must be a rx.flow.Decay or its log_norm [T, *batch] with T >= 1, got shape {shape}",
     ):
         question(jnp.zeros(shape))
 
@@ -188,14 +187,10 @@ def test_factor_that_is_no_factor(factor, kind, text):
 
 
 def test_verdict_of_nan():
-    with says(
-        ValueError, "decay holds NaN, so there is no verdict: was the trajectory finite?"
-    ):
+    with says(ValueError, "decay holds NaN, so there is no verdict: was the trajectory finite?"):
         verdict(jnp.asarray([0.0, jnp.nan]))
 
 
 def test_verdict_of_what_is_traced():
-    with says(
-        TypeError, "verdict returns a word, which depends on values: call it outside jit"
-    ):
+    with says(TypeError, "verdict returns a word, which depends on values: call it outside jit"):
         jax.jit(lambda d: jnp.zeros(len(verdict(d))))(jnp.zeros(3))

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recurrax.flow.spectral import DENSE, first_guess, gram_size, largest_singular_value
+from recurrax.flow.spectral import (
+    DENSE,
+    _has_cholesky,
+    first_guess,
+    gram_size,
+    largest_singular_value,
+)
 
 DTYPES = ["float32", "float64"]
 SIZE = 28  # the smallest multiple of four above DENSE
@@ -120,16 +126,16 @@ def test_derivative_where_lanczos_gave_a_smaller_value(x64):
     top[0] = 1
     # Cancels what `largest_singular_value` mixes in, so that Lanczos never leaves the span.
     start = jnp.asarray(np.eye(SIZE)[5] - 0.03 * np.asarray(first_guess(SIZE, jnp.float64)))
-    value, slope = jax.value_and_grad(lambda a: largest_singular_value(a, start)[0])(
-        jnp.asarray(a)
-    )
+    value, slope = jax.value_and_grad(lambda a: largest_singular_value(a, start)[0])(jnp.asarray(a))
     assert abs(float(value) - 1) < 1e-13
     np.testing.assert_allclose(slope, np.outer(top, top), atol=1e-12)
 
 
 @given(
     st.integers(0, 2**31),
-    st.lists(st.floats(0, 1, width=32), min_size=SIZE, max_size=SIZE).filter(lambda v: max(v) > 0.1),
+    st.lists(st.floats(0, 1, width=32), min_size=SIZE, max_size=SIZE).filter(
+        lambda v: max(v) > 0.1
+    ),
 )
 def test_any_singular_values_in_float32(seed, values):
     a = (orthogonal(seed) * np.asarray(values) @ orthogonal(seed + 1)).astype(np.float32)
@@ -137,3 +143,15 @@ def test_any_singular_values_in_float32(seed, values):
     start = jnp.asarray(rng.standard_normal(SIZE), jnp.float32)
     value, _ = norm(jnp.asarray(a), start / jnp.linalg.norm(start))
     np.testing.assert_allclose(value, np.linalg.norm(a.astype(np.float64), 2), rtol=3e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [25, 64, 65, 150])
+def test_the_proof_sees_an_eigenvalue_of_a_few_roundings(size, dtype, x64):
+    """One block, a whole number of them, one row more, and a last block of another size."""
+    q, eps = orthogonal(0, size), np.finfo(dtype).eps
+    for smallest in (-64, -16, 16, 64):
+        values = np.append(np.linspace(0.01, 1, size - 1), smallest * eps)
+        matrix = (q * values @ q.T).astype(dtype)
+        definite = jax.jit(_has_cholesky)(jnp.asarray((matrix + matrix.T) / 2))
+        assert bool(definite) == (smallest > 0), smallest
