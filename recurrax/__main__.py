@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 
 
@@ -17,7 +18,15 @@ def main() -> None:
         sys.exit(2)
     from recurrax.cli import run
 
-    sys.exit(run(sys.argv[1:]))
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except OSError as error:  # the reader of a pipe went away, or its disk is full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"recurrax: the output cannot be written ({error.strerror})", file=sys.stderr)
+        code = 2
+    sys.exit(code)
 
 
 def _installed(name: str) -> bool:

@@ -27,7 +27,7 @@ def leaf_name(root: str, path: tuple[Any, ...]) -> str:
 
 
 def show(tree: Any) -> str:
-    """A pytree with its leaves replaced by their types, as in `LSTMState(h=f32[8], c=f32[8])`."""
+    """A pytree with its leaves replaced by their types: `GRUState(h=float32[8])`."""
 
     def leaf_type(leaf: Any) -> _Word:
         if not hasattr(leaf, "dtype"):
@@ -69,10 +69,22 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
 
 
 def floating_dtype(dtype: Any) -> Any:
-    dtype = jnp.dtype(dtype)
+    try:
+        dtype = jnp.dtype(jnp.float32 if dtype is None else dtype)
+    except TypeError:
+        raise TypeError(
+            f"dtype must be a floating-point type such as jnp.float32, got {dtype!r}"
+        ) from None
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"dtype must be a floating-point type such as jnp.float32, got {dtype}")
     return dtype
+
+
+def check_key(key: Any) -> None:
+    dtype = getattr(key, "dtype", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not typed and not (dtype == jnp.uint32 and jnp.shape(key)[-1:] == (2,)):
+        raise TypeError(f"key must be a JAX random key such as jax.random.key(0), got {key!r}")
 
 
 def check_dtype_enabled(dtype: Any) -> None:
@@ -111,94 +123,6 @@ def check_initialized(init: Any, block: Any, shape: tuple[int, ...]) -> None:
         )
 
 
-# --- one instant of a gated cell --------------------------------------------------------------
-
-
-def check_gated_inputs(
-    step: Any, params: Any, state: Any, xs: Any, *, name: str, timed: bool
-) -> None:
-    """`xs [T, *batch, I]` (timed) or `x [*batch, I]`, the state `[*batch, H]`, and the params."""
-    size, hidden = check_gated_params(step, params)
-    if not isinstance(state, step.state):
-        raise TypeError(
-            f"state must be a {step.state.__name__}, as cell.initial_state(params, batch_shape) "
-            f"returns; got {type(state).__name__}"
-        )
-    batch = jnp.shape(state.h)[:-1]
-    for field, leaf in zip(state._fields, state, strict=True):
-        if jnp.shape(leaf) != (*batch, hidden):
-            raise ValueError(
-                f"state.{field} has shape {jnp.shape(leaf)}, expected {(*batch, hidden)}: the "
-                f"last axis is H = {hidden}, and all fields share one batch shape"
-            )
-    _check_inputs_shape(xs, size, batch, name=name, timed=timed)
-
-
-def check_gated_params(step: Any, params: Any) -> tuple[int, int]:
-    """The params of a gated cell fit together; returns I and H."""
-    gates = step.gates
-    if not hasattr(params, "w_in") or not hasattr(params, "w_rec"):
-        raise TypeError(
-            f"params must be the NamedTuple that cell.init(key) returns, with w_in, w_rec, b and "
-            f"unit; got {type(params).__name__}"
-        )
-    size, hidden = jnp.shape(params.w_in)[0], jnp.shape(params.w_rec)[0]
-    for field, shape in (
-        ("w_in", (size, gates * hidden)),
-        ("w_rec", (hidden, gates * hidden)),
-        ("b", (gates * hidden,)),
-    ):
-        got = jnp.shape(getattr(params, field))
-        if got != shape:
-            raise ValueError(
-                f"params.{field} has shape {got}, expected {shape} for I = {size}, H = {hidden} "
-                f"and {gates} gate{'s' if gates > 1 else ''}. Are these the params of another cell?"
-            )
-    return size, hidden
-
-
-def _check_inputs_shape(
-    xs: Any, size: int, batch: tuple[int, ...], *, name: str, timed: bool
-) -> None:
-    if not hasattr(xs, "shape") or not hasattr(xs, "dtype"):
-        raise TypeError(f"{name} must be one array, got {type(xs).__name__}: use jnp.asarray")
-    if not jnp.issubdtype(xs.dtype, jnp.floating):
-        raise TypeError(
-            f"{name} has dtype {xs.dtype}, expected floating point, since it is multiplied by "
-            f"w_in. Cast numbers with {name}.astype(jnp.float32); turn token ids into rows with "
-            f"jax.nn.one_hot({name}, {size})."
-        )
-    shape = tuple(xs.shape)
-    want = (shape[:1] if timed else ()) + (*batch, size)
-    if shape == want:
-        return
-    layout = f"[{'T, ' if timed else ''}{'B, ' * len(batch)}I]"
-    head = f"{name} has shape {shape}, expected {layout} with "
-    if shape[-1:] != (size,):
-        raise ValueError(
-            f"{head}I = {size} features on the last axis. Was the cell built for another "
-            f"input_size? params.w_in has {size} rows."
-        )
-    if timed and len(shape) == len(batch) + 2 == 3 and shape[0] == batch[0]:
-        raise ValueError(
-            f"{head}B = {batch[0]} from the state. {name} has its batch axis first? recurrax "
-            f"wants [T, B, I]: use jnp.swapaxes({name}, 0, 1)."
-        )
-    came = shape[1:-1] if timed else shape[:-1]
-    raise ValueError(
-        f"{head}batch shape {batch} from the state, but it has batch shape {came}. Make the "
-        f"state with cell.initial_state(params, {came})."
-    )
-
-
-def check_pointwise_result(pointwise: Any, cls: type, state: Any) -> None:
-    if not isinstance(state, cls):
-        raise TypeError(
-            f"{_name(pointwise)} must return the new state, a {cls.__name__}; it returned "
-            f"{type(state).__name__}"
-        )
-
-
 # --- any step ---------------------------------------------------------------------------------
 
 
@@ -209,7 +133,7 @@ def check_step(step: StepFn, params: Any, state: Any, x: Any) -> None:
     result = jax.eval_shape(step, params, state, x)
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(
-            f"{_name(step)} must return a pair (state, y), got {show(result)}. Return the state "
+            f"{named(step)} must return a pair (state, y), got {show(result)}. Return the state "
             "twice if it has no other output."
         )
     before = jax.eval_shape(lambda s: jax.tree.map(jnp.asarray, s), state)
@@ -224,7 +148,7 @@ def _state_changed(step: StepFn, before: Any, after: Any) -> Exception:
     structures: list[Any] = [jax.tree.structure(before), jax.tree.structure(after)]
     if structures[0] != structures[1]:
         return TypeError(
-            f"{_name(step)} returned a state of another structure: it was given {show(before)} and "
+            f"{named(step)} returned a state of another structure: it was given {show(before)} and "
             f"returned {show(after)}. The new state comes first, and looks like the old one."
         )
     pairs = zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)
@@ -232,19 +156,19 @@ def _state_changed(step: StepFn, before: Any, after: Any) -> Exception:
         name = leaf_name("state", path)
         if old.shape != new.shape:
             return ValueError(
-                f"{_name(step)} changed the shape of {name} from {old.shape} to {new.shape}. A "
+                f"{named(step)} changed the shape of {name} from {old.shape} to {new.shape}. A "
                 "state keeps its shape through time: did x or the initial state miss a batch axis?"
             )
         if old.dtype != new.dtype:
             return TypeError(
-                f"{_name(step)} changed the dtype of {name} from {old.dtype} to {new.dtype}. Cast "
+                f"{named(step)} changed the dtype of {name} from {old.dtype} to {new.dtype}. Cast "
                 f"the inputs and params to {old.dtype}, start from a state of {new.dtype}, or "
                 "cast the new state in the step."
             )
     raise AssertionError("chex saw a difference that is not there")
 
 
-def _name(function: Any) -> str:
+def named(function: Any) -> str:
     function = getattr(function, "pointwise", function)
     return getattr(function, "__name__", None) or type(function).__name__
 
@@ -298,6 +222,20 @@ def check_flags(name: str, flags: Any, length: int, state: Any) -> None:
                 f"{name} has shape {shape}, so the batch shape is {batch}, but "
                 f"{leaf_name('state', path)} has shape {jnp.shape(leaf)}"
             )
+
+
+def check_reset_state(state: Any, start: Any) -> None:
+    """What a reset returns to must be exchangeable with the state that is carried."""
+    import chex
+
+    try:
+        chex.assert_trees_all_equal_structs(state, start)
+        chex.assert_trees_all_equal_shapes_and_dtypes(state, start)
+    except AssertionError:
+        raise ValueError(
+            f"resets returns to cell.initial_state(params, batch_shape), {show(start)}, but the "
+            f"state given is {show(state)}. Start from that state, or one like it."
+        ) from None
 
 
 def check_finite(name: str, tree: Any, remedy: str) -> None:

@@ -35,6 +35,7 @@ class StackInitialState:
     initial_states: tuple[InitialState, ...]
 
     def __call__(self, params: Params, batch_shape: tuple[int, ...] = ()) -> tuple[State, ...]:
+        _check_entries("params", params, len(self.initial_states))
         pairs = zip(self.initial_states, params, strict=True)
         return tuple(initial(p, batch_shape) for initial, p in pairs)
 
@@ -55,11 +56,7 @@ class StackStep:
     def check_inputs(self, params: Params, state: State, xs: Any) -> None:
         """The first cell sees the inputs."""
         for name, given in (("params", params), ("state", state)):
-            if not isinstance(given, tuple) or len(given) != len(self.steps):
-                raise TypeError(
-                    f"{name} of a stack of {len(self.steps)} cells must be a tuple with one entry "
-                    f"for each, got {type(given).__name__}"
-                )
+            _check_entries(name, given, len(self.steps))
         if hasattr(self.steps[0], "check_inputs"):
             self.steps[0].check_inputs(params[0], state[0], xs)
 
@@ -149,6 +146,15 @@ def residual(cell: Cell) -> Cell:
     """
     _check_cell("residual", cell)
     return Cell(cell.init, cell.initial_state, ResidualStep(cell.step))
+
+
+def _check_entries(name: str, given: Any, count: int) -> None:
+    if not isinstance(given, tuple) or len(given) != count:
+        came = f"{len(given)} of them" if isinstance(given, tuple) else type(given).__name__
+        raise TypeError(
+            f"{name} of a stack of {count} cells must be a tuple with one entry for each, "
+            f"got {came}"
+        )
 
 
 def _check_cell(name: str, cell: Any) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from recurrax import checks
+from recurrax import checks, gated_checks
 from recurrax.cell import Cell
 from recurrax.probe import check_pointwise
 
@@ -59,8 +59,9 @@ class GatedStep:
       pointwise: `pointwise(unit, z_in, z_rec, state) -> state`, elementwise over hidden units.
       gates: G, how many pre-activations each unit has.
       state: the NamedTuple class of the state.
-      slope: the largest value that `|d state / d z_rec|` can take, for a cell whose new state
-        depends on the old one through `z_rec` alone; None where no such bound holds.
+      slope: the largest 2-norm, over the fields of one unit's state, that `d state / d z_rec` of a
+        gate can have, for a cell whose new state depends on the old one through `z_rec` alone;
+        None where no such bound holds.
 
     Example:
       >>> import jax, jax.numpy as jnp, recurrax as rx
@@ -75,11 +76,11 @@ class GatedStep:
     slope: float | None = None
 
     def __call__(self, params: Any, state: Any, x: chex.Array) -> tuple[Any, Any]:
-        checks.check_gated_inputs(self, params, state, x, name="x", timed=False)
+        gated_checks.check_gated_inputs(self, params, state, x, name="x", timed=False)
         z_in = split_gates(x @ params.w_in + params.b, self.gates)
         z_rec = split_gates(state.h @ params.w_rec, self.gates)
         state = self.pointwise(params.unit, z_in, z_rec, state)
-        checks.check_pointwise_result(self.pointwise, self.state, state)
+        gated_checks.check_pointwise_result(self.pointwise, self.state, state)
         return state, state.h
 
     def documented(self, name: str, doc: str) -> GatedStep:
@@ -91,7 +92,7 @@ class GatedStep:
 
     def check_inputs(self, params: Any, state: Any, xs: Any) -> None:
         """Raise if a whole sequence does not fit; called once, before time is unrolled."""
-        checks.check_gated_inputs(self, params, state, xs, name="xs", timed=True)
+        gated_checks.check_gated_inputs(self, params, state, xs, name="xs", timed=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +109,7 @@ class GatedInit:
     params: type
 
     def __call__(self, key: chex.PRNGKey) -> Any:
+        checks.check_key(key)
         checks.check_dtype_enabled(self.dtype)
         k_in, k_rec, k_b, k_unit = jax.random.split(key, 4)
         size, hidden = self.input_size, self.hidden_size
@@ -140,6 +142,7 @@ class ZeroState:
 
     def __call__(self, params: Any, batch_shape: tuple[int, ...] = ()) -> Any:
         checks.check_batch_shape(batch_shape)
+        gated_checks.check_has_weights(params)
         shape = (*batch_shape, params.w_rec.shape[0])
         # One array a field: a buffer shared by two fields cannot be donated.
         fields = self.state._fields  # type: ignore[attr-defined]
@@ -180,10 +183,12 @@ def gated_cell(
         Orthogonal by default, gate by gate.
       input_init: the same for the `[I, H]` blocks of `w_in`; LeCun normal by default.
       bias_init: the same for the `[H]` blocks of `b`; zeros by default.
-      dtype: of the params. Values are drawn in float32 at least, then cast.
+      dtype: of the params and so of the state, which inputs must not widen: a bfloat16 cell takes
+        bfloat16 inputs. Values are drawn in float32 at least, then cast.
       params: the NamedTuple class of the params, with fields `w_in`, `w_rec`, `b`, `unit`.
-      slope: the largest value that `|d state / d z_rec|` can take, if the new state depends on
-        the old one through `z_rec` alone; lets `rx.flow.bounds` bound the gradient.
+      slope: the largest 2-norm, over the fields of one unit's state, that `d state / d z_rec` of a
+        gate can have, if the new state depends on the old one through `z_rec` alone; lets
+        `rx.flow.bounds` bound the gradient.
 
     Returns:
       A `Cell`. Cells made from equal arguments are equal.
@@ -215,6 +220,10 @@ def gated_cell(
     ):
         checks.check_positive_int(name, size)
     checks.check_state_class(state)
+    if slope is not None:
+        checks.check_number("slope", slope)
+        if slope < 0:
+            raise ValueError(f"slope must not be negative, got {slope}")
     unit_leaves, unit_def = jax.tree.flatten(unit_init)
     init = GatedInit(
         input_size=int(input_size),
@@ -222,7 +231,7 @@ def gated_cell(
         input_init=_per_gate("input_init", input_init, gates),
         recurrent_init=_per_gate("recurrent_init", recurrent_init, gates),
         bias_init=_per_gate("bias_init", bias_init, gates),
-        unit_init=(unit_def, _per_gate("unit_init", unit_leaves, len(unit_leaves))),
+        unit_init=(unit_def, _each_callable(unit_leaves)),
         dtype=checks.floating_dtype(dtype),
         params=params,
     )
@@ -231,13 +240,23 @@ def gated_cell(
     return Cell(init=init, initial_state=ZeroState(state), step=step)
 
 
+def _each_callable(inits: list[Any]) -> tuple[Initializer, ...]:
+    if not all(callable(init) for init in inits):
+        raise TypeError(
+            f"unit_init must be a pytree of initialisers (key, shape, dtype) -> array, one for "
+            f"each per-unit parameter, such as jax.nn.initializers.zeros; got {inits!r}"
+        )
+    return tuple(inits)
+
+
 def _per_gate(
     name: str, inits: Initializer | Sequence[Initializer], gates: int
 ) -> tuple[Initializer, ...]:
-    row = (inits,) * gates if callable(inits) else tuple(inits)
-    if len(row) != gates or not all(callable(init) for init in row):
+    row = (inits,) * gates if callable(inits) else inits
+    good = isinstance(row, (tuple, list)) and len(row) == gates
+    if not good or not all(callable(init) for init in row):
         raise ValueError(
             f"{name} must be one initialiser (key, shape, dtype) -> array, such as "
             f"jax.nn.initializers.orthogonal(), or one for each of the {gates} gates; got {inits!r}"
         )
-    return row
+    return tuple(row)

@@ -19,6 +19,9 @@ def gate_activations(z: chex.Array, *kinds: str) -> chex.Array:
     after a single tanh gives either. One transcendental over `[G, ..., H]` keeps the compiled
     loop vectorised, where a separate sigmoid or tanh of each slice does not.
 
+    A sigmoid made this way is right to the rounding of 1, not of itself: in float32 one below
+    6e-8 is 0, as a gate it is closed.
+
     Args:
       z: pre-activations `[G, ..., H]`, the gate axis first, floating point.
       *kinds: `"sigmoid"` or `"tanh"`, one for each of the G gates.

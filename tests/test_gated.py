@@ -263,9 +263,9 @@ def test_a_field_of_another_shape():
         return H(jnp.tanh(z_in + z_rec))
 
     message = (
-        "pointwise returned h of shape (2, 3, 4) for a batch of 3 and 4 hidden units: each field "
-        "of the state has one number a unit. Unpack the gates on the first axis, as in "
-        "r, z, n = z_in + z_rec."
+        "pointwise returned h of shape (2, 7, 4) for pre-activations of shape (2, 7, 4), expected "
+        "(7, 4): each field of the state has one number a unit. Unpack the gates on the first "
+        "axis, as in r, z, n = z_in + z_rec."
     )
     with says(ValueError, message):
         build(joined, gates=2)
@@ -273,3 +273,30 @@ def test_a_field_of_another_shape():
 
 def test_one_hidden_unit_has_none_to_mix_with():
     assert build(softmax, hidden_size=1) == build(softmax, hidden_size=1)
+
+
+@pytest.mark.parametrize("hidden_size", [4, 5, 16])
+@pytest.mark.parametrize(
+    "mix",
+    [
+        lambda z: jnp.roll(z, 2, -1),  # even stay even
+        lambda z: z[..., ::-1],
+        lambda z: z - z.mean(-1, keepdims=True),
+        lambda z: jnp.log(z).mean(-1, keepdims=True) + z,
+    ],
+)
+def test_mixing_at_any_distance_is_seen(mix, hidden_size):
+    def mixing(unit, z_in, z_rec, state):
+        return H(jnp.tanh(mix(z_in[0] + z_rec[0])))
+
+    with pytest.raises(ValueError, match="mixing lets one unit change another's state"):
+        build(mixing, hidden_size=hidden_size)
+
+
+def test_unit_init_of_another_kind():
+    with pytest.raises(TypeError, match="unit_init must be a pytree of initialisers"):
+        build(tanh_unit, unit_init={"a": 1.0})
+
+
+def tanh_unit(unit, z_in, z_rec, state):
+    return H(jnp.tanh(z_in[0] + z_rec[0]))

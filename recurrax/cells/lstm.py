@@ -126,8 +126,8 @@ def lstm(
     forget bias is that of Jozefowicz et al. (2015).
     """
     checks.check_number("forget_bias", forget_bias)
-    per_gate = (bias_init,) * 4 if callable(bias_init) else tuple(bias_init)
-    if len(per_gate) == 4:  # any other length is reported by gated_cell
+    per_gate = (bias_init,) * 4 if callable(bias_init) else bias_init
+    if isinstance(per_gate, (tuple, list)) and len(per_gate) == 4:  # else gated_cell reports it
         per_gate = (per_gate[0], Shifted(per_gate[1], float(forget_bias)), *per_gate[2:])
     return gated_cell(
         lstm_pointwise,

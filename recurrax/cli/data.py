@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,13 +44,17 @@ def read(source: str, length: int | None, batch: int) -> Sequences:
             f"--data {source}: no such file; give digits, or a path to a .npy, .npz, .csv or text "
             "file"
         )
-    with told(OSError):
+    try:
         if path.suffix.lower() in (".npy", ".npz"):
             rows = _checked_array(path, _array(path))
-        elif path.suffix.lower() == ".csv":
-            rows = _table(path)
+        elif path.suffix.lower() in (".csv", ".tsv"):
+            rows = _table(path, "\t" if path.suffix.lower() == ".tsv" else ",")
         else:
             return _cut(path.name, _bytes(path), length, batch)
+    except OSError as error:
+        raise Mistake(
+            f"{path} cannot be read ({error.strerror}); name a file you may read"
+        ) from None
     if not np.isfinite(rows).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(rows))[0])
         raise Mistake(
@@ -75,7 +80,7 @@ def _array(path: Path) -> np.ndarray:
                     "measure xs, or save it alone"
                 )
             return np.asarray(loaded[name])
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError):
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError):
         raise Mistake(
             f"{path} cannot be read as a NumPy file of plain numbers; write it with "
             "np.save(path, xs), xs being one float array [T, I] or [T, B, I]"
@@ -97,15 +102,14 @@ def _checked_array(path: Path, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _table(path: Path) -> np.ndarray:
+def _table(path: Path, separator: str) -> np.ndarray:
     """A table of numbers, one time step a line, with or without a header."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [
-                (n, row) for n, row in enumerate(csv.reader(file), 1) if any(map(str.strip, row))
-            ]
+            reader = csv.reader(file, delimiter=separator)
+            lines = [(n, row) for n, row in enumerate(reader, 1) if any(map(str.strip, row))]
     except (UnicodeDecodeError, csv.Error):
-        raise Mistake(f"{path} cannot be read as comma-separated text in UTF-8") from None
+        raise Mistake(f"{path} cannot be read as a table of text in UTF-8") from None
     if lines and not any(_is_number(cell) for cell in lines[0][1]):
         lines = lines[1:]  # a header
     if not lines:
@@ -121,7 +125,7 @@ def _table(path: Path) -> np.ndarray:
             if not _is_number(cell):
                 raise Mistake(
                     f"{path}: line {number}, column {column} is {cell!r}, expected a number; drop "
-                    "that column or encode it as numbers"
+                    f"that column or encode it, and separate columns by {separator!r}"
                 )
     return np.array([[float(cell) for cell in row] for _, row in lines])
 

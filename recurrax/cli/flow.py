@@ -85,12 +85,15 @@ def flow(options: FlowOptions) -> int:
             advance()
     ax = plot.decay(decays, plot.blank_axes())
     ax.set_title(_title(options, sequences))
-    with told(OSError):
-        picture = options.out / "gradient_flow.png"
+    text = as_json(dataclasses.asdict(options), sequences, rows, decays)
+    picture, numbers = (options.out / f"gradient_flow.{kind}" for kind in ("png", "json"))
+    try:
         plot.save(ax, picture)
-        text = as_json(dataclasses.asdict(options), sequences, rows, decays)
-        numbers = options.out / "gradient_flow.json"
         numbers.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise Mistake(
+            f"--out: {error.filename} cannot be written ({error.strerror}); name another folder"
+        ) from None
     if options.json:
         print(text)
     else:
@@ -107,7 +110,8 @@ def choose(options: FlowOptions, features: int) -> list[Subject]:
 
 
 def _fresh(options: FlowOptions, features: int) -> list[Subject]:
-    names = [name.strip() for name in (options.cells or ",".join(_FAMILIES)).split(",")]
+    asked = ",".join(_FAMILIES) if options.cells is None else options.cells
+    names = [name.strip() for name in asked.split(",")]
     for name in names:
         if name not in _FAMILIES:
             raise Mistake(f"--cells: unknown cell {name!r}; choose from {', '.join(_FAMILIES)}")
@@ -116,6 +120,8 @@ def _fresh(options: FlowOptions, features: int) -> list[Subject]:
     hidden = 64 if options.hidden is None else options.hidden
     if hidden < 1:
         raise Mistake(f"--hidden must be at least 1, got {hidden}")
+    if options.forget_bias is not None and "lstm" not in names:
+        raise Mistake("--forget-bias is for the lstm, which --cells leaves out")
     forget_bias = 1.0 if options.forget_bias is None else options.forget_bias
     with told(ValueError):
         build: dict[str, Callable[[], Cell]] = {
@@ -145,8 +151,11 @@ def _from_file(options: FlowOptions, features: int) -> Subject:
     assert options.params is not None
     with told(ValueError, OSError, ImportError):
         cell, params = interop.load(options.params)
-    described = interop.describe(params) or {}
-    first = described["cells"][0] if described.get("family") == "stack" else described
+    described = interop.describe(params)
+    assert described is not None  # load has rebuilt the cell from it
+    first = described
+    while first["family"] == "stack":
+        first = first["cells"][0]
     if first["input_size"] != features:
         raise Mistake(
             f"{options.params} takes {first['input_size']} features a step, but {options.data} has "
@@ -168,8 +177,9 @@ def measure(subject: Subject, sequences: Sequences) -> tuple[Row, microscope.Dec
     state = cell.initial_state(params, (sequences.xs.shape[1],))
     size = sum(leaf[0].size for leaf in jax.tree.leaves(state))
     probes = None if size <= EXACT_UP_TO else PROBES
+    xs = jax.numpy.asarray(sequences.xs, jax.tree.leaves(state)[0].dtype)
     with told(ValueError):
-        decay = microscope.decay(cell, params, state, sequences.xs, probes=probes)
+        decay = microscope.decay(cell, params, state, xs, probes=probes)
         bounds = microscope.bounds(cell, params) if hasattr(params, "w_rec") else None
     horizon = microscope.horizon(decay)
     return (

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 _COLUMNS: dict[str, Literal["left", "right"]] = {
     "cell": "left",
     "spectral\nradius": "right",
-    "largest\nsingular value": "right",
-    "bounds promise": "left",
-    "rate\n(nats/step)": "right",
-    "horizon\n(steps)": "right",
+    "largest\nsing. val.": "right",
+    "bounds\npromise": "left",
+    "rate\n/ step": "right",
+    "horizon\nsteps": "right",
     "verdict": "left",
 }
 
@@ -98,7 +98,7 @@ def print_report(sequences: Sequences, rows: list[Row], written: list[Path]) -> 
 def _table(rows: list[Row]) -> Table:
     table = Table(title="d s_t / d s_0: where the gradient goes", title_justify="left")
     for heading, justify in _COLUMNS.items():
-        table.add_column(heading, justify=justify)
+        table.add_column(heading, justify=justify, overflow="fold")
     for row in rows:
         table.add_row(
             row.name,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax import checks
+from recurrax import gated_checks
 from recurrax.cell import as_step
 from recurrax.flow.joint import check_states, flatten, per_example, pose
 from recurrax.flow.linear import linear_map
@@ -76,7 +76,7 @@ def bounds(cell: Cell | StepFn, params: Any, state: Any = None, xs: Any = None) 
             "cell of a stack by itself, flow.bounds(cell, params[i])."
         )
     if isinstance(step, GatedStep):
-        checks.check_gated_params(step, params)
+        gated_checks.check_gated_params(step, params)
     log_upper = None
     if xs is not None:
         problem = pose(cell, params, state, xs)

@@ -50,7 +50,8 @@ def decay(
       params: the cell's params.
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`.
-      of: names of the leaves of s_t to keep, such as `"c"`; None keeps all.
+      of: names of the leaves of s_t to keep, such as `"c"`, or `"[0].h"` in a stack; None keeps
+        all.
       wrt: names of the leaves of s_0 to keep; None keeps all.
       probes: None for exact products `[N, N]`. A number k follows k random directions instead,
         in time k N^2 rather than N^3 a step: `log_frobenius` is then an estimate (unbiased in
@@ -62,9 +63,14 @@ def decay(
       A `Decay`, each field `[T, *batch]`. Row 0 belongs to s_1. `-inf` where the derivative is
       exactly zero, or its rows picked by `of` are below e^-87 of the largest (float32).
 
+    Differentiable once, in forward and reverse mode. The step is called for one example at a time,
+    without batch axes. A bare step is taken for one example, unless an input is `[T, B, ...]` and
+    every leaf of the state leads with that B; for other batches give a `Cell`, or use `jax.vmap`.
+
     Raises:
       ValueError, TypeError: as `rx.unroll` does; if concrete values are not finite, or the state
         overflows on the way; if a name is unknown; if probes is not a positive integer.
+      NotImplementedError: if a second derivative is asked for.
 
     Example:
       >>> import jax, jax.numpy as jnp, recurrax as rx

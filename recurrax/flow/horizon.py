@@ -64,7 +64,7 @@ def horizon(decay: Decay | chex.Array, *, below: float = 0.05) -> Horizon:
 
     Returns:
       A `Horizon`. Where the norm is not yet under the fraction at T, the measured rate is
-      carried on, `reached` is False, and a rate that does not shrink gives infinity.
+      carried on, `reached` is False, and a rate that does not shrink gives infinity. NaN gives NaN.
 
     Raises:
       ValueError: if `below` is not between 0 and 1, or there are no time steps.
@@ -87,7 +87,9 @@ def horizon(decay: Decay | chex.Array, *, below: float = 0.05) -> Horizon:
     shrinking = per_step < 0
     missing = (math.log(below) - log_norm[-1]) / jnp.where(shrinking, per_step, -1.0)
     carried_on = jnp.where(shrinking, length + jnp.floor(missing) + 1, jnp.inf)
-    return Horizon(jnp.where(reached, last_felt + 1.0, carried_on), reached)
+    steps = jnp.where(reached, last_felt + 1.0, carried_on)
+    known = ~jnp.isnan(log_norm).any(axis=0)
+    return Horizon(jnp.where(known, steps, jnp.nan), reached & known)
 
 
 def verdict(

@@ -56,7 +56,10 @@ def pose(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> Problem:
             "state has a complex leaf, whose derivative is not a matrix of real numbers; got "
             f"{checks.show(state)}. Carry its real and imaginary parts as two leaves."
         )
-    return Problem(step, params, state, xs, _batch_shape(cell, params, state, xs))
+    batch = _batch_shape(cell, params, state, xs)
+    if 0 in batch:
+        raise ValueError(f"xs and state hold no example: the batch shape is {batch}")
+    return Problem(step, params, state, xs, batch)
 
 
 def check_states(problem: Problem) -> None:
@@ -160,7 +163,9 @@ def pick(name: str, leaves: str | tuple[str, ...] | None, problem: Problem) -> t
         start += size
     if leaves is None:
         return ((0, start),)
-    wanted = (leaves,) if isinstance(leaves, str) else tuple(leaves)
+    wanted = (leaves,) if isinstance(leaves, str) else leaves
+    if not isinstance(wanted, (tuple, list)) or not all(isinstance(w, str) for w in wanted):
+        raise TypeError(f"{name} must be a name or a tuple of names of leaves, got {leaves!r}")
     known = ", ".join(repr(path.lstrip(".")) for path, _, _ in spans)
     picked = []
     for want in wanted:

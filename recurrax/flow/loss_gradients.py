@@ -77,6 +77,8 @@ def loss_gradients(
 
     Source: equations (3) to (5) of Pascanu, Mikolov and Bengio (2013).
     """
+    if not callable(loss):
+        raise TypeError(f"loss must be a function of the outputs ys, got {loss!r}; it comes first")
     problem = pose(cell, params, state, xs)
     check_states(problem)
     step, params, state, xs, batch = problem

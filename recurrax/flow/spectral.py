@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.flow.lapack import one_at_a_time
+from recurrax.flow.once import differentiated_once
 
 if TYPE_CHECKING:
     import chex
@@ -50,22 +51,40 @@ def largest_singular_value(a: chex.Array, guess: chex.Array) -> tuple[chex.Array
     tall = a if a.shape[0] >= a.shape[1] else a.T
     with jax.default_matmul_precision("highest"):  # accelerators round to ten bits otherwise
         norm, vector = _norm(tall, jax.lax.stop_gradient(guess))
-    return norm, vector
+    return norm, jax.lax.stop_gradient(vector)
 
 
 @jax.custom_jvp
 def _norm(a: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex.Array]:
-    norm, vector = _norm_and_vector(a, guess)
+    # The rule below is the first derivative, and there is no second.
+    norm, vector = _norm_and_vector(differentiated_once(a), guess)
     return norm, vector
 
 
 @_norm.defjvp
 def _norm_jvp(primals: tuple, tangents: tuple) -> tuple:  # type: ignore[type-arg]
     (a, guess), (da, _) = primals, tangents
-    norm, v = _norm(a, guess)
+    norm, vector = _norm(a, guess)
+    v = differentiated_once(_polished(a, norm, vector))
     # d sigma = u' dA v with A v = sigma u. At sigma = 0 there is no direction; zero is a choice.
     d_norm = jnp.dot(a @ v, da @ v) / jnp.where(norm == 0, 1.0, norm)
-    return (norm, v), (d_norm, jnp.zeros_like(v))
+    return (norm, vector), (d_norm, jnp.zeros_like(vector))
+
+
+def _polished(a: chex.Array, norm: chex.Array, v: chex.Array) -> chex.Array:
+    """The top vector, once more as accurate: `v + (sigma^2 - A'A)^-1 (A'A v - sigma^2 v)`.
+
+    The error of a norm is the square of its vector's, but a derivative needs the vector itself.
+    """
+
+    def operator(w: chex.Array) -> chex.Array:
+        return norm**2 * (w + v * jnp.dot(v, w)) - a.T @ (a @ w)
+
+    image = a.T @ (a @ v)
+    across = image - v * jnp.dot(v, image)
+    # Conjugate gradients, since the operator is positive: no factor, and no LAPACK under vmap.
+    turn, _ = jax.scipy.sparse.linalg.cg(operator, across, tol=1e-3, maxiter=len(v))
+    return v + turn - v * jnp.dot(v, turn)
 
 
 @one_at_a_time

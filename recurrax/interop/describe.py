@@ -22,7 +22,16 @@ _FAMILIES: dict[str, tuple[Any, Callable[..., Cell], dict[str, Any]]] = {
 
 
 def describe(params: Any) -> dict[str, Any] | None:
-    """The cell that params belong to, as JSON; None for a cell that is not the library's own."""
+    """The cell that params belong to, as JSON; None for a cell that is not the library's own.
+
+    Args:
+      params: of a shipped cell, or of a stack of them.
+
+    Example:
+      >>> import jax, recurrax as rx
+      >>> rx.interop.describe(rx.cells.gru(3, 8).init(jax.random.key(0)))
+      {'family': 'gru', 'input_size': 3, 'hidden_size': 8}
+    """
     for family, (params_class, _, _) in _FAMILIES.items():
         if isinstance(params, params_class):
             hidden = int(params.w_rec.shape[0])

@@ -34,7 +34,8 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
     Args:
       path: ends in `.npz` or `.safetensors` (the latter needs the package safetensors). Written
         beside it first and then moved into place, so that no half a file is ever left.
-      params: the params of a cell or a stack, or any pytree of arrays.
+      params: the params of a cell or a stack, or any pytree of arrays. A wrapper such as
+        `rx.residual` has the params of the cell inside: name the wrapper when loading.
 
     Raises:
       ValueError: if the path has another ending, or params hold no array.
@@ -53,7 +54,7 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
     dtypes: dict[str, str] = {}
     for key, leaf in jax.tree_util.tree_leaves_with_path(params):
         array = np.asarray(leaf)
-        name = jax.tree_util.keystr(key).lstrip(".") or "params"
+        name = "params" + jax.tree_util.keystr(key)
         dtypes[name] = str(array.dtype)
         # bfloat16 is foreign to NumPy's files; its bits are not.
         arrays[name] = array.view(np.uint16) if array.dtype == jnp.bfloat16 else array
@@ -115,7 +116,7 @@ def load(path: str | os.PathLike[str], cell: Cell | None = None) -> Weights:
     like = jax.eval_shape(cell.init, jax.random.key(0))
     leaves = []
     for key, expected in jax.tree_util.tree_leaves_with_path(like):
-        name = jax.tree_util.keystr(key).lstrip(".") or "params"
+        name = "params" + jax.tree_util.keystr(key)
         got = arrays.pop(name, None)
         if got is None or got.shape != expected.shape:
             came = "no such array" if got is None else f"shape {got.shape}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from recurrax.flow import Decay
 from recurrax.plot.axes import given_or_new
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
 
@@ -55,6 +56,11 @@ def decay(
       >>> ax.get_xlabel()
       'steps t'
     """
+    if not isinstance(results, (Decay, Mapping)):
+        raise TypeError(
+            f"results must be a rx.flow.Decay, or several by name in a dict; got "
+            f"{type(results).__name__}"
+        )
     named = {"": results} if isinstance(results, Decay) else dict(results)
     if not named:
         raise ValueError("results must hold at least one rx.flow.Decay, got none")

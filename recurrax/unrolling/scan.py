@@ -81,22 +81,26 @@ def keep_state(state: Any, y: Any, mask: Any) -> Any:
 def _where(flags: chex.Array, yes: Any, no: Any) -> Any:
     """`jnp.where` over a tree, with flags `[*batch]` against leaves `[*batch, ...]`."""
 
-    def pick(a: Any, b: Any) -> Any:
-        wide = flags.reshape(flags.shape + (1,) * (jnp.ndim(a) - flags.ndim))
-        return jnp.where(wide, a, b)
+    return jax.tree.map(lambda a, b: jnp.where(_wide(flags, a), a, b), yes, no)
 
-    return jax.tree.map(pick, yes, no)
+
+def _wide(flags: chex.Array, leaf: Any) -> chex.Array:
+    """Flags `[*batch]` with the trailing axes that broadcast against a leaf `[*batch, ...]`."""
+    return flags.reshape(flags.shape + (1,) * (jnp.ndim(leaf) - flags.ndim))
 
 
 def _blank(mask: chex.Array, x: Any) -> Any:
-    """Zero the masked inputs, so that padding with NaN reaches no gradient: 0 * NaN is NaN."""
+    """Zero what is not finite in masked inputs, since 0 * NaN in a gradient is NaN.
+
+    Finite padding stays: a step may divide by its input.
+    """
 
     def zero(leaf: Any) -> Any:
         leaf = jnp.asarray(leaf)
         per_row = leaf.shape[: mask.ndim] == mask.shape
         if not per_row or not jnp.issubdtype(leaf.dtype, jnp.inexact):
             return leaf
-        return _where(mask, leaf, jnp.zeros_like(leaf))
+        return jnp.where(_wide(mask, leaf) | jnp.isfinite(leaf), leaf, jnp.zeros_like(leaf))
 
     return jax.tree.map(zero, x)
 

@@ -127,6 +127,12 @@ def _both_ways(
     run: Any, cell: Bidirectional, params: Any, state: Any, xs: Any, reverse: bool, options: Any
 ) -> tuple[Any, Any]:
     """Both directions; what each returns is paired: states with states, outputs with outputs."""
+    for name, given in (("params", params), ("state", state)):
+        if given is not None and (not isinstance(given, tuple) or len(given) != 2):
+            raise TypeError(
+                f"{name} of a bidirectional unroll must be a pair (forward, backward), as its init "
+                f"and initial_state return; got {type(given).__name__}"
+            )
     ahead, back = (None, None) if state is None else state
     first = run(cell.forward, params[0], ahead, xs, reverse=reverse, **options)
     second = run(cell.backward, params[1], back, xs, reverse=not reverse, **options)
@@ -150,6 +156,8 @@ def _unroll(
 ) -> tuple[Any, Any]:
     step = as_step(cell)
     checks.check_choice("engine", engine, ("auto", *ENGINES))
+    if not isinstance(reverse, bool):
+        raise TypeError(f"reverse must be True or False, got {reverse!r}")
     if remat is not None:
         checks.check_positive_int("remat", remat)
     state, xs = prepare(cell, params, state, xs)
@@ -162,12 +170,15 @@ def _unroll(
             "resets needs a rx.Cell, whose initial_state says what to reset to; got a bare step "
             "function. Wrap it: rx.Cell(init=..., initial_state=..., step=...)."
         )
+    if resets is not None and isinstance(cell, Cell):
+        start = jax.eval_shape(lambda p: cell.initial_state(p, tuple(resets.shape[1:])), params)
+        checks.check_reset_state(state, start)
     final, collected = _run(
         "scan" if engine == "auto" else engine,
         step,
         cell.initial_state if isinstance(cell, Cell) and resets is not None else None,
         collect,
-        bool(reverse),
+        reverse,
         None if remat is None else min(int(remat), length),
         params,
         state,
@@ -181,6 +192,11 @@ def prepare(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> tuple[Any,
     step = as_step(cell)
     xs = jax.tree.map(jnp.asarray, xs)
     checks.check_time(xs)
+    if state is None and not isinstance(cell, Cell):
+        raise TypeError(
+            "state=None stands for the initial state of a rx.Cell; a bare step function has none. "
+            "Pass the state before the first step, or () if there is nothing to carry."
+        )
     if state is None and isinstance(cell, Cell):
         if not hasattr(xs, "ndim") or xs.ndim < 2:
             raise ValueError(

@@ -69,7 +69,7 @@ def test_text_is_read_as_one_hot_bytes(tmp_path):
         ("a.csv", "time,value\n", "has no rows of numbers"),
         ("a.csv", "1\nnan\n", "is not finite: nan at index (1, 0) (from 0); drop or fill"),
         ("a.csv", "1\n1e300\n", "holds numbers too large for float32"),
-        ("a.csv", b"\xff\xfe1", "cannot be read as comma-separated text in UTF-8"),
+        ("a.csv", b"\xff\xfe1", "cannot be read as a table of text in UTF-8"),
         ("a.txt", "", "is empty; give a text file with at least one byte"),
         ("a.npy", "not numpy", "cannot be read as a NumPy file of plain numbers"),
         ("a.npz", "not a zip", "cannot be read as a NumPy file of plain numbers"),
@@ -103,6 +103,16 @@ def test_several_arrays_without_xs(tmp_path):
     np.savez(tmp_path / "xs.npz", a=np.ones(3), b=np.ones(3))
     with fails("holds 2 arrays (a, b); name the one to measure xs"):
         read(str(tmp_path / "xs.npz"), None, 1)
+
+
+def test_damaged_compressed_file(tmp_path):
+    path = tmp_path / "xs.npz"
+    np.savez_compressed(path, xs=np.random.default_rng(0).normal(size=(200, 3)))
+    content = bytearray(path.read_bytes())
+    content[200:400] = bytes(200)
+    path.write_bytes(bytes(content))
+    with fails("cannot be read as a NumPy file of plain numbers"):
+        read(str(path), None, 1)
 
 
 def test_no_such_file_and_a_folder(tmp_path):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -89,6 +91,19 @@ def test_weights_from_a_file(tmp_path, suffix):
     assert stack["spectral_radius"] is None
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        rx.cells.gru(1, 4, dtype=jnp.bfloat16),
+        rx.stack(rx.stack(rx.cells.gru(1, 3), rx.cells.elman(3, 2)), rx.cells.elman(2, 2)),
+    ],
+)
+def test_weights_of_other_kinds(tmp_path, cell):
+    rx.interop.save(tmp_path / "w.npz", cell.init(jax.random.key(0)))
+    args = ["--params", str(tmp_path / "w.npz"), "--out", str(tmp_path)]
+    assert run(["flow", *args, "--length", "4", "--batch", "1"]) == 0
+
+
 def test_large_state_is_probed_and_says_so(tmp_path, capsys):
     args = ["--cells", "elman", "--hidden", "513", "--length", "3", "--batch", "1"]
     assert run(["flow", *args, "--out", str(tmp_path)]) == 0
@@ -153,6 +168,14 @@ def test_bad_usage_exits_with_2(args):
     with pytest.raises(SystemExit) as stopped:
         run(args)
     assert stopped.value.code == 2
+
+
+def test_plain_ascii_terminal(tmp_path):
+    command = [sys.executable, "-m", "recurrax", "flow", *SMALL[1:], "--cells", "elman"]
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "80"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, env=ascii_only)
+    assert done.returncode == 0, done.stderr
+    assert b"verdict" in done.stdout
 
 
 def test_module_and_exit_code(tmp_path):

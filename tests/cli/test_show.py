@@ -42,8 +42,8 @@ def test_promise(log_rate, words):
 
 def test_story_of_each_verdict():
     assert show.story(row(verdict="vanishes"), 64) == (
-        "lstm: the gradient vanishes at a factor 0.905 a step; what happened more than 30 steps ago "
-        "is not felt (under 5 % is left)."
+        "lstm: the gradient vanishes at a factor 0.905 a step; what happened more than 30 steps "
+        "ago is not felt (under 5 % is left)."
     )
     assert "explodes at e^800 a step; clip it" in show.story(
         row(verdict="explodes", rate=np.array([800.0])), 64

@@ -113,3 +113,23 @@ def test_gradient_of_the_probed_frobenius_norm():
     np.testing.assert_allclose(got, expected, rtol=2e-6)
     _, bound = jax.jvp(f, (params,), (direction,))[1]
     assert bool(jnp.isfinite(bound))
+
+
+@pytest.mark.parametrize("hidden", [3, 30])
+@pytest.mark.parametrize("field", ["log_norm", "log_frobenius"])
+def test_second_derivatives_are_refused(key, hidden, field):
+    cell = rx.cells.elman(2, hidden)
+    params = cell.init(key)
+    xs = jnp.ones((4, 2))
+
+    def last(scale):
+        scaled = params._replace(w_rec=params.w_rec * scale)
+        return getattr(rx.flow.decay(cell, scaled, None, xs), field)[-1]
+
+    for twice in (
+        jax.grad(jax.grad(last)),
+        jax.jacfwd(jax.grad(last)),
+        jax.jacfwd(jax.jacfwd(last)),
+    ):
+        with pytest.raises(NotImplementedError, match=r"flow\.decay has first derivatives only"):
+            twice(1.0)

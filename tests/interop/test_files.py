@@ -67,7 +67,9 @@ def test_a_cell_of_ones_own_is_named_when_loading(tmp_path, key, suffix):
     with fails("holds params of a cell that is not the library's own: name it"):
         rx.interop.load(path)
     assert rx.interop.load(path, own).params.unit["a"].tolist() == [1, 1, 1]
-    with fails("does not fit the cell: w_in should have shape (3, 9), the file has shape (2, 3)"):
+    with fails(
+        "does not fit the cell: params.w_in should have shape (3, 9), the file has shape (2, 3)"
+    ):
         rx.interop.load(path, cell)
 
 
@@ -75,7 +77,7 @@ def test_npz_holds_no_pickle(tmp_path, key):
     rx.interop.save(tmp_path / "w.npz", CELLS["lstm"].init(key))
     with np.load(tmp_path / "w.npz", allow_pickle=False) as file:
         header = json.loads(str(file["__recurrax__"]))
-        assert file["w_rec"].dtype == np.float32
+        assert file["params.w_rec"].dtype == np.float32
     assert header["cell"] == {"family": "lstm", "input_size": 2, "hidden_size": 3}
 
 
@@ -109,7 +111,10 @@ def test_header_that_lies(tmp_path, key):
     for cell, text in (
         ({"family": "lstm", "input_size": 2, "hidden_size": 0}, "describes a cell that cannot be"),
         ({"family": "nope"}, "describes a cell that cannot be built: unknown cell 'nope'"),
-        ({"family": "lstm", "input_size": 5, "hidden_size": 3}, "w_in should have shape (5, 12)"),
+        (
+            {"family": "lstm", "input_size": 5, "hidden_size": 3},
+            "params.w_in should have shape (5, 12)",
+        ),
     ):
         header = json.loads(str(arrays["__recurrax__"])) | {"cell": cell}
         np.savez(path, **arrays | {"__recurrax__": np.array(json.dumps(header))})
@@ -121,7 +126,7 @@ def test_file_with_more_than_the_cell(tmp_path, key):
     path = tmp_path / "w.npz"
     rx.interop.save(path, {"a": jnp.ones(2), "b": jnp.ones(3)})
     cell = rx.Cell(lambda key: {"a": jnp.ones(2)}, lambda p, b=(): (), lambda p, s, x: (s, x))
-    with fails("does not fit the cell: it also holds ['b']"):
+    with fails("does not fit the cell: it also holds params['b']"):
         rx.interop.load(path, cell)
 
 

@@ -170,3 +170,28 @@ def test_a_bidirectional_cell_is_checked_too(run):
     both = rx.bidirectional(cell)
     with pytest.raises(ValueError, match=r"\Axs has no time steps \(T = 0\)"):
         run(both, (None, None), (state, state), xs[:0])
+
+
+def test_resets_to_a_state_unlike_the_one_carried(key):
+    cell = rx.cells.gru(2, 3)
+    other = rx.Cell(cell.init, lambda p, b=(): rx.cells.GRUState(jnp.zeros((*b, 4))), cell.step)
+    params = cell.init(key)
+    message = (
+        "resets returns to cell.initial_state(params, batch_shape), GRUState(h=float32[4]), but "
+        "the state given is GRUState(h=float32[3]). Start from that state, or one like it."
+    )
+    with says(ValueError, message):
+        rx.unroll(
+            other,
+            params,
+            cell.initial_state(params),
+            jnp.ones((5, 2)),
+            resets=jnp.zeros(5, bool),
+        )
+
+
+def test_initial_state_of_params_that_are_none(key):
+    with pytest.raises(
+        TypeError, match=r"params must be the NamedTuple that cell.init\(key\) returns"
+    ):
+        rx.unroll(rx.cells.gru(2, 3), {"w": 1}, None, jnp.ones((5, 2)))

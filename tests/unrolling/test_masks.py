@@ -169,3 +169,17 @@ def test_any_pattern(name, mask, resets, reverse):
 def jitted(cell):
     """The cell with a compiled step, for a Python loop that runs many times."""
     return rx.Cell(cell.init, cell.initial_state, jax.jit(cell.step))
+
+
+def test_a_step_may_divide_by_its_padding(key):
+    def step(w, h, x):
+        z = w * x
+        h = h + z / jnp.linalg.norm(z)
+        return h, h
+
+    xs = jax.random.normal(key, (4, 3))
+    mask = jnp.array([True, True, False, False])
+    grad = jax.grad(lambda w: rx.unroll(step, w, jnp.zeros(3), xs, mask=mask)[0].sum())(jnp.ones(3))
+    assert_finite(grad)
+    expected = jax.grad(lambda w: rx.unroll(step, w, jnp.zeros(3), xs[:2])[0].sum())(jnp.ones(3))
+    assert_close(grad, expected)
