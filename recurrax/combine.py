@@ -150,7 +150,7 @@ def residual(cell: Cell) -> Cell:
 
 def _check_entries(name: str, given: Any, count: int) -> None:
     if not isinstance(given, tuple) or len(given) != count:
-        came = f"{len(given)} of them" if isinstance(given, tuple) else type(given).__name__
+        came = f"{len(given)} of them" if type(given) is tuple else type(given).__name__
         raise TypeError(
             f"{name} of a stack of {count} cells must be a tuple with one entry for each, "
             f"got {came}"

@@ -78,7 +78,7 @@ def test_params_of_a_stack_that_are_not_one_each(key):
     ending = "of a stack of 2 cells must be a tuple with one entry for each, got"
     with says(TypeError, f"params {ending} list"):
         rx.unroll(cell, list(params), state, xs)
-    with says(TypeError, f"state {ending} tuple"):
+    with says(TypeError, f"state {ending} 1 of them"):
         rx.unroll(cell, params, state[:1], xs)
     with says(TypeError, f"state {ending} GRUState"):
         rx.unroll(cell, params, state[0], xs)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,7 +78,9 @@ def _array(path: Path) -> np.ndarray:
                     "measure xs, or save it alone"
                 )
             return np.asarray(loaded[name])
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError):
+    except (Mistake, OSError):
+        raise
+    except Exception:  # zip, zlib, the header's own parser: each has errors of its own
         raise Mistake(
             f"{path} cannot be read as a NumPy file of plain numbers; write it with "
             "np.save(path, xs), xs being one float array [T, I] or [T, B, I]"

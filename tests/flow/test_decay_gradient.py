@@ -118,7 +118,7 @@ def test_gradient_of_the_probed_frobenius_norm():
 @pytest.mark.parametrize("hidden", [3, 30])
 @pytest.mark.parametrize("field", ["log_norm", "log_frobenius"])
 def test_second_derivatives_are_refused(key, hidden, field):
-    cell = rx.cells.elman(2, hidden)
+    cell = rx.cells.elman(2, hidden, dtype=jnp.float64)
     params = cell.init(key)
     xs = jnp.ones((4, 2))
 
