@@ -1,7 +1,8 @@
 """The microscope: where a gradient goes in a recurrent network, one question a function.
 
 All take `(cell, params, state, xs)`, look at the whole state of each example, and carry every
-product in log scale. `d s_t / d s_0 = A_t ... A_2 A_1`.
+product in log scale. `d s_t / d s_0 = A_t ... A_2 A_1`. Sequences are measured whole: there is no
+mask, and what `rx.bidirectional` makes is measured one direction at a time.
 """
 
 from recurrax.flow.bounds import Bounds, bounds

@@ -90,12 +90,17 @@ def test_default_is_about_three_over_the_rate():
         ([-1.0, -np.inf, -np.inf], 2, True),
         ([-np.inf], 1, True),
         ([-2.0, -2.5], 3, False),
-        ([np.nan, np.nan], np.inf, False),
     ],
 )
 def test_horizon_by_hand(log_norm, steps, reached):
     got = horizon(jnp.asarray(log_norm))
     assert (float(got.steps), bool(got.reached)) == (steps, reached)
+
+
+def test_horizon_of_nan_is_nan():
+    got = horizon(jnp.asarray([-1.0, jnp.nan, -9.0]))
+    assert np.isnan(got.steps)
+    assert not bool(got.reached)
 
 
 def test_below_means_strictly_below():
