@@ -23,6 +23,7 @@ def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel shows figures inline
+    monkeypatch.setenv("XLA_FLAGS", "")  # compiled as a reader has it
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     cells = _execute(nbformat.read(path, as_version=4), tmp_path)
 
