@@ -57,7 +57,7 @@ def scan_engine(
     def body(state: Any, now: Inputs) -> tuple[Any, Any]:
         if now.resets is not None:
             state = _where(now.resets, start, state)
-        x = now.xs if now.mask is None else _blank(now.mask, now.xs)
+        x = now.xs if now.mask is None else blank(now.mask, now.xs)
         new, y = step(params, state, x)
         if now.mask is not None:
             new = _where(now.mask, new, state)
@@ -89,7 +89,7 @@ def _wide(flags: chex.Array, leaf: Any) -> chex.Array:
     return flags.reshape(flags.shape + (1,) * (jnp.ndim(leaf) - flags.ndim))
 
 
-def _blank(mask: chex.Array, x: Any) -> Any:
+def blank(mask: chex.Array, x: Any) -> Any:
     """Zero what is not finite in masked inputs, since 0 * NaN in a gradient is NaN.
 
     Finite padding stays: a step may divide by its input.

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 from recurrax import checks
 from recurrax.cell import Cell, StepFn, as_step
 from recurrax.unrolling.bidirectional import Bidirectional, Directions
+from recurrax.unrolling.hoisted import hoisted_engine
 from recurrax.unrolling.scan import Inputs, keep_output, keep_state, scan_engine
 
 if TYPE_CHECKING:
     import chex
 
-ENGINES = {"scan": scan_engine}
+ENGINES = {"scan": scan_engine, "hoisted": hoisted_engine}
 
 
 def unroll(

@@ -1,0 +1,96 @@
+"""Run over time in chunks: most of the same size, and one shorter where they do not fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Chunks(NamedTuple):
+    """Time in pieces."""
+
+    length: int  # T
+    size: int  # of each chunk
+    reverse: bool  # whether time runs from the end to the start
+
+    @property
+    def count(self) -> int:
+        """How many whole chunks there are."""
+        return self.length // self.size
+
+    @property
+    def whole(self) -> int:
+        """How many steps are in whole chunks; the rest is one shorter chunk at the end."""
+        return self.count * self.size
+
+    def run(
+        self, body: Callable[..., tuple[Any, Any]], carry: Any, arrays: Any, rows: Any = None
+    ) -> tuple[Any, Any]:
+        """`body(carry, first index, part of each array, row) -> (carry, outputs)`, in time's order.
+
+        Args:
+          body: called on each chunk; its outputs lead with the chunk's steps.
+          carry: handed from chunk to chunk.
+          arrays: a pytree of `[T, ...]`, cut into chunks.
+          rows: a pytree of arrays with one row for each chunk.
+
+        Returns:
+          The last carry and the outputs, joined to `[T, ...]`.
+        """
+
+        def one(carry: Any, now: Any) -> tuple[Any, Any]:
+            return body(carry, *now)
+
+        def whole(carry: Any) -> tuple[Any, Any]:
+            split = jax.tree.map(
+                lambda a: a[: self.whole].reshape(self.count, self.size, *a.shape[1:]), arrays
+            )
+            firsts = self.size * jnp.arange(self.count)
+            mine = jax.tree.map(lambda a: a[: self.count], rows)
+            if self.count == 1:  # no loop: what follows may be fused with it
+                carry, outs = one(carry, jax.tree.map(lambda a: a[0], (firsts, split, mine)))
+                return carry, outs
+            carry, outs = jax.lax.scan(one, carry, (firsts, split, mine), reverse=self.reverse)
+            return carry, jax.tree.map(lambda a: a.reshape(self.count * a.shape[1], *a.shape[2:]), outs)
+
+        def tail(carry: Any) -> tuple[Any, Any]:
+            last = jax.tree.map(lambda a: a[self.count], rows)
+            return body(
+                carry, jnp.int32(self.whole), jax.tree.map(lambda a: a[self.whole :], arrays), last
+            )
+
+        parts = [whole, tail] if self.whole < self.length else [whole]
+        outs = []
+        for part in reversed(parts) if self.reverse else parts:
+            carry, out = part(carry)
+            outs.append(out)
+        if len(outs) == 1:
+            return carry, outs[0]
+        ordered = reversed(outs) if self.reverse else outs
+        return carry, jax.tree.map(lambda *a: jnp.concatenate(a), *ordered)
+
+    def rows_before(self, first: Any, states: Any) -> Any:
+        """The state before each chunk, one row a chunk, from the first and those after each step."""
+
+        def rows(first: Any, after: Any) -> Any:
+            if self.reverse:
+                return jnp.concatenate([after[self.size :: self.size], first[None]])
+            last = after[self.size - 1 : self.length - 1 : self.size]
+            return jnp.concatenate([first[None], last])
+
+        return jax.tree.map(rows, first, states)
+
+    def previous(self, before: Any, states: Any) -> Any:
+        """The state before each step of one chunk."""
+
+        def shift(before: Any, after: Any) -> Any:
+            if self.reverse:
+                return jnp.concatenate([after[1:], before[None]])
+            return jnp.concatenate([before[None], after[:-1]])
+
+        return jax.tree.map(shift, before, states)

@@ -1,0 +1,126 @@
+"""The fast engine: a gated cell with everything hoisted out of its loop; stacks layer by layer."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from recurrax.combine import ResidualStep, StackStep
+from recurrax.gated import GatedStep
+from recurrax.unrolling.hoisted.problem import Flags, Operands, Spec
+from recurrax.unrolling.hoisted.recurrence import recurrence
+from recurrax.unrolling.scan import Inputs, blank, keep_state, scan_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from recurrax.cell import StepFn
+
+
+class Way(NamedTuple):
+    """How a layer is run, beside what it is run on."""
+
+    mask: Any  # bool [T, *batch] or None
+    resets: Any  # bool [T, *batch] or None
+    reverse: bool
+    remat: int | None
+    states: bool  # whether the states after every step are wanted
+
+
+class Unrolled(NamedTuple):
+    """What a layer gives."""
+
+    final: Any
+    ys: Any  # [T, *batch, ...], anything where masked
+    states: Any  # [T, *batch, ...], or None where they are not wanted
+
+
+def hoisted_engine(
+    step: StepFn,
+    collect: Callable[[Any, Any, Any], Any],
+    params: Any,
+    state: Any,
+    start: Any,
+    inputs: Inputs,
+    *,
+    reverse: bool,
+    remat: int | None,
+) -> tuple[Any, Any]:
+    """Unroll a gated step over time, or a stack or residual of such, layer by layer.
+
+    Takes and returns what `scan_engine` does. A layer that is not gated is run by that engine.
+    """
+    xs, mask, resets = inputs
+    if mask is not None:
+        xs = blank(mask, xs)
+    way = Way(mask, resets, reverse, remat, collect is keep_state)
+    final, ys, states = _layer(step, params, state, start, xs, way)
+    return final, collect(states, ys, mask)
+
+
+def first_not_gated(step: StepFn, name: str = "cell") -> str | None:
+    """Which part of a step is not gated, in words; None if all are."""
+    if isinstance(step, StackStep):
+        layers = [first_not_gated(s, f"cell {i} of the stack") for i, s in enumerate(step.steps)]
+        return next((layer for layer in layers if layer is not None), None)
+    if isinstance(step, ResidualStep):
+        return first_not_gated(step.step, name)
+    return None if isinstance(step, GatedStep) else name
+
+
+def _layer(step: StepFn, params: Any, state: Any, start: Any, xs: Any, way: Way) -> Unrolled:
+    if isinstance(step, StackStep):
+        return _stack(step, params, state, start, xs, way)
+    if isinstance(step, ResidualStep):
+        found = _layer(step.step, params, state, start, xs, way)
+        return found._replace(ys=xs + found.ys)
+    if isinstance(step, GatedStep):
+        return _gated(step, params, state, start, xs, way)
+
+    def collect(state: Any, y: Any, mask: Any) -> Any:
+        return y, state if way.states else None
+
+    inputs = Inputs(xs, way.mask, way.resets)
+    final, (ys, states) = scan_engine(
+        step, collect, params, state, start, inputs, reverse=way.reverse, remat=way.remat
+    )
+    return Unrolled(final, ys, states)
+
+
+def _stack(step: StackStep, params: Any, state: Any, start: Any, xs: Any, way: Way) -> Unrolled:
+    starts = (None,) * len(step.steps) if start is None else start
+    layers = []
+    for each in zip(step.steps, params, state, starts, strict=True):
+        layers.append(_layer(*each, xs, way))
+        xs = layers[-1].ys
+    states = tuple(layer.states for layer in layers) if way.states else None
+    return Unrolled(tuple(layer.final for layer in layers), xs, states)
+
+
+def _gated(step: GatedStep, params: Any, state: Any, start: Any, xs: Any, way: Way) -> Unrolled:
+    batch, hidden = state.h.shape[:-1], state.h.shape[-1]
+    size, length = math.prod(batch), xs.shape[0]
+
+    def one_axis(fields: Any) -> Any:
+        return None if fields is None else tuple(a.reshape(size, hidden) for a in fields)
+
+    def flags(given: Any) -> Any:
+        return None if given is None else given.reshape(length, size)
+
+    ops = Operands(
+        w_in=params.w_in,
+        w_rec=params.w_rec,
+        b=params.b,
+        unit=params.unit,
+        state=one_axis(state),
+        start=one_axis(start),
+        xs=xs.reshape(length, size, xs.shape[-1]),
+    )
+    spec = Spec(step, way.reverse, way.remat, way.states)
+    final, stacks = recurrence(spec, Flags(flags(way.mask), flags(way.resets)), ops)
+    final = step.state(*(a.reshape(*batch, hidden) for a in final))
+    stacks = [None if a is None else a.reshape(length, *batch, hidden) for a in stacks]
+    return Unrolled(final, stacks[spec.h], step.state(*stacks) if way.states else None)
