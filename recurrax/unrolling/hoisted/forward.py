@@ -92,7 +92,8 @@ def run_chunk(
         old, (fields, kept) = carry
         row, z, mask, reset = now
         old = where(reset, ops.start, old) if reset is not None else old
-        z_in, z_rec = spec.gates(z), spec.gates(old[spec.h] @ ops.w_rec)
+        z_in = jnp.stack(z) if local.unpacks_gates else spec.gates(z)
+        z_rec = spec.gates(old[spec.h] @ ops.w_rec)
         if keep:
             new, values = local.forward(ops.unit, z_in, z_rec, old)
         else:
@@ -103,7 +104,11 @@ def run_chunk(
         return (new, (fields, kept)), None
 
     rows = first + jnp.arange(xs.shape[0])
-    now = (rows, spec.z_in(ops, xs), mask, resets)
+    z = spec.z_in(ops, xs)
+    if local.unpacks_gates:
+        # Each gate an array of its own: a slice of a slice keeps the loop from being vectorised.
+        z = jnp.split(z, spec.step.gates, -1)
+    now = (rows, z, mask, resets)
     return jax.lax.scan(step, (state, into), now, reverse=spec.reverse)[0]
 
 

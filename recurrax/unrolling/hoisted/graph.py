@@ -15,6 +15,8 @@ import numpy as np
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
 from jax.extend.core.primitives import jit_p
 
+from recurrax.unrolling.hoisted import rows
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -66,7 +68,11 @@ def trace(function: Callable[..., Any], *arguments: Any) -> Graph:
     closed, shape = jax.make_jaxpr(
         lambda *leaves: function(*jax.tree.unflatten(tree, leaves)), return_shape=True
     )(*leaves)
-    flat = jax.make_jaxpr(lambda *leaves: _inline(closed.jaxpr, closed.consts, leaves, {}))(*leaves)
+
+    def inlined(*leaves: Any) -> list[Any]:
+        return [_whole(v) for v in _inline(closed.jaxpr, closed.consts, leaves, {})]
+
+    flat = jax.make_jaxpr(inlined)(*leaves)
     return Graph(
         equations=tuple(flat.jaxpr.eqns),
         constants=dict(zip(flat.jaxpr.constvars, flat.consts, strict=True)),
@@ -82,21 +88,33 @@ def _bind(eqn: JaxprEqn, values: list[Any]) -> list[Any]:
 
 
 def _inline(jaxpr: Jaxpr, consts: Any, arguments: Any, seen: dict[Any, Any]) -> list[Any]:
+    """Evaluate a jaxpr; what comes out may be `Rows`."""
     values = dict(zip(jaxpr.constvars, consts, strict=True))
     values.update(zip(jaxpr.invars, arguments, strict=True))
+
+    def once(eqn: JaxprEqn, given: list[Any]) -> Any:
+        key = _key(eqn, given)
+        if key not in seen:
+            # The arguments stay alive with the result: their id is what is compared.
+            seen[key] = (_bind(eqn, given), given)
+        return seen[key][0]
+
     for eqn in jaxpr.eqns:
         given = [v.val if isinstance(v, Literal) else values[v] for v in eqn.invars]
         if eqn.primitive is jit_p:
             inner = eqn.params["jaxpr"]
             results = _inline(inner.jaxpr, inner.consts, given, seen)
         else:
-            key = _key(eqn, given)
-            if key not in seen:
-                # The arguments stay alive with the result: their id is what is compared.
-                seen[key] = (_bind(eqn, given), given)
-            results = seen[key][0]
+            found = rows.evaluate(eqn, given, lambda eqn, given: once(eqn, given)[0])
+            results = [found]
+            if found is NotImplemented:
+                results = once(eqn, [_whole(v) for v in given])
         values.update(zip(eqn.outvars, results, strict=True))
     return [v.val if isinstance(v, Literal) else values[v] for v in jaxpr.outvars]
+
+
+def _whole(value: Any) -> Any:
+    return value.whole() if isinstance(value, rows.Rows) else value
 
 
 def _key(eqn: JaxprEqn, given: list[Any]) -> Any:

@@ -67,7 +67,7 @@ class Instants:
         """At every step, `rec` as `[C, B, G*H]`; at a masked step that of standing still."""
         found = jax.vmap(lambda *values: self.local.evaluate(self._known(*values)))(*self._values)
         mask = self.part.mask
-        rec = tuple(None if r is None else _clear(mask, _side_by_side(r)) for r in found.rec)
+        rec = tuple(_clear(mask, _side_by_side(gates, self.old[0])) for gates in found.rec)
         direct = found.direct
         if mask is not None:
             direct = tuple(
@@ -87,7 +87,7 @@ class Instants:
         d_unit, d_in = jax.vmap(self._pull)(self._values, errors)
         if self.local.one_gate_gradient:
             return dz, d_unit
-        return _clear(self.part.mask, _side_by_side(d_in)), d_unit
+        return _clear(self.part.mask, _side_by_side(d_in, self.old[0])), d_unit
 
     def push(self, d_unit: Any, dz_in: Any) -> tuple[Any, ...]:
         """Tangents of the fields, `[C, B, H]`, from those of the unit parameters and of z_in."""
@@ -95,7 +95,7 @@ class Instants:
         def one(values: Any, dz_in: Any) -> Any:
             like = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in self.ops.state)
             transpose = jax.linear_transpose(lambda *error: self._pull(values, error), *like)
-            return transpose((d_unit, self.spec.gates(dz_in)))
+            return transpose((d_unit, tuple(self.spec.gates(dz_in))))
 
         pushed: tuple[Any, ...] = jax.vmap(one)(self._values, dz_in)
         return tuple(_clear(self.part.mask, p) for p in pushed)
@@ -111,15 +111,16 @@ class Instants:
         return self.local.known_again(self.ops.unit, gates(z_in), gates(z_rec), old)
 
 
-def _side_by_side(z: Any) -> Any:
-    """`[C, G, B, H]` to `[C, B, G*H]`, as the weights have their gates."""
-    # Gate by gate: the compiler then sees which part of a padded sum each gate is.
-    return jnp.concatenate([z[:, g] for g in range(z.shape[1])], -1)
+def _side_by_side(gates: tuple[Any, ...], like: Any) -> Any:
+    """`[C, B, H]` for each gate to `[C, B, G*H]`, as the weights have them; None if all are."""
+    if all(g is None for g in gates):
+        return None
+    return jnp.concatenate([jnp.zeros_like(like) if g is None else g for g in gates], -1)
 
 
 def _clear(mask: Any, a: Any) -> Any:
     """Zero where masked, whatever stood there."""
-    return where(mask, a, jnp.zeros_like(a))
+    return None if a is None else where(mask, a, jnp.zeros_like(a))
 
 
 def _stand_still(mask: Any, direct: Any, like: Any, *, same: bool) -> Any:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Derivatives(NamedTuple):
     """Of one instant; None stands for zero."""
 
-    rec: tuple[Any, ...]  # for each field: [G, B, H]
+    rec: tuple[Any, ...]  # for each field and each gate: [B, H]
     direct: tuple[tuple[Any, ...], ...]  # for each field and each old field: [B, H]
 
 
@@ -65,7 +65,17 @@ class Local:
     @property
     def one_gate_gradient(self) -> bool:
         """Whether z_in and z_rec always have the same gradient, as where only their sum counts."""
-        return self.rest[1] is self.rest[2]
+        pairs = zip(self.rest[1], self.rest[2], strict=True)
+        return all(a is b or self._both_zero(a, b) for a, b in pairs)
+
+    def _both_zero(self, a: Any, b: Any) -> bool:
+        return is_zero(self.graph, a) and is_zero(self.graph, b)
+
+    @property
+    def unpacks_gates(self) -> bool:
+        """Whether the function takes gates out of z_in, instead of using it as a whole."""
+        users = [eqn for eqn in self.graph.equations if self.z_in in eqn.invars]
+        return any(eqn.primitive.name == "slice" for eqn in users)
 
     def forward(self, unit: Any, z_in: Any, z_rec: Any, old: tuple[Any, ...]) -> tuple[Any, Any]:
         """The new state's fields, and what must be kept for the derivatives."""
@@ -93,7 +103,7 @@ class Local:
         return Derivatives(*jax.tree.unflatten(tree, [None if z else next(values) for z in zero]))
 
     def pull(self, known: dict[Var, Any], error: tuple[chex.Array, ...]) -> tuple[Any, Any]:
-        """Gradients of the unit parameters and of z_in, given those of the new state's fields."""
+        """Gradients of the unit parameters and of each gate of z_in, given those of the new state."""
         given = known | self._bind(self.error, error)
         leaves, tree = jax.tree.flatten(self.rest[:2])
         unit, z_in = jax.tree.unflatten(tree, self.graph.evaluate(leaves, given))
@@ -109,7 +119,8 @@ class Local:
         size, edges = {}, []
         lost = [self.z_in, self.z_rec]
         for v in [*lost, *free, *(v for eqn in self.graph.equations for v in eqn.outvars)]:
-            size[v] = 0 if v in free else _bytes(v)
+            # One byte more, so that of two cuts of the same size the one in fewer arrays is taken.
+            size[v] = 0 if v in free else _bytes(v) + 1
         for eqn in self.graph.equations:
             inputs = [v for v in eqn.invars if isinstance(v, Var) and v in size]
             edges += [(a, b) for a in inputs for b in eqn.outvars]
@@ -135,7 +146,7 @@ def _everything(step: GatedStep) -> Any:
         for k, field in enumerate(new):
             _, of_field = jax.vjp(lambda z, s, k=k: fields(unit, z_in, z, s)[k], z_rec, old)
             one_by_one.append(of_field(jnp.ones_like(field)))
-        derivatives = (tuple(rec for rec, _ in one_by_one), tuple(d for _, d in one_by_one))
-        return new, derivatives, (d_unit, d_in, d_rec)
+        derivatives = (tuple(tuple(rec) for rec, _ in one_by_one), tuple(d for _, d in one_by_one))
+        return new, derivatives, (d_unit, tuple(d_in), tuple(d_rec))
 
     return everything

@@ -33,14 +33,15 @@ def chunk_size(spec: Spec, ops: Operands) -> int:
         return min(spec.remat, length)
     room = _CHUNK_BYTES.get(jax.default_backend(), _CHUNK_BYTES_ELSEWHERE)
     step = max(batch, 1) * ops.w_rec.shape[1] * ops.w_rec.dtype.itemsize
-    return _near_divisor(length, max(1, room // step))
+    # Two at least: a loop within the loop that runs once is no loop, and its buffers are copied.
+    return _near_divisor(length, max(2, room // step))
 
 
 def _near_divisor(length: int, target: int) -> int:
     """The divisor of length nearest to target within a factor of two, else target itself."""
     if target >= length:
         return length
-    near = [d for d in range(max(1, target // 2), 2 * target + 1) if length % d == 0]
+    near = [d for d in range(max(2, target // 2), 2 * target + 1) if length % d == 0]
     return min(near, key=lambda d: max(d / target, target / d), default=target)
 
 

@@ -1,0 +1,154 @@
+"""Arrays that are known to be zero outside some rows of their first axis.
+
+The transpose of unpacking gates, `i, f, g, o = z`, pads each gate's gradient with zeros and adds
+the padded ones up. Compilers do not see through that: it costs as much as all the rest. So while a
+function is inlined, a padded array stays a few `Rows`, elementwise operations work part by part,
+and taking a gate out again finds the part that went in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jax.extend.core import JaxprEqn
+
+    Bind = Callable[[JaxprEqn, list[Any]], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """An array that is zero but for some parts.
+
+    Args:
+      shape: of the whole.
+      dtype: of the whole.
+      parts: by (first row, row after the last), disjoint: what stands there.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Any
+    parts: dict[tuple[int, int], Any]
+
+    def whole(self) -> Any:
+        """The array itself."""
+        pieces, at = [], 0
+        for (first, after), part in sorted(self.parts.items(), key=lambda item: item[0]):
+            if first > at:
+                pieces.append(jnp.zeros((first - at, *self.shape[1:]), self.dtype))
+            pieces.append(part)
+            at = after
+        if at < self.shape[0]:
+            pieces.append(jnp.zeros((self.shape[0] - at, *self.shape[1:]), self.dtype))
+        return jnp.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+
+    def part(self, first: int, after: int) -> Any:
+        """The rows from first to after, which no part begins or ends within; None for zero."""
+        for (low, high), part in self.parts.items():
+            if low <= first and after <= high:
+                inside = first - low, after - low
+                return part if inside == (0, high - low) else jax.lax.slice_in_dim(part, *inside)
+        return None
+
+
+def evaluate(eqn: JaxprEqn, values: list[Any], bind: Bind) -> Any:
+    """The result of an equation with one output, some of whose inputs may be `Rows`.
+
+    Returns NotImplemented where the equation is none of those that keep to the parts.
+    """
+    name = eqn.primitive.name
+    if name == "pad":
+        return _pad(eqn, *values)
+    if not any(isinstance(v, Rows) for v in values):
+        return NotImplemented
+    if name == "slice":
+        return _slice(eqn, values[0])
+    if name in _ELEMENTWISE:
+        return _by_parts(eqn, values, bind)
+    return NotImplemented
+
+
+def _pad(eqn: JaxprEqn, operand: Any, value: Any) -> Any:
+    config = eqn.params["padding_config"]
+    low, high, inside = config[0]
+    plain = low >= 0 and high >= 0 and inside == 0 and all(c == (0, 0, 0) for c in config[1:])
+    zero = isinstance(value, (int, float, np.generic, np.ndarray)) and np.all(np.asarray(value) == 0)
+    if not plain or not zero or isinstance(operand, Rows):
+        return NotImplemented
+    aval = eqn.outvars[0].aval
+    return Rows(aval.shape, aval.dtype, {(low, low + operand.shape[0]): operand})
+
+
+def _slice(eqn: JaxprEqn, rows: Rows) -> Any:
+    start, limit = eqn.params["start_indices"], eqn.params["limit_indices"]
+    whole = all(a == 0 for a in start[1:]) and tuple(limit[1:]) == rows.shape[1:]
+    if not whole or (eqn.params["strides"] or ()) not in ((), (1,) * len(rows.shape)):
+        return NotImplemented
+    first, after = start[0], limit[0]
+    inside = {
+        (max(low, first) - first, min(high, after) - first): rows.part(max(low, first), min(high, after))
+        for low, high in rows.parts
+        if max(low, first) < min(high, after)
+    }
+    found = Rows((after - first, *rows.shape[1:]), rows.dtype, inside)
+    return found.whole() if (0, after - first) in inside or not inside else found
+
+
+# What an operation gives where its inputs are zero (None) or not.
+def _add(bind: Any, a: Any, b: Any) -> Any:
+    return b if a is None else a if b is None else bind(a, b)
+
+
+def _multiply(bind: Any, a: Any, b: Any) -> Any:
+    return None if a is None or b is None else bind(a, b)
+
+
+def _one(bind: Any, a: Any) -> Any:
+    return None if a is None else bind(a)
+
+
+def _select(bind: Any, which: Any, a: Any, b: Any) -> Any:
+    if which is None or (a is None and b is None):
+        return a if which is None else None
+    like = b if a is None else a
+    return bind(which, *(jnp.zeros_like(like) if v is None else v for v in (a, b)))
+
+
+_ELEMENTWISE = {
+    "add": _add,
+    "add_any": _add,
+    "mul": _multiply,
+    "neg": _one,
+    "convert_element_type": _one,
+    "copy": _one,
+    "select_n": _select,
+}
+
+
+def _by_parts(eqn: JaxprEqn, values: list[Any], bind: Bind) -> Any:
+    aval = eqn.outvars[0].aval
+    edges = {0, aval.shape[0]}
+    for v in values:
+        if isinstance(v, Rows):
+            edges.update(edge for pair in v.parts for edge in pair)
+    borders = sorted(edges)
+    parts = {}
+    for first, after in zip(borders[:-1], borders[1:], strict=True):
+        here = [_part(v, first, after) for v in values]
+        found = _ELEMENTWISE[eqn.primitive.name](lambda *a: bind(eqn, list(a)), *here)
+        if found is not None:
+            parts[first, after] = found
+    return Rows(aval.shape, aval.dtype, parts)
+
+
+def _part(value: Any, first: int, after: int) -> Any:
+    if isinstance(value, Rows):
+        return value.part(first, after)
+    return jax.lax.slice_in_dim(value, first, after) if np.ndim(value) else value
