@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from recurrax.unrolling.hoisted.chunks import Chunks
 from recurrax.unrolling.hoisted.instants import Instants, Part
+from recurrax.unrolling.hoisted.manual import varying
 from recurrax.unrolling.hoisted.plan import chunk_size
 from recurrax.unrolling.hoisted.problem import Flags, Operands, Spec, where
 
@@ -78,7 +79,7 @@ def backward(
         return (error, total), dz_in @ to_x if wanted.xs else None
 
     error = tuple(jnp.zeros_like(a) if e is None else e for a, e in zip(ops.state, final, strict=True))
-    total = _zeros(ops, wanted)
+    error, total = varying((error, _zeros(ops, wanted)), (ops, final, stacks))
     arrays = (Part(ops.xs, *flags, memory.states, memory.kept), stacks)
     back = chunks._replace(reverse=not spec.reverse)
     (error, total), d_xs = back.run(chunk, (error, total), arrays, rows)
@@ -133,6 +134,7 @@ def _loop(
             back = where(reset, zero, tuple(back))
         return (tuple(back), start), (dz, error if needs_error else None)
 
+    # Zero, where a state does not depend on the recurrent product at all.
     nothing = jnp.zeros((error[0].shape[0], to_h.shape[0]), to_h.dtype)
     start = None if resets is None else tuple(jnp.zeros_like(e) for e in error)
     (error, start), (dz, all_errors) = jax.lax.scan(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from recurrax.combine import ResidualStep, StackStep
 from recurrax.gated import GatedStep
+from recurrax.unrolling.hoisted.manual import varying
 from recurrax.unrolling.hoisted.problem import Flags, Operands, Spec
 from recurrax.unrolling.hoisted.recurrence import recurrence
 from recurrax.unrolling.scan import Inputs, blank, keep_state, scan_engine
@@ -120,7 +121,8 @@ def _gated(step: GatedStep, params: Any, state: Any, start: Any, xs: Any, way: W
         xs=xs.reshape(length, size, xs.shape[-1]),
     )
     spec = Spec(step, way.reverse, way.remat, way.states)
-    final, stacks = recurrence(spec, Flags(flags(way.mask), flags(way.resets)), ops)
+    switches = Flags(flags(way.mask), flags(way.resets))
+    final, stacks = recurrence(spec, switches, varying(ops, (ops, switches)))
     final = step.state(*(a.reshape(*batch, hidden) for a in final))
     stacks = [None if a is None else a.reshape(length, *batch, hidden) for a in stacks]
     return Unrolled(final, stacks[spec.h], step.state(*stacks) if way.states else None)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.unrolling.hoisted.chunks import Chunks
+from recurrax.unrolling.hoisted.manual import varying
 from recurrax.unrolling.hoisted.plan import chunk_size, keeps_gates
 from recurrax.unrolling.hoisted.problem import Flags, Operands, Spec, where
 
@@ -117,7 +118,9 @@ def buffers(
 ) -> tuple[Any, Any]:
     """Room for the wanted fields after each step, and for what is kept of it."""
     fields = [_buffer(steps, a) if w else None for a, w in zip(ops.state, wanted, strict=True)]
-    return fields, [_buffer(steps, v.aval) for v in local.kept] if keep else []
+    kept = [_buffer(steps, v.aval) for v in local.kept] if keep else []
+    written: tuple[Any, Any] = varying((fields, kept), ops)
+    return written
 
 
 def _buffer(steps: int, like: Any) -> Any:

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from recurrax.unrolling.hoisted.manual import abstract
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -121,23 +123,17 @@ def _run(*args: Any, map: LinearMap, transposed: bool, count: int, x: Any, y: An
 
 def _shapes_of(*args: Any, transposed: bool, x_shapes: Any, y_shapes: Any, x: Any, y: Any, **_: Any) -> Any:
     shapes, present = (x_shapes, x) if transposed else (y_shapes, y)
-    varying = frozenset().union(*(getattr(a, "vma", frozenset()) for a in args))
-    out = []
-    for s, here in zip(shapes, present, strict=True):
-        if here:
-            aval = jax.core.ShapedArray(*s)
-            out.append(aval.update(vma=varying) if varying else aval)
-    return out
+    return [abstract(*s, like=args) for s, here in zip(shapes, present, strict=True) if here]
 
 
 def _jvp(primals: Any, tangents: Any, *, count: int, **params: Any) -> Any:
     out = _linear.bind(*primals, count=count, **params)
     at, rest = primals[:count], primals[count:]
     d_at, d_rest = tangents[:count], tangents[count:]
-    total = [ad.Zero.from_primal_value(o) for o in out]
+    parts = []  # one of them at least: JAX asks for no derivative along nothing
     if not all(type(t) is ad.Zero for t in d_rest):
         moved = [ad.instantiate_zeros(t) for t in d_rest]
-        total = _linear.bind(*at, *moved, count=count, **params)
+        parts.append(_linear.bind(*at, *moved, count=count, **params))
     moving = [i for i, t in enumerate(d_at) if type(t) is not ad.Zero]
     if moving:
 
@@ -147,9 +143,8 @@ def _jvp(primals: Any, tangents: Any, *, count: int, **params: Any) -> Any:
                 all_[i] = a
             return _run(*all_, *rest, count=count, **params)
 
-        _, more = jax.jvp(of, [at[i] for i in moving], [d_at[i] for i in moving])
-        total = [ad.add_tangents(a, b) for a, b in zip(total, more, strict=True)]
-    return out, total
+        parts.append(jax.jvp(of, [at[i] for i in moving], [d_at[i] for i in moving])[1])
+    return out, [sum(each[1:], each[0]) for each in zip(*parts, strict=True)]
 
 
 def _transpose(cts: Any, *args: Any, transposed: bool, count: int, x: Any, y: Any, **params: Any) -> Any:
