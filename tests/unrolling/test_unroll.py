@@ -97,7 +97,7 @@ def test_halves_at_any_split(name, split, reverse, remat):
 
 
 def test_auto_is_an_engine_that_exists(case):
-    assert_same(rx.unroll(*case, engine="auto"), rx.unroll(*case, engine="scan"))
+    assert_close(rx.unroll(*case, engine="auto"), rx.unroll(*case, engine="scan"))
 
 
 def test_numpy_arrays_will_do(case):
@@ -134,7 +134,8 @@ def residuals(remat):
     params = cell.init(jax.random.key(0))
 
     def pull(xs):
-        return jax.vjp(lambda p: rx.unroll(cell, p, None, xs, remat=remat), params)[1]
+        run = functools.partial(rx.unroll, cell, remat=remat, engine="scan")
+        return jax.vjp(lambda p: run(p, None, xs), params)[1]
 
     kept = jax.eval_shape(pull, jax.ShapeDtypeStruct((64, 1, 2), jnp.float32))
     return sum(leaf.size for leaf in jax.tree.leaves(kept))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from recurrax.checks import named
 from recurrax.combine import ResidualStep, StackStep
 from recurrax.gated import GatedStep
 from recurrax.unrolling.hoisted.manual import varying
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from recurrax.cell import StepFn
+
+
+# Below this many steps there is little to hoist, and the plain scan compiles faster.
+SHORT = 4
 
 
 class Way(NamedTuple):
@@ -62,14 +67,30 @@ def hoisted_engine(
     return final, collect(states, ys, mask)
 
 
-def first_not_gated(step: StepFn, name: str = "cell") -> str | None:
-    """Which part of a step is not gated, in words; None if all are."""
+def layers_of(step: StepFn, name: str = "the cell") -> list[tuple[str, StepFn]]:
+    """The steps that a stack or a residual is made of, each with what to call it."""
     if isinstance(step, StackStep):
-        layers = [first_not_gated(s, f"cell {i} of the stack") for i, s in enumerate(step.steps)]
-        return next((layer for layer in layers if layer is not None), None)
+        parts = [layers_of(s, f"cell {i} of the stack") for i, s in enumerate(step.steps)]
+        return [layer for part in parts for layer in part]
     if isinstance(step, ResidualStep):
-        return first_not_gated(step.step, name)
-    return None if isinstance(step, GatedStep) else name
+        return layers_of(step.step, name)
+    return [(name, step)]
+
+
+def check_gated(step: StepFn) -> None:
+    """Raise if some layer is not gated."""
+    for name, layer in layers_of(step):
+        if not isinstance(layer, GatedStep):
+            raise TypeError(
+                f'engine="hoisted" runs gated cells, but {name} is not one: nothing is known of '
+                f"{named(layer)} but what it returns. Use engine=\"auto\", which runs gated layers "
+                "fast and any other by scan, or write the cell's update for rx.gated_cell."
+            )
+
+
+def prefers_hoisted(step: StepFn, length: int) -> bool:
+    """Whether the hoisted engine is the faster one: where a layer is gated and there is a loop."""
+    return length >= SHORT and any(isinstance(layer, GatedStep) for _, layer in layers_of(step))
 
 
 def _layer(step: StepFn, params: Any, state: Any, start: Any, xs: Any, way: Way) -> Unrolled:

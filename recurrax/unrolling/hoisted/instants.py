@@ -92,8 +92,9 @@ class Instants:
     def push(self, d_unit: Any, dz_in: Any) -> tuple[Any, ...]:
         """Tangents of the fields, `[C, B, H]`, from those of the unit parameters and of z_in."""
 
+        like = jax.eval_shape(lambda state: state, self.ops.state)
+
         def one(values: Any, dz_in: Any) -> Any:
-            like = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in self.ops.state)
             transpose = jax.linear_transpose(lambda *error: self._pull(values, error), *like)
             return transpose((d_unit, tuple(self.spec.gates(dz_in))))
 

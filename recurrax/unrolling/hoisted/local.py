@@ -13,6 +13,7 @@ instead (for an LSTM its four activated gates; for an Elman cell nothing, h itse
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -35,14 +36,26 @@ class Derivatives(NamedTuple):
     direct: tuple[tuple[Any, ...], ...]  # for each field and each old field: [B, H]
 
 
+def local(step: GatedStep, *shapes: Any) -> Local:
+    """The `Local` of a step at some shapes; traced once, since every pass over time asks for it."""
+    leaves, tree = jax.tree.flatten(shapes)
+    # What else a trace depends on: how numbers are promoted.
+    context = jax.config.jax_enable_x64, jax.config.jax_numpy_dtype_promotion
+    return _local(step, tree, tuple(leaves), context)
+
+
+@lru_cache(maxsize=128)
+def _local(step: GatedStep, tree: Any, leaves: tuple[Any, ...], context: Any) -> Local:
+    return Local(step, *jax.tree.unflatten(tree, leaves))
+
+
 class Local:
     """The pointwise function of a step, traced at the shapes of one instant.
 
     Args:
       step: the gated step.
-      unit: its per-unit parameters.
-      z_in: the input's share of the pre-activations, `[G, B, H]`; this and what follows are
-        arrays or their shapes.
+      unit: its per-unit parameters; this and what follows are shapes.
+      z_in: the input's share of the pre-activations, `[G, B, H]`.
       z_rec: the state's share, `[G, B, H]`.
       state: the fields of the state, each `[B, H]`.
     """

@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.gated import split_gates
-from recurrax.unrolling.hoisted.local import Local
+from recurrax.unrolling.hoisted.local import local
 
 if TYPE_CHECKING:
     import chex
 
     from recurrax.gated import GatedStep
+    from recurrax.unrolling.hoisted.local import Local
 
 
 class Flags(NamedTuple):
@@ -68,9 +69,12 @@ class Spec:
 
     def local(self, ops: Operands) -> Local:
         """The pointwise function at the shapes of one instant."""
-        z_in = jax.eval_shape(lambda: self.gates(self.z_in(ops, ops.xs[0])))
-        z_rec = jax.eval_shape(lambda: self.gates(ops.state[self.h] @ ops.w_rec))
-        return Local(self.step, ops.unit, z_in, z_rec, ops.state)
+
+        def instant(ops: Operands) -> Any:
+            z_in = self.gates(self.z_in(ops, ops.xs[0]))
+            return ops.unit, z_in, self.gates(ops.state[self.h] @ ops.w_rec), ops.state
+
+        return local(self.step, *jax.eval_shape(instant, ops))
 
 
 def where(flags: chex.Array | None, yes: Any, no: Any) -> Any:
