@@ -78,13 +78,17 @@ def backward(
         total = jax.tree.map(jnp.add, total, sums)
         return (error, total), dz_in @ to_x if wanted.xs else None
 
-    error = tuple(jnp.zeros_like(a) if e is None else e for a, e in zip(ops.state, final, strict=True))
+    error = tuple(
+        jnp.zeros_like(a) if e is None else e for a, e in zip(ops.state, final, strict=True)
+    )
     error, total = varying((error, _zeros(ops, wanted)), (ops, final, stacks))
     arrays = (Part(ops.xs, *flags, memory.states, memory.kept), stacks)
-    back = chunks._replace(reverse=not spec.reverse)
-    (error, total), d_xs = back.run(chunk, (error, total), arrays, rows)
+    (error, total), d_xs = chunks.backwards().run(chunk, (error, total), arrays, rows)
     grads = total._replace(state=error, xs=d_xs)
-    return jax.tree.map(lambda w, g, a: g.astype(a.dtype) if w else None, wanted, grads, ops)
+    chosen: Operands = jax.tree.map(
+        lambda w, g, a: g.astype(a.dtype) if w else None, wanted, grads, ops
+    )
+    return chosen
 
 
 def _zeros(ops: Operands, wanted: Operands) -> Operands:
@@ -124,13 +128,13 @@ def _loop(
         (rec, direct), reset, more = now
         error = tuple(e if m is None else e + m for e, m in zip(error, more, strict=True))
         dz = _gate_gradient(spec, rec, error, nothing)
-        back = [
-            _weighted([row[j] for row in direct], error, e) for j, e in enumerate(error)
-        ]
+        back = [_weighted([row[j] for row in direct], error, e) for j, e in enumerate(error)]
         back[spec.h] = back[spec.h] + (dz @ to_h).astype(back[spec.h].dtype)
         if reset is not None:
             zero = tuple(jnp.zeros_like(e) for e in back)
-            start = tuple(a + b for a, b in zip(start, where(reset, tuple(back), zero), strict=True))
+            start = tuple(
+                a + b for a, b in zip(start, where(reset, tuple(back), zero), strict=True)
+            )
             back = where(reset, zero, tuple(back))
         return (tuple(back), start), (dz, error if needs_error else None)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +12,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Chunks(NamedTuple):
-    """Time in pieces."""
+@dataclasses.dataclass(frozen=True)
+class Chunks:
+    """Time in pieces.
 
-    length: int  # T
-    size: int  # of each chunk
-    reverse: bool  # whether time runs from the end to the start
+    Args:
+      length: T.
+      size: how many steps are in each chunk.
+      reverse: whether time runs from the end to the start.
+    """
+
+    length: int
+    size: int
+    reverse: bool
+
+    def backwards(self) -> Chunks:
+        """The same pieces in the other order."""
+        return dataclasses.replace(self, reverse=not self.reverse)
 
     @property
     def count(self) -> int:
@@ -56,7 +68,8 @@ class Chunks(NamedTuple):
                 carry, outs = one(carry, jax.tree.map(lambda a: a[0], (firsts, split, mine)))
                 return carry, outs
             carry, outs = jax.lax.scan(one, carry, (firsts, split, mine), reverse=self.reverse)
-            return carry, jax.tree.map(lambda a: a.reshape(self.count * a.shape[1], *a.shape[2:]), outs)
+            joined = jax.tree.map(_join, outs)
+            return carry, joined
 
         def tail(carry: Any) -> tuple[Any, Any]:
             last = jax.tree.map(lambda a: a[self.count], rows)
@@ -75,7 +88,7 @@ class Chunks(NamedTuple):
         return carry, jax.tree.map(lambda *a: jnp.concatenate(a), *ordered)
 
     def rows_before(self, first: Any, states: Any) -> Any:
-        """The state before each chunk, one row a chunk, from the first and those after each step."""
+        """The state before each chunk, a row for each, from the first and those after each step."""
 
         def rows(first: Any, after: Any) -> Any:
             if self.reverse:
@@ -94,3 +107,8 @@ class Chunks(NamedTuple):
             return jnp.concatenate([before[None], after[:-1]])
 
         return jax.tree.map(shift, before, states)
+
+
+def _join(a: Any) -> Any:
+    """`[chunks, C, ...]` to `[chunks * C, ...]`, also where there is nothing in it."""
+    return a.reshape(a.shape[0] * a.shape[1], *a.shape[2:])

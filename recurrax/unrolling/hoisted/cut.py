@@ -57,17 +57,17 @@ def minimum_cut(
     for v in wanted:
         connect(("out", v), _SINK, infinite)
     while path := _path(capacity):
-        amount = min(capacity[a][b] for a, b in path)
-        for a, b in path:
-            capacity[a][b] -= amount
-            capacity[b][a] += amount
+        amount = min(capacity[tail][head] for tail, head in path)
+        for tail, head in path:
+            capacity[tail][head] -= amount
+            capacity[head][tail] += amount
     reaches = _reaches_sink(capacity)
     return {v for v in size if ("out", v) in reaches and ("in", v) not in reaches}
 
 
 def _path(capacity: Capacity) -> list[tuple[Hashable, Hashable]]:
     """The shortest path from source to sink with capacity left, as edges; empty for none."""
-    before: dict[Hashable, Hashable] = {_SOURCE: _SOURCE}
+    before: dict[Hashable, Hashable] = {_SOURCE: _SOURCE}  # and so: which were reached
     queue: deque[Hashable] = deque([_SOURCE])
     while queue and _SINK not in before:
         a = queue.popleft()

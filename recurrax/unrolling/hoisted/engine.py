@@ -5,9 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-
 from recurrax.checks import named
 from recurrax.combine import ResidualStep, StackStep
 from recurrax.gated import GatedStep
@@ -83,7 +80,7 @@ def check_gated(step: StepFn) -> None:
         if not isinstance(layer, GatedStep):
             raise TypeError(
                 f'engine="hoisted" runs gated cells, but {name} is not one: nothing is known of '
-                f"{named(layer)} but what it returns. Use engine=\"auto\", which runs gated layers "
+                f'{named(layer)} but what it returns. Use engine="auto", which runs gated layers '
                 "fast and any other by scan, or write the cell's update for rx.gated_cell."
             )
 

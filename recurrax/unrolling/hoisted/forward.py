@@ -61,9 +61,7 @@ def forward(
 
     carry = (ops.state, buffers(local, chunks.length, ops, wanted, keep=keep))
     (final, (fields, kept)), rows = chunks.run(chunk, carry, (ops.xs, *flags))
-    out = tuple(
-        a if spec.all_fields or k == spec.h else None for k, a in enumerate(fields)
-    )
+    out = tuple(a if spec.all_fields or k == spec.h else None for k, a in enumerate(fields))
     if not remember:
         return final, out, None
     memory = Memory(
@@ -98,7 +96,10 @@ def run_chunk(
         if keep:
             new, values = local.forward(ops.unit, z_in, z_rec, old)
         else:
-            new, values = tuple(spec.step.pointwise(ops.unit, z_in, z_rec, spec.step.state(*old))), ()
+            new, values = (
+                tuple(spec.step.pointwise(ops.unit, z_in, z_rec, spec.step.state(*old))),
+                (),
+            )
         new = where(mask, new, old)
         fields = [a if a is None else _write(a, row, v) for a, v in zip(fields, new, strict=True)]
         kept = [_write(a, row, v) for a, v in zip(kept, values, strict=True)]

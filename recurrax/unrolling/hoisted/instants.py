@@ -12,6 +12,8 @@ from recurrax.unrolling.hoisted.local import Derivatives
 from recurrax.unrolling.hoisted.problem import where
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from recurrax.unrolling.hoisted.chunks import Chunks
     from recurrax.unrolling.hoisted.local import Local
     from recurrax.unrolling.hoisted.problem import Operands, Spec
@@ -55,6 +57,7 @@ class Instants:
             old = where(part.resets, ops.start, old)
         self.old: tuple[Any, ...] = old
         self._values: tuple[Any, ...]
+        self._known: Callable[..., Any]
         if kept is not None:
             self._values = old, states, kept
             self._known = self._known_kept

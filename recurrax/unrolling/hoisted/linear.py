@@ -121,9 +121,11 @@ def _run(*args: Any, map: LinearMap, transposed: bool, count: int, x: Any, y: An
     return [g for g, here in zip(out, y, strict=True) if here]
 
 
-def _shapes_of(*args: Any, transposed: bool, x_shapes: Any, y_shapes: Any, x: Any, y: Any, **_: Any) -> Any:
+def _shapes_of(
+    *args: Any, transposed: bool, x_shapes: Any, y_shapes: Any, x: Any, y: Any, **_: Any
+) -> Any:
     shapes, present = (x_shapes, x) if transposed else (y_shapes, y)
-    return [abstract(*s, like=args) for s, here in zip(shapes, present, strict=True) if here]
+    return [abstract(s[0], s[1], args) for s, here in zip(shapes, present, strict=True) if here]
 
 
 def _jvp(primals: Any, tangents: Any, *, count: int, **params: Any) -> Any:
@@ -147,7 +149,9 @@ def _jvp(primals: Any, tangents: Any, *, count: int, **params: Any) -> Any:
     return out, [sum(each[1:], each[0]) for each in zip(*parts, strict=True)]
 
 
-def _transpose(cts: Any, *args: Any, transposed: bool, count: int, x: Any, y: Any, **params: Any) -> Any:
+def _transpose(
+    cts: Any, *args: Any, transposed: bool, count: int, x: Any, y: Any, **params: Any
+) -> Any:
     at, rest = args[:count], args[count:]
     given, out = (y, x) if transposed else (x, y)
     cts_at = _spread(cts, out)
@@ -170,12 +174,23 @@ def _transpose(cts: Any, *args: Any, transposed: bool, count: int, x: Any, y: An
     return [None] * count + [next(found) if u else None for u in unknown]
 
 
-def _batch(args: Any, dims: Any, *, map: LinearMap, transposed: bool, count: int, x: Any, y: Any, x_shapes: Any, y_shapes: Any) -> Any:
+def _batch(
+    args: Any,
+    dims: Any,
+    *,
+    map: LinearMap,
+    transposed: bool,
+    count: int,
+    x: Any,
+    y: Any,
+    x_shapes: Any,
+    y_shapes: Any,
+) -> Any:
     size = next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
     args = [a if d is None else jnp.moveaxis(a, d, 0) for a, d in zip(args, dims, strict=True)]
     is_batched = [d is not None for d in dims]
     at_batched = tuple(is_batched[:count])
-    given, shapes = (y, y_shapes) if transposed else (x, x_shapes)
+    given = y if transposed else x
     rest_batched = _spread(is_batched[count:], given)
     if transposed:
         # Every cotangent gets the axis, and so has every gradient.

@@ -39,13 +39,12 @@ class Derivatives(NamedTuple):
 def local(step: GatedStep, *shapes: Any) -> Local:
     """The `Local` of a step at some shapes; traced once, since every pass over time asks for it."""
     leaves, tree = jax.tree.flatten(shapes)
-    # What else a trace depends on: how numbers are promoted.
-    context = jax.config.jax_enable_x64, jax.config.jax_numpy_dtype_promotion
-    return _local(step, tree, tuple(leaves), context)
+    # What else a trace depends on: which float a Python number becomes.
+    return _local(step, tree, tuple(leaves), jnp.result_type(float))
 
 
 @lru_cache(maxsize=128)
-def _local(step: GatedStep, tree: Any, leaves: tuple[Any, ...], context: Any) -> Local:
+def _local(step: GatedStep, tree: Any, leaves: tuple[Any, ...], float_: Any) -> Local:
     return Local(step, *jax.tree.unflatten(tree, leaves))
 
 
@@ -116,7 +115,7 @@ class Local:
         return Derivatives(*jax.tree.unflatten(tree, [None if z else next(values) for z in zero]))
 
     def pull(self, known: dict[Var, Any], error: tuple[chex.Array, ...]) -> tuple[Any, Any]:
-        """Gradients of the unit parameters and of each gate of z_in, given those of the new state."""
+        """Gradients of the unit parameters and of each gate of z_in, given the new state's."""
         given = known | self._bind(self.error, error)
         leaves, tree = jax.tree.flatten(self.rest[:2])
         unit, z_in = jax.tree.unflatten(tree, self.graph.evaluate(leaves, given))

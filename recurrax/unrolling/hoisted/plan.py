@@ -23,18 +23,19 @@ _CHUNK_BYTES_ELSEWHERE = 2**26
 # Keep what was computed in the forward pass if recomputing it took more operations than this for
 # each number kept. On a CPU an operation takes some 3 picoseconds, a number of fresh memory some
 # nanoseconds.
-_OPERATIONS_PER_NUMBER = 1000
+_OPERATIONS_PER_NUMBER = 1200
 
 
 def chunk_size(spec: Spec, ops: Operands) -> int:
     """How many steps are worked on at once; a divisor of T where one is near."""
-    length, batch = ops.xs.shape[:2]
+    length, batch = (int(n) for n in ops.xs.shape[:2])
     if spec.remat is not None:
         return min(spec.remat, length)
-    room = _CHUNK_BYTES.get(jax.default_backend(), _CHUNK_BYTES_ELSEWHERE)
-    step = max(batch, 1) * ops.w_rec.shape[1] * ops.w_rec.dtype.itemsize
-    # Two at least: a loop within the loop that runs once is no loop, and its buffers are copied.
-    return _near_divisor(length, max(2, room // step))
+    room: int = _CHUNK_BYTES.get(jax.default_backend(), _CHUNK_BYTES_ELSEWHERE)
+    step = max(batch, 1) * int(ops.w_rec.shape[1]) * int(ops.w_rec.dtype.itemsize)
+    # A quarter of the time at most: what is computed for a chunk takes several times its room. Two
+    # at least: a loop within the loop that runs once is no loop, and its buffers are copied.
+    return _near_divisor(length, max(2, min(room // step, -(-length // 4))))
 
 
 def _near_divisor(length: int, target: int) -> int:
@@ -49,5 +50,5 @@ def keeps_gates(ops: Operands, local: Local) -> bool:
     """Whether the forward pass keeps what the derivatives are computed from."""
     size, hidden = ops.w_in.shape[0], ops.w_rec.shape[0]
     batch = ops.xs.shape[1]
-    operations = 2 * batch * (size + hidden) * ops.w_rec.shape[1]
-    return operations > _OPERATIONS_PER_NUMBER * local.bytes_kept / ops.w_rec.dtype.itemsize
+    operations: int = 2 * batch * (size + hidden) * ops.w_rec.shape[1]
+    return bool(operations > _OPERATIONS_PER_NUMBER * local.bytes_kept / ops.w_rec.dtype.itemsize)

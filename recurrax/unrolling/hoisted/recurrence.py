@@ -12,10 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from recurrax.unrolling.hoisted.backward import backward
+from recurrax.unrolling.hoisted.folded import Folded, axis_leaves
 from recurrax.unrolling.hoisted.forward import forward
 from recurrax.unrolling.hoisted.linear import apply
 from recurrax.unrolling.hoisted.problem import Flags, Operands, Spec
@@ -42,42 +42,76 @@ class Derivative:
       spec: what is static.
       tree: the structure of what it is linearised at: flags, operands, memory.
       ops: the structure of the operands.
+      axes: where the batch axis is in each array that it is linearised at, None for none.
+      ops_axes: the same for the operands.
       fields: how many fields the state has.
     """
 
     spec: Spec
     tree: Any
     ops: Any
+    axes: tuple[int | None, ...]
+    ops_axes: tuple[int | None, ...]
     fields: int
 
     def forward(self, at: Leaves, x: Leaves, wanted: Sequence[bool]) -> Leaves:
         """Forward mode."""
+        flags, ops, memory = jax.tree.unflatten(self.tree, at)
         moved = jax.tree.unflatten(self.ops, x)
-        final, stacks = tangent(self.spec, *jax.tree.unflatten(self.tree, at), moved)
+        final, stacks = tangent(self.spec, flags, ops, memory, moved)
         out = [*final, *stacks]
         return [a if here else None for a, here in zip(out, wanted, strict=True)]
 
     def backward(self, at: Leaves, y: Leaves, wanted: Sequence[bool]) -> Leaves:
         """Reverse mode."""
+        flags, ops, memory = jax.tree.unflatten(self.tree, at)
         final, stacks = tuple(y[: self.fields]), tuple(y[self.fields :])
         which = jax.tree.unflatten(self.ops, wanted)
-        at_ = jax.tree.unflatten(self.tree, at)
-        found = backward(self.spec, *at_, final, stacks, which)
+        found = backward(self.spec, flags, ops, memory, final, stacks, which)
         return list(self.ops.flatten_up_to(found))
 
     def batched(self, size: int, at: Sequence[Any], x: Sequence[Any]) -> LinearMap | None:
-        """Nothing better than `jax.vmap` of both."""
-        return None
+        """Fold the new axis into the batch, where it is one of examples and not of weights."""
+        pairs = [*zip(at, self.axes, strict=True), *zip(x, self.ops_axes, strict=True)]
+        if any(here and axis is None for here, axis in pairs):
+            return None
+        there = tuple(bool(here) for here in x)
+        y_axes = (0,) * self.fields + (1,) * self.fields
+        return Folded(self, size, tuple(at), there, self.axes, self.ops_axes, y_axes)
 
 
 @partial(recurrence.defjvp, symbolic_zeros=True)
 def _recurrence_jvp(spec: Spec, primals: Any, tangents: Any) -> tuple[Any, Any]:
     flags, ops = primals
     final, stacks, memory = forward(spec, flags, ops, remember=True)
-    leaves, tree = jax.tree.flatten((flags, ops, memory))
-    values, ops_tree = jax.tree.flatten(ops)
-    moved = [None if isinstance(t, SymbolicZero) else t for t in ops_tree.flatten_up_to(tangents[1])]
-    linear = Derivative(spec, tree, ops_tree, len(final))
-    out = apply(linear, leaves, moved, [*final, *stacks])
-    moved_stacks = tuple(out[len(final) :])
-    return (final, stacks), (tuple(out[: len(final)]), moved_stacks)
+    at = (flags, ops, memory)
+    leaves, tree = jax.tree.flatten(at)
+    ops_tree: Any = jax.tree.structure(ops)
+    moved = ops_tree.flatten_up_to(tangents[1])
+    axes = _batch_axes(at)
+    linear = Derivative(
+        spec, tree, ops_tree, axis_leaves(at, axes), axis_leaves(ops, axes[1]), len(final)
+    )
+    absent = [None if isinstance(t, SymbolicZero) else t for t in moved]
+    out = apply(linear, leaves, absent, [*final, *stacks])
+    return (final, stacks), (tuple(out[: len(final)]), tuple(out[len(final) :]))
+
+
+def _batch_axes(at: tuple[Flags, Operands, Any]) -> Any:
+    """Where the batch axis is in each part; -1 where there is none."""
+    flags, ops, memory = at
+
+    def kept(a: Any) -> int:
+        # What is kept of an instant is shaped like a gate, unless a cell is very unusual.
+        return a.ndim - 2 if a.shape[-2:] == ops.state[0].shape else -1
+
+    none: Any = None
+    return (
+        Flags(*(none if a is None else 1 for a in flags)),
+        ops._replace(w_in=-1, w_rec=-1, b=-1, unit=-1, state=0, start=ops.start and 0, xs=1),
+        memory._replace(
+            states=memory.states and 1,
+            kept=memory.kept and tuple(kept(a) for a in memory.kept),
+            rows=memory.rows and 1,
+        ),
+    )

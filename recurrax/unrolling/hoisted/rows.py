@@ -9,6 +9,7 @@ and taking a gate out again finds the part that went in.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -79,10 +80,11 @@ def _pad(eqn: JaxprEqn, operand: Any, value: Any) -> Any:
     config = eqn.params["padding_config"]
     low, high, inside = config[0]
     plain = low >= 0 and high >= 0 and inside == 0 and all(c == (0, 0, 0) for c in config[1:])
-    zero = isinstance(value, (int, float, np.generic, np.ndarray)) and np.all(np.asarray(value) == 0)
+    number = isinstance(value, (int, float, np.generic, np.ndarray))
+    zero = number and bool(np.all(np.asarray(value) == 0))
     if not plain or not zero or isinstance(operand, Rows):
         return NotImplemented
-    aval = eqn.outvars[0].aval
+    aval: Any = eqn.outvars[0].aval
     return Rows(aval.shape, aval.dtype, {(low, low + operand.shape[0]): operand})
 
 
@@ -92,11 +94,11 @@ def _slice(eqn: JaxprEqn, rows: Rows) -> Any:
     if not whole or (eqn.params["strides"] or ()) not in ((), (1,) * len(rows.shape)):
         return NotImplemented
     first, after = start[0], limit[0]
-    inside = {
-        (max(low, first) - first, min(high, after) - first): rows.part(max(low, first), min(high, after))
-        for low, high in rows.parts
-        if max(low, first) < min(high, after)
-    }
+    inside = {}
+    for low, high in rows.parts:
+        low, high = max(low, first), min(high, after)
+        if low < high:
+            inside[low - first, high - first] = rows.part(low, high)
     found = Rows((after - first, *rows.shape[1:]), rows.dtype, inside)
     return found.whole() if (0, after - first) in inside or not inside else found
 
@@ -121,7 +123,7 @@ def _select(bind: Any, which: Any, a: Any, b: Any) -> Any:
     return bind(which, *(jnp.zeros_like(like) if v is None else v for v in (a, b)))
 
 
-_ELEMENTWISE = {
+_ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "add": _add,
     "add_any": _add,
     "mul": _multiply,
@@ -133,14 +135,14 @@ _ELEMENTWISE = {
 
 
 def _by_parts(eqn: JaxprEqn, values: list[Any], bind: Bind) -> Any:
-    aval = eqn.outvars[0].aval
+    aval: Any = eqn.outvars[0].aval
     edges = {0, aval.shape[0]}
     for v in values:
         if isinstance(v, Rows):
             edges.update(edge for pair in v.parts for edge in pair)
     borders = sorted(edges)
     parts = {}
-    for first, after in zip(borders[:-1], borders[1:], strict=True):
+    for first, after in itertools.pairwise(borders):
         here = [_part(v, first, after) for v in values]
         found = _ELEMENTWISE[eqn.primitive.name](lambda *a: bind(eqn, list(a)), *here)
         if found is not None:

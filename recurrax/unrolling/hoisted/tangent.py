@@ -89,9 +89,7 @@ def _or_zero(values: Any, moved: Any) -> Any:
     if values is None:
         return None
     moved = (None,) * len(values) if moved is None else moved
-    return tuple(
-        jnp.zeros_like(a) if d is None else d for a, d in zip(values, moved, strict=True)
-    )
+    return tuple(jnp.zeros_like(a) if d is None else d for a, d in zip(values, moved, strict=True))
 
 
 def _input_tangent(ops: Operands, moved: Operands, xs: Any, d_xs: Any) -> Any:
