@@ -106,9 +106,10 @@ def _batch_axes(at: tuple[Flags, Operands, Any]) -> Any:
         return a.ndim - 2 if a.shape[-2:] == ops.state[0].shape else -1
 
     none: Any = None
+    zero: Any = 0
     return (
         Flags(*(none if a is None else 1 for a in flags)),
-        ops._replace(w_in=-1, w_rec=-1, b=-1, unit=-1, state=0, start=ops.start and 0, xs=1),
+        Operands(-1, -1, -1, -1, zero, zero if ops.start else none, 1),
         memory._replace(
             states=memory.states and 1,
             kept=memory.kept and tuple(kept(a) for a in memory.kept),
