@@ -45,7 +45,7 @@ def forward(
       The last state's fields; the fields after every step (h alone where `spec` says so, the
       others None); and, to remember, a `Memory`.
     """
-    chunks = Chunks(ops.xs.shape[0], chunk_size(spec, ops), spec.reverse)
+    chunks = Chunks(ops.xs.shape[0], chunk_size(spec, ops, forward=True), spec.reverse)
     local = spec.local(ops)
     in_rows = remember and spec.remat is not None
     in_states = remember and spec.remat is None

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from recurrax.unrolling.hoisted.local import Local
     from recurrax.unrolling.hoisted.problem import Operands, Spec
 
-# Of the pre-activations of one chunk. On a CPU they are to stay in the second-level cache; on an
-# accelerator each product is a launch, and memory is plenty.
+# Of the pre-activations of one chunk. On a CPU they are to stay in the cache, and the backward pass
+# has larger products to gain by; on an accelerator each product is a launch, and memory is plenty.
 _CHUNK_BYTES = {"cpu": 3 * 2**19}
+_CHUNK_BYTES_FORWARD = {"cpu": 2**18}
 _CHUNK_BYTES_ELSEWHERE = 2**26
 
 # Keep what was computed in the forward pass if recomputing it took more operations than this for
@@ -26,12 +27,19 @@ _CHUNK_BYTES_ELSEWHERE = 2**26
 _OPERATIONS_PER_NUMBER = 1200
 
 
-def chunk_size(spec: Spec, ops: Operands) -> int:
-    """How many steps are worked on at once; a divisor of T where one is near."""
+def chunk_size(spec: Spec, ops: Operands, *, forward: bool = False) -> int:
+    """How many steps are worked on at once; a divisor of T where one is near.
+
+    Args:
+      spec: what is static; `remat` decides, if it is given.
+      ops: the arrays, whose shapes decide otherwise.
+      forward: whether it is for the forward pass.
+    """
     length, batch = (int(n) for n in ops.xs.shape[:2])
     if spec.remat is not None:
         return min(spec.remat, length)
-    room: int = _CHUNK_BYTES.get(jax.default_backend(), _CHUNK_BYTES_ELSEWHERE)
+    rooms = _CHUNK_BYTES_FORWARD if forward else _CHUNK_BYTES
+    room: int = rooms.get(jax.default_backend(), _CHUNK_BYTES_ELSEWHERE)
     step = max(batch, 1) * int(ops.w_rec.shape[1]) * int(ops.w_rec.dtype.itemsize)
     # A quarter of the time at most: what is computed for a chunk takes several times its room. Two
     # at least: a loop within the loop that runs once is no loop, and its buffers are copied.

@@ -28,10 +28,13 @@ def way(request, monkeypatch):
     """Both ways to remember; at these sizes the plan would take one of them only."""
     kept = request.param.endswith("keep gates")
     monkeypatch.setattr(plan, "_OPERATIONS_PER_NUMBER", -1 if kept else 1e9)
-    monkeypatch.setattr(plan, "chunk_size", lambda spec, ops: spec.remat or (3 if kept else T))
+
+    def chunk_size(spec, ops, *, forward=False):
+        return spec.remat or (3 if kept else T)
+
     for module in ("forward", "backward", "tangent"):
         name = f"recurrax.unrolling.hoisted.{module}.chunk_size"
-        monkeypatch.setattr(name, plan.chunk_size)
+        monkeypatch.setattr(name, chunk_size)
     jax.clear_caches()
     yield request.param
     jax.clear_caches()
@@ -305,7 +308,7 @@ def temporary_bytes(cell, length, batch, **options):
 @pytest.mark.parametrize("make", [rx.cells.elman, rx.cells.gru, rx.cells.lstm])
 def test_it_needs_at_most_half_the_memory_of_scan(make):
     cell = make(32, 64)
-    fast, plain = (temporary_bytes(cell, 4000, 8, engine=e) for e in ("hoisted", "scan"))
+    fast, plain = (temporary_bytes(cell, 12000, 8, engine=e) for e in ("hoisted", "scan"))
     assert fast <= plain / 2
 
 
