@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Of the pre-activations of one chunk. On a CPU they are to stay in the cache, and the backward pass
 # has larger products to gain by; on an accelerator each product is a launch, and memory is plenty.
 _CHUNK_BYTES = {"cpu": 3 * 2**19}
-_CHUNK_BYTES_FORWARD = {"cpu": 2**18}
+_CHUNK_BYTES_FORWARD = {"cpu": 2**20}
 _CHUNK_BYTES_ELSEWHERE = 2**26
 
 # Keep what was computed in the forward pass if recomputing it took more operations than this for

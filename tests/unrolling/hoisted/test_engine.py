@@ -208,7 +208,7 @@ def test_pointwise_functions_of_other_kinds(pointwise, x64):
     assert_close(run(cell, args, tangent, engine="hoisted"), expected, **TIGHT)
 
 
-# --- padding ---------------------------------------------------------------------------------------
+# --- padding -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("padding", [np.nan, np.inf, 1e30])
