@@ -71,9 +71,12 @@ class Derivative:
         return list(self.ops.flatten_up_to(found))
 
     def batched(self, size: int, at: Sequence[Any], x: Sequence[Any]) -> LinearMap | None:
-        """Fold the new axis into the batch, where it is one of examples and not of weights."""
+        """Fold the new axis into the batch, where it is one of examples and not of weights.
+
+        Nor one of tangents alone: what all of those share is then computed once.
+        """
         pairs = [*zip(at, self.axes, strict=True), *zip(x, self.ops_axes, strict=True)]
-        if any(here and axis is None for here, axis in pairs):
+        if not any(at) or any(here and axis is None for here, axis in pairs):
             return None
         there = tuple(bool(here) for here in x)
         y_axes = (0,) * self.fields + (1,) * self.fields
