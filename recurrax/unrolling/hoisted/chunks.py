@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,7 @@ class Chunks:
             split = jax.tree.map(
                 lambda a: a[: self.whole].reshape(self.count, self.size, *a.shape[1:]), arrays
             )
-            firsts = self.size * jnp.arange(self.count)
+            firsts = self.size * np.arange(self.count, dtype=np.int32)
             mine = jax.tree.map(lambda a: a[: self.count], rows)
             if self.count == 1:  # no loop: what follows may be fused with it
                 carry, outs = one(carry, jax.tree.map(lambda a: a[0], (firsts, split, mine)))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from recurrax.unrolling.hoisted.chunks import Chunks
 from recurrax.unrolling.hoisted.manual import varying
@@ -89,7 +90,8 @@ def run_chunk(
 
     def step(carry: Any, now: Any) -> tuple[Any, Any]:
         old, (fields, kept) = carry
-        row, z, mask, reset = now
+        offset, z, mask, reset = now
+        row = first + offset
         old = where(reset, ops.start, old) if reset is not None else old
         z_in = jnp.stack(z) if local.unpacks_gates else spec.gates(z)
         z_rec = spec.gates(old[spec.h] @ ops.w_rec)
@@ -105,12 +107,12 @@ def run_chunk(
         kept = [_write(a, row, v) for a, v in zip(kept, values, strict=True)]
         return (new, (fields, kept)), None
 
-    rows = first + jnp.arange(xs.shape[0])
+    offsets = np.arange(xs.shape[0], dtype=np.int32)  # constants: one kernel less to compile
     z = spec.z_in(ops, xs)
     if local.unpacks_gates:
         # Each gate an array of its own: a slice of a slice keeps the loop from being vectorised.
         z = jnp.split(z, spec.step.gates, -1)
-    now = (rows, z, mask, resets)
+    now = (offsets, z, mask, resets)
     return jax.lax.scan(step, (state, into), now, reverse=spec.reverse)[0]
 
 

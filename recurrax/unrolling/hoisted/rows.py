@@ -48,6 +48,8 @@ class Rows:
             at = after
         if at < self.shape[0]:
             pieces.append(jnp.zeros((self.shape[0] - at, *self.shape[1:]), self.dtype))
+        if not pieces:
+            return jnp.zeros(self.shape, self.dtype)
         return jnp.concatenate(pieces) if len(pieces) > 1 else pieces[0]
 
     def part(self, first: int, after: int) -> Any:
@@ -78,6 +80,8 @@ def evaluate(eqn: JaxprEqn, values: list[Any], bind: Bind) -> Any:
 
 def _pad(eqn: JaxprEqn, operand: Any, value: Any) -> Any:
     config = eqn.params["padding_config"]
+    if not config:
+        return NotImplemented
     low, high, inside = config[0]
     plain = low >= 0 and high >= 0 and inside == 0 and all(c == (0, 0, 0) for c in config[1:])
     number = isinstance(value, (int, float, np.generic, np.ndarray))
@@ -116,11 +120,11 @@ def _one(bind: Any, a: Any) -> Any:
     return None if a is None else bind(a)
 
 
-def _select(bind: Any, which: Any, a: Any, b: Any) -> Any:
-    if which is None or (a is None and b is None):
-        return a if which is None else None
-    like = b if a is None else a
-    return bind(which, *(jnp.zeros_like(like) if v is None else v for v in (a, b)))
+def _select(bind: Any, which: Any, *cases: Any) -> Any:
+    like = next((case for case in cases if case is not None), None)
+    if which is None or like is None:
+        return cases[0] if which is None else None
+    return bind(which, *(jnp.zeros_like(like) if case is None else case for case in cases))
 
 
 _ELEMENTWISE: dict[str, Callable[..., Any]] = {
@@ -143,14 +147,19 @@ def _by_parts(eqn: JaxprEqn, values: list[Any], bind: Bind) -> Any:
     borders = sorted(edges)
     parts = {}
     for first, after in itertools.pairwise(borders):
-        here = [_part(v, first, after) for v in values]
+        here = [_part(v, first, after, aval.shape[0]) for v in values]
         found = _ELEMENTWISE[eqn.primitive.name](lambda *a: bind(eqn, list(a)), *here)
         if found is not None:
-            parts[first, after] = found
+            # One row or a number may have stood for all of them.
+            found = jnp.asarray(found, aval.dtype)
+            parts[first, after] = jnp.broadcast_to(found, (after - first, *aval.shape[1:]))
     return Rows(aval.shape, aval.dtype, parts)
 
 
-def _part(value: Any, first: int, after: int) -> Any:
+def _part(value: Any, first: int, after: int, rows: int) -> Any:
+    """Some rows of an operand; a number, or one row that stands for all, is taken as it is."""
     if isinstance(value, Rows):
         return value.part(first, after)
-    return jax.lax.slice_in_dim(value, first, after) if np.ndim(value) else value
+    if np.ndim(value) == 0 or (value.shape[0] == 1 and rows > 1):
+        return value
+    return jax.lax.slice_in_dim(value, first, after)

@@ -188,7 +188,14 @@ def with_a_loop(unit, z_in, z_rec, state):
     return Two(h + z_rec[1], jax.lax.stop_gradient(state.h) * state.n)
 
 
-@pytest.mark.parametrize("pointwise", [without_recurrence, with_other_rules, with_a_loop])
+def with_a_gain(unit, z_in, z_rec, state):
+    i, g = 0.1 + jnp.tanh(unit["decay"] * (z_in + z_rec)) * jnp.cos(state.n)
+    return Two(i * g + state.h, state.h)  # a new field that is an old one
+
+
+@pytest.mark.parametrize(
+    "pointwise", [without_recurrence, with_other_rules, with_a_loop, with_a_gain]
+)
 def test_pointwise_functions_of_other_kinds(pointwise, x64):
     cell = rx.gated_cell(
         pointwise,
