@@ -7,6 +7,7 @@ augmenting paths (Edmonds and Karp, 1972). The graphs have some dozens of vertic
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -29,7 +30,7 @@ def minimum_cut(
 
     Args:
       edges: pairs (from, to): `to` is computed from `from`.
-      size: of each vertex; a vertex of size 0 may be removed for nothing.
+      size: of each vertex; a vertex of size 0 may be removed for nothing, an infinite one never.
       lost: vertices that paths begin at; they may be in the cut themselves.
       wanted: vertices that paths end at; they too.
 
@@ -41,7 +42,7 @@ def minimum_cut(
       ...                    {"z": 4, "a": 1, "b": 1, "c": 1}, ["z"], ["b", "c"]))
       ['a']
     """
-    infinite = 1.0 + sum(size.values())
+    infinite = 1.0 + sum(amount for amount in size.values() if amount < math.inf)
     capacity: Capacity = {_SOURCE: {}, _SINK: {}}
 
     def connect(a: Hashable, b: Hashable, amount: float) -> None:
@@ -49,7 +50,7 @@ def minimum_cut(
         capacity.setdefault(b, {}).setdefault(a, 0.0)
 
     for v, amount in size.items():
-        connect(("in", v), ("out", v), amount)
+        connect(("in", v), ("out", v), min(amount, infinite))
     for a, b in edges:
         connect(("out", a), ("in", b), infinite)
     for v in lost:

@@ -129,27 +129,30 @@ def _key(eqn: JaxprEqn, given: list[Any]) -> Any:
 
 
 def _mark(value: Any) -> Any:
-    """Equal for equal numbers and for the same array."""
-    if isinstance(value, (int, float, bool, np.generic)):
+    """Equal for equal numbers, -0 and 0 apart, and for the same array."""
+    if isinstance(value, (int, float, bool, np.generic, np.ndarray)) and np.ndim(value) == 0:
         number = np.asarray(value)
-        return str(number.dtype), number.item()
+        return str(number.dtype), repr(number.item())
     return id(value)
 
 
-def is_zero(graph: Graph, atom: Any) -> bool:
-    """Whether a variable is zero by its structure, whatever the inputs."""
+def zeros(graph: Graph) -> set[Any]:
+    """The variables that are zero by their structure, whatever the inputs."""
+    found = {v for v, a in graph.constants.items() if isinstance(a, np.ndarray) and not a.any()}
+
+    for eqn in graph.equations:
+        inputs = [is_zero(v, found) for v in eqn.invars]
+        name = eqn.primitive.name
+        if (name in _ZERO_OF_ALL_ZERO and all(inputs)) or (name == "mul" and any(inputs)):
+            found.update(eqn.outvars)
+    return found
+
+
+def is_zero(atom: Any, found: set[Any]) -> bool:
+    """Whether an output is among those zeros, or is written as zero."""
     if isinstance(atom, Literal):
         return bool(np.all(np.asarray(atom.val) == 0))
-    if atom in graph.constants:
-        value = graph.constants[atom]
-        return isinstance(value, np.ndarray) and not value.any()
-    for eqn in graph.equations:
-        if atom in eqn.outvars:
-            zero = [is_zero(graph, v) for v in eqn.invars]
-            if eqn.primitive.name in _ZERO_OF_ALL_ZERO:
-                return all(zero)
-            return eqn.primitive.name == "mul" and any(zero)
-    return False
+    return atom in found
 
 
 _ZERO_OF_ALL_ZERO = {

@@ -13,6 +13,7 @@ instead (for an LSTM its four activated gates; for an Elman cell nothing, h itse
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 from jax.extend.core import Var
 
 from recurrax.unrolling.hoisted.cut import minimum_cut
-from recurrax.unrolling.hoisted.graph import Graph, is_zero, trace
+from recurrax.unrolling.hoisted.graph import Graph, is_zero, trace, zeros
 
 if TYPE_CHECKING:
     import chex
@@ -67,6 +68,7 @@ class Local:
         self.graph: Graph = graph
         self.unit, self.z_in, self.z_rec, self.old, self.error = graph.inputs
         self.new, self.derivatives, self.rest = graph.outputs
+        self.zeros = zeros(graph)
         self.kept = self._cut()
 
     @property
@@ -81,7 +83,7 @@ class Local:
         return all(a is b or self._both_zero(a, b) for a, b in pairs)
 
     def _both_zero(self, a: Any, b: Any) -> bool:
-        return is_zero(self.graph, a) and is_zero(self.graph, b)
+        return is_zero(a, self.zeros) and is_zero(b, self.zeros)
 
     @property
     def unpacks_gates(self) -> bool:
@@ -109,7 +111,7 @@ class Local:
     def evaluate(self, known: dict[Var, Any]) -> Derivatives:
         """The derivatives of one instant."""
         leaves, tree = jax.tree.flatten(self.derivatives)
-        zero = [is_zero(self.graph, v) for v in leaves]
+        zero = [is_zero(v, self.zeros) for v in leaves]
         wanted = [v for v, none in zip(leaves, zero, strict=True) if not none]
         values = iter(self.graph.evaluate(wanted, known))
         return Derivatives(*jax.tree.unflatten(tree, [None if z else next(values) for z in zero]))
@@ -128,17 +130,28 @@ class Local:
         """The fewest bytes from which, with both states, the derivatives can be computed."""
         free = set(jax.tree.leaves((self.unit, self.old, self.error)))
         free |= {v for v in self.new if isinstance(v, Var)}
-        size, edges = {}, []
+        size: dict[Var, float] = {}
+        edges = []
         lost = [self.z_in, self.z_rec]
         for v in [*lost, *free, *(v for eqn in self.graph.equations for v in eqn.outvars)]:
             # One byte more, so that of two cuts of the same size the one in fewer arrays is taken.
             size[v] = 0 if v in free else _bytes(v) + 1
+        for v in self._after_error():  # not there yet when the forward pass keeps something
+            size[v] = math.inf
         for eqn in self.graph.equations:
             inputs = [v for v in eqn.invars if isinstance(v, Var) and v in size]
             edges += [(a, b) for a in inputs for b in eqn.outvars]
         wanted = [v for v in jax.tree.leaves((self.derivatives, self.rest[:2])) if v in size]
         cut = minimum_cut(edges, size, lost, wanted)
         return [v for v in size if v in cut and size[v] > 0]
+
+    def _after_error(self) -> set[Var]:
+        """What is computed from the error of the backward pass."""
+        found = set(self.error)
+        for eqn in self.graph.equations:
+            if any(isinstance(v, Var) and v in found for v in eqn.invars):
+                found.update(eqn.outvars)
+        return found - set(self.error)
 
 
 def _bytes(v: Any) -> int:

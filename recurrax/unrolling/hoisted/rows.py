@@ -142,7 +142,7 @@ def _by_parts(eqn: JaxprEqn, values: list[Any], bind: Bind) -> Any:
     aval: Any = eqn.outvars[0].aval
     edges = {0, aval.shape[0]}
     for v in values:
-        if isinstance(v, Rows):
+        if isinstance(v, Rows) and v.shape[0] == aval.shape[0]:
             edges.update(edge for pair in v.parts for edge in pair)
     borders = sorted(edges)
     parts = {}
@@ -159,7 +159,7 @@ def _by_parts(eqn: JaxprEqn, values: list[Any], bind: Bind) -> Any:
 def _part(value: Any, first: int, after: int, rows: int) -> Any:
     """Some rows of an operand; a number, or one row that stands for all, is taken as it is."""
     if isinstance(value, Rows):
-        return value.part(first, after)
+        return value.whole() if value.shape[0] < rows else value.part(first, after)
     if np.ndim(value) == 0 or (value.shape[0] == 1 and rows > 1):
         return value
     return jax.lax.slice_in_dim(value, first, after)

@@ -193,10 +193,16 @@ def with_a_gain(unit, z_in, z_rec, state):
     return Two(i * g + state.h, state.h)  # a new field that is an old one
 
 
-@pytest.mark.parametrize(
-    "pointwise", [without_recurrence, with_other_rules, with_a_loop, with_a_gain]
-)
-def test_pointwise_functions_of_other_kinds(pointwise, x64):
+def with_gates_apart(unit, z_in, z_rec, state):
+    f = jax.nn.sigmoid(z_in[0] + z_rec[0] * unit["decay"])
+    return Two(state.h * 0.5 + z_rec[1] * jnp.exp(z_in[0]), state.n * f + z_in[1])
+
+
+KINDS = [without_recurrence, with_other_rules, with_a_loop, with_a_gain, with_gates_apart]
+
+
+@pytest.mark.parametrize("pointwise", KINDS)
+def test_pointwise_functions_of_other_kinds(pointwise, way, x64):
     cell = rx.gated_cell(
         pointwise,
         gates=2,

@@ -133,9 +133,7 @@ def test_a_function_that_unpacks(function):
 def test_no_padding_is_left_in_the_gradient(function):
     z = draw(1, G, B, H)
     error = function(z)
-    plain = jax.make_jaxpr(pulled(function))(error, z)
     graph = trace(pulled(function), error, z)
-    assert "pad" in str(plain)
     assert "pad" not in names(graph)
 
 
@@ -347,6 +345,5 @@ def test_a_scalar_that_is_padded():
     check(lambda z: lax.pad(z[0, 0, 0], ZERO, ()), draw(1, G, B, H))
 
 
-@pytest.mark.xfail(strict=True, reason="one padded row that stands for all is taken for the first")
 def test_one_padded_row_that_stands_for_all():
     check(lambda z: pad(z[:1], 0, 0) * z, draw(1, G, B, H))
