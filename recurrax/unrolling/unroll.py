@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import chex
 
 ENGINES = {"scan": scan_engine, "hoisted": hoisted_engine}
+# What "auto" runs where it prefers the hoisted engine: whatever cannot be hoisted goes by scan.
+_LENIENT = "hoisted if it can be"
 
 
 def unroll(
@@ -179,7 +181,7 @@ def _unroll(
         start = jax.eval_shape(lambda p: cell.initial_state(p, tuple(resets.shape[1:])), params)
         checks.check_reset_state(state, start)
     final, collected = _run(
-        pick(step, length) if engine == "auto" else engine,
+        {"hoisted": _LENIENT}.get(pick(step, length), "scan") if engine == "auto" else engine,
         step,
         cell.initial_state if isinstance(cell, Cell) and resets is not None else None,
         collect,
@@ -237,5 +239,8 @@ def _run(
     start = None
     if initial_state is not None and inputs.resets is not None:
         start = initial_state(params, tuple(inputs.resets.shape[1:]))
-    run = ENGINES[engine]
-    return run(step, collect, params, state, start, inputs, reverse=reverse, remat=remat)
+    run: Any = partial(hoisted_engine, strict=False) if engine == _LENIENT else ENGINES[engine]
+    found: tuple[Any, Any] = run(
+        step, collect, params, state, start, inputs, reverse=reverse, remat=remat
+    )
+    return found

@@ -70,7 +70,7 @@ def backward(
             w_in=_product(part.xs, dz_in) if wanted.w_in else None,
             w_rec=_product(instants.old[spec.h], dz) if wanted.w_rec else None,
             b=_sum(dz_in) if wanted.b else None,
-            unit=jax.tree.map(lambda w, d: _sum(d) if w else None, wanted.unit, d_unit),
+            unit=jax.tree.map(lambda w, d: _over_time(d) if w else None, wanted.unit, d_unit),
             state=(),
             start=start,
             xs=None,
@@ -162,7 +162,7 @@ def _gate_gradient(spec: Spec, rec: Any, error: Any, nothing: Any) -> Any:
 def _weighted(weights: list[Any], error: Any, like: Any) -> Any:
     """`sum_k weight[k] e[k]` over the weights that are not zero."""
     parts = [w * e for w, e in zip(weights, error, strict=True) if w is not None]
-    return sum(parts[1:], parts[0]) if parts else jnp.zeros_like(like)
+    return sum(parts[1:], parts[0]).astype(like.dtype) if parts else jnp.zeros_like(like)
 
 
 def _product(a: Any, b: Any) -> Any:
@@ -171,6 +171,11 @@ def _product(a: Any, b: Any) -> Any:
     return jax.lax.dot_general(
         a, b, (((0,), (0,)), ((), ())), preferred_element_type=_wide(jnp.result_type(a, b))
     )
+
+
+def _over_time(a: Any) -> Any:
+    """Over the first axis, in float32 at least."""
+    return jnp.sum(a, axis=0, dtype=_wide(a.dtype))
 
 
 def _sum(a: Any) -> Any:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 from recurrax.checks import named
 from recurrax.combine import ResidualStep, StackStep
 from recurrax.gated import GatedStep
@@ -31,6 +34,7 @@ class Way(NamedTuple):
     reverse: bool
     remat: int | None
     states: bool  # whether the states after every step are wanted
+    strict: bool  # whether a layer that cannot be hoisted is an error, or run by scan
 
 
 class Unrolled(NamedTuple):
@@ -51,15 +55,21 @@ def hoisted_engine(
     *,
     reverse: bool,
     remat: int | None,
+    strict: bool = True,
 ) -> tuple[Any, Any]:
     """Unroll a gated step over time, or a stack or residual of such, layer by layer.
 
-    Takes and returns what `scan_engine` does. A layer that is not gated is run by that engine.
+    Takes and returns what `scan_engine` does. If not `strict`, a layer that is not gated, or whose
+    pointwise function is an unusual one, is run by that engine.
     """
     xs, mask, resets = inputs
+    if mask is not None and not all(isinstance(s, GatedStep) for _, s in layers_of(step)):
+        # A plain layer may divide by what it is given, so it is given what scan would.
+        options: Any = {"reverse": reverse, "remat": remat}
+        return scan_engine(step, collect, params, state, start, inputs, **options)
     if mask is not None:
         xs = blank(mask, xs)
-    way = Way(mask, resets, reverse, remat, collect is keep_state)
+    way = Way(mask, resets, reverse, remat, collect is keep_state, strict)
     final, ys, states = _layer(step, params, state, start, xs, way)
     return final, collect(states, ys, mask)
 
@@ -87,7 +97,29 @@ def check_gated(step: StepFn) -> None:
 
 def prefers_hoisted(step: StepFn, length: int) -> bool:
     """Whether the hoisted engine is the faster one: where a layer is gated and there is a loop."""
-    return length >= SHORT and any(isinstance(layer, GatedStep) for _, layer in layers_of(step))
+    long = not isinstance(length, int) or length >= SHORT
+    return long and any(isinstance(layer, GatedStep) for _, layer in layers_of(step))
+
+
+def why_not(step: GatedStep, params: Any, state: Any, xs: Any) -> str | None:
+    """Why a gated layer cannot be hoisted, in words; None if it can."""
+    hidden = params.w_rec.shape[0]
+    leaves = [*jax.tree.leaves(params.unit), *state]
+    if not all(jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves):
+        return "a field of the state or a unit parameter is not floating point"
+    if any(jnp.shape(leaf) not in ((), (hidden,)) for leaf in jax.tree.leaves(params.unit)):
+        return f"a unit parameter is not [H] = ({hidden},)"
+    if not all(isinstance(n, int) for n in xs.shape):
+        return "a size of xs is not known yet"
+    arrays = jax.tree.leaves((params, state, xs))
+    kinds = {kind for leaf in arrays for kind in jax.typeof(leaf).sharding.mesh.axis_types}
+    if jax.sharding.AxisType.Explicit in kinds:
+        return "arrays are sharded over an explicit mesh"
+    try:
+        Spec(step, False, None, False).local(_operands(params, state, None, xs))
+    except Exception as error:  # whatever an unusual function does when it is traced
+        return f"its pointwise function cannot be taken apart: {error}"
+    return None
 
 
 def _layer(step: StepFn, params: Any, state: Any, start: Any, xs: Any, way: Way) -> Unrolled:
@@ -97,7 +129,13 @@ def _layer(step: StepFn, params: Any, state: Any, start: Any, xs: Any, way: Way)
         found = _layer(step.step, params, state, start, xs, way)
         return found._replace(ys=xs + found.ys)
     if isinstance(step, GatedStep):
-        return _gated(step, params, state, start, xs, way)
+        reason = why_not(step, params, state, xs)
+        if reason is None:
+            return _gated(step, params, state, start, xs, way)
+        if way.strict:
+            raise TypeError(
+                f'engine="hoisted" cannot run {named(step)}: {reason}. Use engine="auto" or "scan".'
+            )
 
     def collect(state: Any, y: Any, mask: Any) -> Any:
         return y, state if way.states else None
@@ -119,25 +157,32 @@ def _stack(step: StackStep, params: Any, state: Any, start: Any, xs: Any, way: W
     return Unrolled(tuple(layer.final for layer in layers), xs, states)
 
 
-def _gated(step: GatedStep, params: Any, state: Any, start: Any, xs: Any, way: Way) -> Unrolled:
-    batch, hidden = state.h.shape[:-1], state.h.shape[-1]
-    size, length = math.prod(batch), xs.shape[0]
+def _operands(params: Any, state: Any, start: Any, xs: Any) -> Operands:
+    """With one batch axis, whatever there was."""
+    hidden, size = state.h.shape[-1], math.prod(state.h.shape[:-1])
 
     def one_axis(fields: Any) -> Any:
         return None if fields is None else tuple(a.reshape(size, hidden) for a in fields)
 
-    def flags(given: Any) -> Any:
-        return None if given is None else given.reshape(length, size)
-
-    ops = Operands(
+    return Operands(
         w_in=params.w_in,
         w_rec=params.w_rec,
         b=params.b,
         unit=params.unit,
         state=one_axis(state),
         start=one_axis(start),
-        xs=xs.reshape(length, size, xs.shape[-1]),
+        xs=xs.reshape(xs.shape[0], size, xs.shape[-1]),
     )
+
+
+def _gated(step: GatedStep, params: Any, state: Any, start: Any, xs: Any, way: Way) -> Unrolled:
+    batch, hidden = state.h.shape[:-1], state.h.shape[-1]
+    length = xs.shape[0]
+
+    def flags(given: Any) -> Any:
+        return None if given is None else given.reshape(length, math.prod(batch))
+
+    ops = _operands(params, state, start, xs)
     spec = Spec(step, way.reverse, way.remat, way.states)
     switches = Flags(flags(way.mask), flags(way.resets))
     final, stacks = recurrence(spec, switches, varying(ops, (ops, switches)))

@@ -50,7 +50,8 @@ def forward(
     local = spec.local(ops)
     in_rows = remember and spec.remat is not None
     in_states = remember and spec.remat is None
-    keep = in_states and keeps_gates(ops, local)
+    # At a masked step the state that is stored is not the one that the gates gave.
+    keep = in_states and flags.mask is None and keeps_gates(ops, local)
     wanted = [spec.all_fields or in_states or k == spec.h for k in range(local.fields)]
 
     def chunk(carry: Any, first: Any, part: Any, _: Any) -> tuple[Any, Any]:

@@ -30,12 +30,14 @@ class Graph:
       constants: the values of captured constants, by variable.
       inputs: the tuple of arguments, a `Var` in the place of each array.
       outputs: the result, a `Var` or `Literal` in the place of each array.
+      effects: what the function does besides computing.
     """
 
     equations: tuple[JaxprEqn, ...]
     constants: dict[Var, Any]
     inputs: Any
     outputs: Any
+    effects: Any
 
     def needed(self, wanted: Iterable[Any], known: Iterable[Var]) -> list[JaxprEqn]:
         """The equations between the known variables and the wanted ones, in order."""
@@ -78,6 +80,7 @@ def trace(function: Callable[..., Any], *arguments: Any) -> Graph:
         constants=dict(zip(flat.jaxpr.constvars, flat.consts, strict=True)),
         inputs=jax.tree.unflatten(tree, flat.jaxpr.invars),
         outputs=jax.tree.unflatten(jax.tree.structure(shape), flat.jaxpr.outvars),
+        effects=closed.effects,
     )
 
 

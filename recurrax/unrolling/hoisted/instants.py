@@ -47,10 +47,11 @@ class Instants:
         self.spec, self.local, self.ops, self.part = spec, local, ops, part
         states, kept = part.states, part.kept
         if states is None:  # remat: run the chunk again
-            into = buffers(local, part.xs.shape[0], ops, [True] * local.fields, keep=True)
+            keep = part.mask is None
+            into = buffers(local, part.xs.shape[0], ops, [True] * local.fields, keep=keep)
             inputs = (part.xs, part.mask, part.resets)
-            _, into = run_chunk(spec, local, ops, before, *inputs, into=into, first=0, keep=True)
-            states, kept = tuple(into[0]), tuple(into[1])
+            _, into = run_chunk(spec, local, ops, before, *inputs, into=into, first=0, keep=keep)
+            states, kept = tuple(into[0]), tuple(into[1]) if keep else None
         old = chunks.previous(before, states)
         if part.resets is not None:
             assert ops.start is not None

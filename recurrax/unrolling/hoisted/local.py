@@ -65,6 +65,11 @@ class Local:
     ) -> None:
         self.fields = len(state)
         graph = trace(_everything(step), unit, z_in, z_rec, state, state)
+        if any(isinstance(value, jax.core.Tracer) for value in graph.constants.values()):
+            raise TypeError("it closes over a value that is being traced")
+        if graph.effects:
+            raise TypeError("it has side effects, such as a callback")
+        _check_linear(step, unit, z_in, z_rec, state)
         self.graph: Graph = graph
         self.unit, self.z_in, self.z_rec, self.old, self.error = graph.inputs
         self.new, self.derivatives, self.rest = graph.outputs
@@ -158,11 +163,29 @@ def _bytes(v: Any) -> int:
     return int(v.aval.size) * int(v.aval.dtype.itemsize)
 
 
-def _everything(step: GatedStep) -> Any:
-    """New state, derivatives, and the gradients that the loop does not need, as one function."""
-
+def _fields(step: GatedStep) -> Any:
     def fields(unit: Any, z_in: Any, z_rec: Any, old: Any) -> tuple[Any, ...]:
         return tuple(step.pointwise(unit, z_in, z_rec, step.state(*old)))
+
+    return fields
+
+
+def _check_linear(step: GatedStep, *shapes: Any) -> None:
+    """Raise unless the gradient is linear, which a `jax.custom_vjp` (say, a clip) need not be."""
+
+    def there_and_back(*args: Any) -> Any:
+        new, pull = jax.vjp(_fields(step), *args)
+        return jax.linear_transpose(pull, new)(pull(new))
+
+    try:
+        jax.eval_shape(there_and_back, *shapes)
+    except Exception as error:  # each primitive that is not linear fails in its own way
+        raise TypeError("its gradient is not linear (a custom_vjp?)") from error
+
+
+def _everything(step: GatedStep) -> Any:
+    """New state, derivatives, and the gradients that the loop does not need, as one function."""
+    fields = _fields(step)
 
     def everything(unit: Any, z_in: Any, z_rec: Any, old: Any, error: Any) -> Any:
         new, pull = jax.vjp(fields, unit, z_in, z_rec, old)

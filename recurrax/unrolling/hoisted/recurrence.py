@@ -91,7 +91,7 @@ def _recurrence_jvp(spec: Spec, primals: Any, tangents: Any) -> tuple[Any, Any]:
     leaves, tree = jax.tree.flatten(at)
     ops_tree: Any = jax.tree.structure(ops)
     moved = ops_tree.flatten_up_to(tangents[1])
-    axes = _batch_axes(at)
+    axes = _batch_axes(spec, at)
     linear = Derivative(
         spec, tree, ops_tree, axis_leaves(at, axes), axis_leaves(ops, axes[1]), len(final)
     )
@@ -100,13 +100,15 @@ def _recurrence_jvp(spec: Spec, primals: Any, tangents: Any) -> tuple[Any, Any]:
     return (final, stacks), (tuple(out[: len(final)]), tuple(out[len(final) :]))
 
 
-def _batch_axes(at: tuple[Flags, Operands, Any]) -> Any:
+def _batch_axes(spec: Spec, at: tuple[Flags, Operands, Any]) -> Any:
     """Where the batch axis is in each part; -1 where there is none."""
     flags, ops, memory = at
 
     def kept(a: Any) -> int:
-        # What is kept of an instant is shaped like a gate, unless a cell is very unusual.
-        return a.ndim - 2 if a.shape[-2:] == ops.state[0].shape else -1
+        # What is kept of an instant is shaped like a gate; where that cannot be told, no fold.
+        batch, gates = ops.state[0].shape[0], spec.step.gates
+        plain = a.shape[-2:] == ops.state[0].shape and batch not in (*a.shape[1:-2], gates)
+        return a.ndim - 2 if plain else -1
 
     none: Any = None
     zero: Any = 0

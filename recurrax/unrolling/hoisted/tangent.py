@@ -58,7 +58,9 @@ def tangent(
                 lambda a, d: jnp.zeros_like(a) if d is None else d, ops.unit, moved.unit
             )
             size = (*part.xs.shape[:-1], ops.w_rec.shape[1])
-            drive = instants.push(unit, jnp.zeros(size, ops.b.dtype) if dz_in is None else dz_in)
+            dtype = local.z_in.aval.dtype
+            dz_in = jnp.zeros(size, dtype) if dz_in is None else dz_in.astype(dtype)
+            drive = instants.push(unit, dz_in)
 
         def step(state: Any, now: Any) -> tuple[Any, Any]:
             (rec, direct), reset, dz_rec, drive = now
@@ -115,4 +117,4 @@ def _sum_gates(rec: Any, dz: Any, like: Any) -> Any:
 def _dot(weights: Any, state: Any, like: Any) -> Any:
     """`sum_j weight[j] state[j]` over the weights that are not zero."""
     parts = [w * s for w, s in zip(weights, state, strict=True) if w is not None]
-    return sum(parts[1:], parts[0]) if parts else jnp.zeros_like(like)
+    return sum(parts[1:], parts[0]).astype(like.dtype) if parts else jnp.zeros_like(like)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from typing import NamedTuple
 
 import jax
@@ -332,15 +331,3 @@ def test_with_remat_memory_grows_as_the_square_root_of_time():
         for length in (400, 6400)
     )
     assert long < 6 * short  # four times as much, and not sixteen
-
-
-# --- compilation ---------------------------------------------------------------------------------
-
-
-def test_an_equal_cell_is_traced_once():
-    cell, params, state, xs = make_case("own_gated", "float32", T=T)
-    run = functools.partial(rx.unroll, engine="hoisted")
-    first = run(cell, params, state, xs)
-    with warnings.catch_warnings(), jax.log_compiles(True):
-        warnings.simplefilter("error")
-        assert_close(run(CELLS["own_gated"](jnp.float32), params, state, xs), first)
