@@ -80,7 +80,8 @@ def trace(function: Callable[..., Any], *arguments: Any) -> Graph:
         constants=dict(zip(flat.jaxpr.constvars, flat.consts, strict=True)),
         inputs=jax.tree.unflatten(tree, flat.jaxpr.invars),
         outputs=jax.tree.unflatten(jax.tree.structure(shape), flat.jaxpr.outvars),
-        effects=closed.effects,
+        # That a mesh axis is named, as inside `jax.shard_map`, does nothing.
+        effects={e for e in closed.effects if type(e).__name__ != "NamedAxisEffect"},
     )
 
 
@@ -160,5 +161,5 @@ def is_zero(atom: Any, found: set[Any]) -> bool:
 
 _ZERO_OF_ALL_ZERO = {
     "add", "add_any", "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "neg",
-    "pad", "pvary", "reshape", "slice", "squeeze", "sub", "transpose",
+    "pad", "pvary", "reshape", "slice", "squeeze", "stack", "sub", "transpose", "unstack",
 }  # fmt: skip

@@ -94,7 +94,7 @@ class Local:
     def unpacks_gates(self) -> bool:
         """Whether the function takes gates out of z_in, instead of using it as a whole."""
         users = [eqn for eqn in self.graph.equations if self.z_in in eqn.invars]
-        return any(eqn.primitive.name == "slice" for eqn in users)
+        return any(eqn.primitive.name in ("slice", "unstack", "split") for eqn in users)
 
     def forward(self, unit: Any, z_in: Any, z_rec: Any, old: tuple[Any, ...]) -> tuple[Any, Any]:
         """The new state's fields, and what must be kept for the derivatives."""

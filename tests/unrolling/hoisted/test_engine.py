@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from close import assert_close, assert_finite, says
-from contract import CELLS, B, I, like, make_case
+from contract import B, I, like, make_case
 from slow_twin import row_loop, total
 
 import recurrax as rx

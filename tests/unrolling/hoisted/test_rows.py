@@ -144,7 +144,7 @@ def shapes_of(graph, *kinds):
 
 def test_the_gradient_of_unpacking_is_put_together_once():
     graph = trace(pulled(unpack), draw(2, B, H), draw(1, G, B, H))
-    assert shapes_of(graph, "concatenate") == [(G, B, H)]
+    assert shapes_of(graph, "concatenate", "stack") == [(G, B, H)]  # the newest jax stacks
     assert set(shapes_of(graph, "add", "add_any", "neg")) <= {(1, B, H), (B, H)}
 
 
@@ -182,7 +182,7 @@ def select(z):
         jnp.where(full > 0, padded, other),
         jnp.where(full > 0, padded, full),
         jnp.where(full > 0, full, other),
-        jnp.where(pad(z > 0, 1, 2, value=False), full, padded),
+        jnp.where(pad(z > 0, 1, 2, value=False), full, other),
         lax.select_n(z[0, 0, 0] > 0, padded, other),
     ]
 
