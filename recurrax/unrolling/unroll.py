@@ -11,15 +11,19 @@ import jax.numpy as jnp
 from recurrax import checks
 from recurrax.cell import Cell, StepFn, as_step
 from recurrax.unrolling.bidirectional import Bidirectional, Directions
-from recurrax.unrolling.hoisted import check_gated, hoisted_engine, prefers_hoisted
+from recurrax.unrolling.hoisted import auto_engine, check_gated, hoisted_engine
 from recurrax.unrolling.scan import Inputs, keep_output, keep_state, scan_engine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import chex
 
-ENGINES = {"scan": scan_engine, "hoisted": hoisted_engine}
-# What "auto" runs where it prefers the hoisted engine: whatever cannot be hoisted goes by scan.
-_LENIENT = "hoisted if it can be"
+ENGINES: dict[str, Callable[..., tuple[Any, Any]]] = {
+    "auto": auto_engine,
+    "scan": scan_engine,
+    "hoisted": hoisted_engine,
+}
 
 
 def unroll(
@@ -160,7 +164,7 @@ def _unroll(
     engine: str,
 ) -> tuple[Any, Any]:
     step = as_step(cell)
-    checks.check_choice("engine", engine, ("auto", *ENGINES))
+    checks.check_choice("engine", engine, tuple(ENGINES))
     if engine == "hoisted":
         check_gated(step)
     if not isinstance(reverse, bool):
@@ -181,7 +185,7 @@ def _unroll(
         start = jax.eval_shape(lambda p: cell.initial_state(p, tuple(resets.shape[1:])), params)
         checks.check_reset_state(state, start)
     final, collected = _run(
-        {"hoisted": _LENIENT}.get(pick(step, length), "scan") if engine == "auto" else engine,
+        engine,
         step,
         cell.initial_state if isinstance(cell, Cell) and resets is not None else None,
         collect,
@@ -192,11 +196,6 @@ def _unroll(
         Inputs(xs, mask, resets),
     )
     return final, collected
-
-
-def pick(step: StepFn, length: int) -> str:
-    """The engine that `"auto"` stands for."""
-    return "hoisted" if prefers_hoisted(step, length) else "scan"
 
 
 def prepare(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
@@ -239,8 +238,5 @@ def _run(
     start = None
     if initial_state is not None and inputs.resets is not None:
         start = initial_state(params, tuple(inputs.resets.shape[1:]))
-    run: Any = partial(hoisted_engine, strict=False) if engine == _LENIENT else ENGINES[engine]
-    found: tuple[Any, Any] = run(
-        step, collect, params, state, start, inputs, reverse=reverse, remat=remat
-    )
-    return found
+    run = ENGINES[engine]
+    return run(step, collect, params, state, start, inputs, reverse=reverse, remat=remat)

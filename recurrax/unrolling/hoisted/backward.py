@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.unrolling.hoisted.chunks import Chunks
-from recurrax.unrolling.hoisted.instants import Instants, Part
+from recurrax.unrolling.hoisted.instants import Instants, Part, in_chunks, weighted
 from recurrax.unrolling.hoisted.manual import varying
-from recurrax.unrolling.hoisted.plan import chunk_size
 from recurrax.unrolling.hoisted.problem import Flags, Operands, Spec, where
 
 if TYPE_CHECKING:
@@ -51,11 +49,7 @@ def backward(
     Returns:
       The gradients, None where none is wanted.
     """
-    chunks = Chunks(ops.xs.shape[0], chunk_size(spec, ops), spec.reverse)
-    local = spec.local(ops)
-    rows = memory.rows
-    if memory.states is not None:
-        rows = chunks.rows_before(ops.state, memory.states)
+    chunks, local, rows = in_chunks(spec, ops, memory)
     to_h, to_x = ops.w_rec.T, ops.w_in.T
     needs_error = not local.one_gate_gradient or bool(jax.tree.leaves(ops.unit))
 
@@ -128,7 +122,7 @@ def _loop(
         (rec, direct), reset, more = now
         error = tuple(e if m is None else e + m for e, m in zip(error, more, strict=True))
         dz = _gate_gradient(spec, rec, error, nothing)
-        back = [_weighted([row[j] for row in direct], error, e) for j, e in enumerate(error)]
+        back = [weighted([row[j] for row in direct], error, e) for j, e in enumerate(error)]
         back[spec.h] = back[spec.h] + (dz @ to_h).astype(back[spec.h].dtype)
         if reset is not None:
             zero = tuple(jnp.zeros_like(e) for e in back)
@@ -157,12 +151,6 @@ def _gate_gradient(spec: Spec, rec: Any, error: Any, nothing: Any) -> Any:
         if r is not None
     ]
     return jax.lax.optimization_barrier(sum(parts[1:], parts[0])) if parts else nothing
-
-
-def _weighted(weights: list[Any], error: Any, like: Any) -> Any:
-    """`sum_k weight[k] e[k]` over the weights that are not zero."""
-    parts = [w * e for w, e in zip(weights, error, strict=True) if w is not None]
-    return sum(parts[1:], parts[0]).astype(like.dtype) if parts else jnp.zeros_like(like)
 
 
 def _product(a: Any, b: Any) -> Any:

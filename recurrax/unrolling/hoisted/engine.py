@@ -74,6 +74,16 @@ def hoisted_engine(
     return final, collect(states, ys, mask)
 
 
+def auto_engine(
+    step: StepFn, collect: Any, params: Any, state: Any, start: Any, inputs: Inputs, **options: Any
+) -> tuple[Any, Any]:
+    """The faster of both engines for each layer; takes and returns what they do."""
+    arguments = (step, collect, params, state, start, inputs)
+    if prefers_hoisted(step, jax.tree.leaves(inputs.xs)[0].shape[0]):
+        return hoisted_engine(*arguments, **options, strict=False)
+    return scan_engine(*arguments, **options)
+
+
 def layers_of(step: StepFn, name: str = "the cell") -> list[tuple[str, StepFn]]:
     """The steps that a stack or a residual is made of, each with what to call it."""
     if isinstance(step, StackStep):

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from recurrax.unrolling.hoisted.chunks import Chunks
 from recurrax.unrolling.hoisted.forward import buffers, run_chunk
 from recurrax.unrolling.hoisted.local import Derivatives
+from recurrax.unrolling.hoisted.plan import chunk_size
 from recurrax.unrolling.hoisted.problem import where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from recurrax.unrolling.hoisted.chunks import Chunks
+    from recurrax.unrolling.hoisted.forward import Memory
     from recurrax.unrolling.hoisted.local import Local
     from recurrax.unrolling.hoisted.problem import Operands, Spec
 
@@ -27,6 +29,21 @@ class Part(NamedTuple):
     resets: Any  # bool [C, B] or None
     states: Any  # the fields after every step, [C, B, H], or None with remat
     kept: Any  # what the derivatives are computed from, [C, ...], or None to compute it anew
+
+
+def in_chunks(spec: Spec, ops: Operands, memory: Memory) -> tuple[Chunks, Local, Any]:
+    """How time is cut, the traced pointwise function, and the state before each chunk."""
+    chunks = Chunks(ops.xs.shape[0], chunk_size(spec, ops), spec.reverse)
+    rows = memory.rows
+    if memory.states is not None:
+        rows = chunks.rows_before(ops.state, memory.states)
+    return chunks, spec.local(ops), rows
+
+
+def weighted(weights: Any, fields: Any, like: Any) -> Any:
+    """`sum_k weight[k] field[k]` over the weights that are not zero."""
+    parts = [w * a for w, a in zip(weights, fields, strict=True) if w is not None]
+    return sum(parts[1:], parts[0]).astype(like.dtype) if parts else jnp.zeros_like(like)
 
 
 class Instants:

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.unrolling.hoisted.chunks import Chunks
-from recurrax.unrolling.hoisted.instants import Instants, Part
-from recurrax.unrolling.hoisted.plan import chunk_size
+from recurrax.unrolling.hoisted.instants import Instants, Part, in_chunks, weighted
 from recurrax.unrolling.hoisted.problem import Flags, Operands, Spec, where
 
 if TYPE_CHECKING:
@@ -37,11 +35,7 @@ def tangent(
     Returns:
       The tangents of the last state's fields and of the fields after every step.
     """
-    chunks = Chunks(ops.xs.shape[0], chunk_size(spec, ops), spec.reverse)
-    local = spec.local(ops)
-    rows = memory.rows
-    if memory.states is not None:
-        rows = chunks.rows_before(ops.state, memory.states)
+    chunks, local, rows = in_chunks(spec, ops, memory)
 
     def chunk(state: Any, first: Any, now: Any, before: Any) -> tuple[Any, Any]:
         part, d_xs = now
@@ -69,7 +63,7 @@ def tangent(
             dz = state[spec.h] @ ops.w_rec
             dz = dz if dz_rec is None else dz + dz_rec
             new = tuple(
-                _sum_gates(r, dz, a) + _dot(row, state, a)
+                _sum_gates(r, dz, a) + weighted(row, state, a)
                 for r, row, a in zip(rec, direct, state, strict=True)
             )
             if drive is not None:
@@ -112,9 +106,3 @@ def _sum_gates(rec: Any, dz: Any, like: Any) -> Any:
         return jnp.zeros_like(like)
     gates = jnp.split(rec * dz, rec.shape[-1] // like.shape[-1], -1)
     return sum(gates[1:], gates[0]).astype(like.dtype)
-
-
-def _dot(weights: Any, state: Any, like: Any) -> Any:
-    """`sum_j weight[j] state[j]` over the weights that are not zero."""
-    parts = [w * s for w, s in zip(weights, state, strict=True) if w is not None]
-    return sum(parts[1:], parts[0]).astype(like.dtype) if parts else jnp.zeros_like(like)

@@ -15,7 +15,7 @@ from slow_twin import row_loop, total
 
 import recurrax as rx
 from recurrax.unrolling.hoisted import plan
-from recurrax.unrolling.unroll import pick
+from recurrax.unrolling.hoisted.engine import prefers_hoisted
 
 T = 7  # not divided by the chunks below
 GATED = ["elman_tanh", "lstm", "gru", "own_gated", "stack", "residual"]
@@ -31,7 +31,7 @@ def way(request, monkeypatch):
     def chunk_size(spec, ops, *, forward=False):
         return spec.remat or (3 if kept else T)
 
-    for module in ("forward", "backward", "tangent"):
+    for module in ("forward", "instants"):
         name = f"recurrax.unrolling.hoisted.{module}.chunk_size"
         monkeypatch.setattr(name, chunk_size)
     jax.clear_caches()
@@ -242,11 +242,11 @@ def test_whatever_stands_in_masked_inputs(padding):
 
 def test_auto_takes_the_fast_engine_where_a_layer_is_gated():
     plain = make_case("own_plain", "float32").cell
-    assert pick(rx.cells.lstm(3, 4).step, 100) == "hoisted"
-    assert pick(rx.residual(rx.cells.gru(3, 3)).step, 100) == "hoisted"
-    assert pick(rx.stack(plain, rx.cells.gru(2, 4)).step, 100) == "hoisted"
-    assert pick(plain.step, 100) == "scan"
-    assert pick(rx.cells.lstm(3, 4).step, 1) == "scan"
+    assert prefers_hoisted(rx.cells.lstm(3, 4).step, 100)
+    assert prefers_hoisted(rx.residual(rx.cells.gru(3, 3)).step, 100)
+    assert prefers_hoisted(rx.stack(plain, rx.cells.gru(2, 4)).step, 100)
+    assert not prefers_hoisted(plain.step, 100)
+    assert not prefers_hoisted(rx.cells.lstm(3, 4).step, 1)
 
 
 @pytest.mark.parametrize("states", [False, True])
