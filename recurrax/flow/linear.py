@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from recurrax.cell import StepFn
 
 
+FEW = 32  # columns up to which `h @ w_rec` is cheaper than the matrix of all gates
+
+
 def _precise(method: Callable[..., chex.Array]) -> Callable[..., chex.Array]:
     """Multiply matrices at full width: accelerators round float32 to ten bits by default."""
 
@@ -38,9 +41,18 @@ def _precise(method: Callable[..., chex.Array]) -> Callable[..., chex.Array]:
 class GatedMap(NamedTuple):
     """A_t of a gated cell: `A[a, h] = sum_g diag(d s_a / d z_g) w_rec_g^T`, plus diagonals."""
 
-    through_h: chex.Array  # [N, H], what reaches the state through h @ w_rec
+    recurrent: chex.Array  # [G, S, H], d s_a / d z_g
+    w_rec: chex.Array  # [H, G, H], from unit to gate and unit; the same at every t
     direct: chex.Array  # [S, S, H], d s_a / d s_b at fixed z_rec
     h: int  # which field is h
+
+    @property
+    def through_h(self) -> chex.Array:
+        """What reaches the state through `h @ w_rec`, `[N, H]`."""
+        gates, fields, hidden = self.recurrent.shape
+        # Written out over the few gates: one fused loop, where a product would be tiny ones.
+        terms = (self.recurrent[g][:, :, None] * self.w_rec[:, g].T for g in range(gates))
+        return functools.reduce(jnp.add, terms).reshape(fields * hidden, hidden)
 
     @_precise
     def push(self, v: chex.Array) -> chex.Array:
@@ -48,14 +60,32 @@ class GatedMap(NamedTuple):
         fields, _, hidden = self.direct.shape
         v = v.reshape(fields, hidden, -1)
         direct = jnp.einsum("abu,buk->auk", self.direct, v)
-        return self.through_h @ v[self.h] + direct.reshape(fields * hidden, -1)
+        return self._push_h(v[self.h]) + direct.reshape(fields * hidden, -1)
+
+    def _push_h(self, v: chex.Array) -> chex.Array:
+        """`through_h @ v`; for few columns without making the matrix."""
+        gates, fields, hidden = self.recurrent.shape
+        if gates > fields and v.shape[1] > FEW:
+            return self.through_h @ v
+        z = self.w_rec.reshape(hidden, gates * hidden).T @ v
+        z = z.reshape(gates, hidden, -1)
+        terms = (self.recurrent[g][:, :, None] * z[g] for g in range(gates))
+        return functools.reduce(jnp.add, terms).reshape(fields * hidden, -1)
 
     @_precise
     def pull(self, u: chex.Array) -> chex.Array:
         """`A^T u` for columns `[N, k]`."""
         fields, _, hidden = self.direct.shape
         direct = jnp.einsum("abu,auk->buk", self.direct, u.reshape(fields, hidden, -1))
-        return direct.at[self.h].add(self.through_h.T @ u).reshape(fields * hidden, -1)
+        return direct.at[self.h].add(self._pull_h(u)).reshape(fields * hidden, -1)
+
+    def _pull_h(self, u: chex.Array) -> chex.Array:
+        """`through_h.T @ u`; for few columns without making the matrix."""
+        gates, fields, hidden = self.recurrent.shape
+        if gates > fields and u.shape[1] > FEW:
+            return self.through_h.T @ u
+        z = jnp.einsum("gau,auk->guk", self.recurrent, u.reshape(fields, hidden, -1))
+        return self.w_rec.reshape(hidden, gates * hidden) @ z.reshape(gates * hidden, -1)
 
     @_precise
     def matrix(self) -> chex.Array:
@@ -122,13 +152,9 @@ def _gated_map(step: GatedStep, params: Any, state: Any, x: Any) -> GatedMap:
     ]
 
     dtype = flatten(state).dtype
-    w_rec = params.w_rec.reshape(hidden, step.gates, hidden).astype(dtype)  # [v, g, u]
-    recurrent = jnp.stack(by_gate).astype(dtype)  # [G, S, H]
-    through_h = _through_h(recurrent, w_rec).reshape(fields * hidden, hidden)
-    direct = jnp.stack(by_field, 1).astype(dtype)  # [S, S, H]
-    return GatedMap(through_h, direct, step.state._fields.index("h"))  # type: ignore[attr-defined]
-
-
-@_precise
-def _through_h(recurrent: chex.Array, w_rec: chex.Array) -> chex.Array:
-    return jnp.einsum("gau,vgu->auv", recurrent, w_rec)
+    return GatedMap(
+        recurrent=jnp.stack(by_gate).astype(dtype),
+        w_rec=params.w_rec.reshape(hidden, step.gates, hidden).astype(dtype),
+        direct=jnp.stack(by_field, 1).astype(dtype),
+        h=step.state._fields.index("h"),  # type: ignore[attr-defined]
+    )
