@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from recurrax import cells, flow, unrolling
 from recurrax.cell import Cell, StepFn
 from recurrax.combine import residual, stack
-from recurrax.gated import GatedParams, GatedStep, gated_cell
+from recurrax.gated import GatedParams, GatedStep, GateView, gated_cell
 from recurrax.gates import gate_activations
 from recurrax.unrolling import bidirectional, length_mask, unroll, unroll_states
 
@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Cell",
+    "GateView",
     "GatedParams",
     "GatedStep",
     "StepFn",

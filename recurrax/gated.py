@@ -49,6 +49,54 @@ def split_gates(z: chex.Array, gates: int) -> chex.Array:
 
 
 @dataclasses.dataclass(frozen=True)
+class GateView:
+    """The gates of a cell as its reader knows them: what `flow.paths` takes statistics of.
+
+    A pointwise function sees pre-activations; which squashed number is the forget gate, it alone
+    knows. It says so here, and best takes its own gates from the same `values`.
+
+    Args:
+      names: of the gates, such as `("i", "f", "g", "o")`.
+      kinds: `"sigmoid"` or `"tanh"` for each: at which ends it saturates, 0 and 1 or -1 and 1.
+      values: `values(unit, z_in, z_rec)` with the arguments of the pointwise function, `z_in` and
+        `z_rec [G, ..., H]`; returns one activation `[..., H]` for each name, as one array or a
+        tuple.
+
+    Raises:
+      ValueError: if there is not one kind for each name, or a kind is unknown.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> from typing import NamedTuple
+      >>> class MGUState(NamedTuple):
+      ...     h: jax.Array
+      >>> def gates(unit, z_in, z_rec):
+      ...     f = jax.nn.sigmoid(z_in[0] + z_rec[0])
+      ...     return f, jnp.tanh(z_in[1] + f * z_rec[1])
+      >>> def mgu(unit, z_in, z_rec, state):
+      ...     f, n = gates(unit, z_in, z_rec)
+      ...     return MGUState((1 - f) * state.h + f * n)
+      >>> cell = rx.gated_cell(
+      ...     mgu,
+      ...     gates=2,
+      ...     state=MGUState,
+      ...     input_size=3,
+      ...     hidden_size=8,
+      ...     view=rx.GateView(("f", "n"), ("sigmoid", "tanh"), gates),
+      ... )
+      >>> cell.step.view.names
+      ('f', 'n')
+    """
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    values: Callable[[Any, Any, Any], Any]
+
+    def __post_init__(self) -> None:
+        gated_checks.check_view(self.names, self.kinds)
+
+
+@dataclasses.dataclass(frozen=True)
 class GatedStep:
     """The step function of a gated cell: `(params, state, x) -> (state, y)`, with `y = state.h`.
 
@@ -62,6 +110,7 @@ class GatedStep:
       slope: the largest 2-norm, over the fields of one unit's state, that `d state / d z_rec` of a
         gate can have, for a cell whose new state depends on the old one through `z_rec` alone;
         None where no such bound holds.
+      view: a `GateView` of the activations of its gates, or None.
 
     Example:
       >>> import jax, jax.numpy as jnp, recurrax as rx
@@ -74,6 +123,7 @@ class GatedStep:
     gates: int
     state: type
     slope: float | None = None
+    view: GateView | None = None
 
     def __call__(self, params: Any, state: Any, x: chex.Array) -> tuple[Any, Any]:
         gated_checks.check_gated_inputs(self, params, state, x, name="x", timed=False)
@@ -163,6 +213,7 @@ def gated_cell(
     dtype: Any = jnp.float32,
     params: type = GatedParams,
     slope: float | None = None,
+    view: GateView | None = None,
 ) -> Cell:
     """Make a cell from an elementwise update of its hidden units.
 
@@ -189,13 +240,16 @@ def gated_cell(
       slope: the largest 2-norm, over the fields of one unit's state, that `d state / d z_rec` of a
         gate can have, if the new state depends on the old one through `z_rec` alone; lets
         `rx.flow.bounds` bound the gradient.
+      view: a `GateView` of the activations of its gates; lets `rx.flow.paths` tell how open and
+        how saturated they are.
 
     Returns:
       A `Cell`. Cells made from equal arguments are equal.
 
     Raises:
       ValueError, TypeError: if a size is not a positive integer, `state` is not a NamedTuple
-        class with a field `h`, or `pointwise` returns something else or mixes hidden units.
+        class with a field `h`, or `pointwise` returns something else or mixes hidden units,
+        or the view returns something else.
 
     Example:
       A minimal gated unit in five lines, ready for `rx.unroll` and `rx.flow`:
@@ -235,8 +289,10 @@ def gated_cell(
         dtype=checks.floating_dtype(dtype),
         params=params,
     )
-    step = GatedStep(pointwise, int(gates), state, slope)
+    step = GatedStep(pointwise, int(gates), state, slope, view)
     check_pointwise(step, init.hidden_size, unit_def)
+    if view is not None:
+        gated_checks.check_view_values(step, init.hidden_size, unit_def)
     return Cell(init=init, initial_state=ZeroState(state), step=step)
 
 

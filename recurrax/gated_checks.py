@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from recurrax.checks import named
@@ -102,4 +103,32 @@ def check_pointwise_result(pointwise: Any, cls: type, state: Any) -> None:
         raise TypeError(
             f"{named(pointwise)} must return the new state, a {cls.__name__}; it returned "
             f"{type(state).__name__}"
+        )
+
+
+def check_view(names: Any, kinds: Any) -> None:
+    """One kind for each name of a `GateView`, both tuples, since a step compares by value."""
+    for argument, row in (("names", names), ("kinds", kinds)):
+        if not isinstance(row, tuple) or not all(isinstance(word, str) for word in row):
+            raise TypeError(f"{argument} must be a tuple of strings, got {row!r}")
+    if len(names) != len(kinds):
+        raise ValueError(f"kinds must be one for each of the names {names}, got {kinds}")
+    unknown = [kind for kind in kinds if kind not in ("sigmoid", "tanh")]
+    if unknown:
+        raise ValueError(f'kinds must be "sigmoid" or "tanh", got {unknown[0]!r}')
+
+
+def check_view_values(step: Any, hidden: int, unit_def: Any) -> None:
+    """The view of a cell returns one row of activations for each of its names."""
+    view, leaf = step.view, jax.ShapeDtypeStruct((hidden,), jnp.float32)
+    if not hasattr(view, "values") or not hasattr(view, "names"):
+        raise TypeError(f"view must be a rx.GateView or None, got {type(view).__name__}")
+    z = jax.ShapeDtypeStruct((step.gates, hidden), jnp.float32)
+    unit = jax.tree.unflatten(unit_def, [leaf] * unit_def.num_leaves)
+    rows = jax.eval_shape(lambda *args: tuple(view.values(*args)), unit, z, z)
+    shapes = [tuple(row.shape) for row in rows]
+    if shapes != [(hidden,)] * len(view.names):
+        raise ValueError(
+            f"the view's values must be one activation {(hidden,)} for each of its names "
+            f"{view.names}, got shapes {shapes}"
         )

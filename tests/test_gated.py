@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from close import assert_close, says
-from contract import LeakyState, leaky_pointwise, make_case
+from close import assert_close, assert_same, says
+from contract import LeakyState, leaky_pointwise, like, make_case
 
 import recurrax as rx
 from recurrax.gated import split_gates
@@ -85,6 +85,82 @@ def test_a_step_is_recognised_by_value():
     assert step == rx.GatedStep(pointwise, gates=1, state=H)
     assert step != rx.GatedStep(pointwise, gates=1, state=H, slope=1.0)
     assert hash(step) == hash(rx.GatedStep(pointwise, gates=1, state=H))
+
+
+# --- the view of its gates -----------------------------------------------------------------------
+
+
+def gates(unit, z_in, z_rec):
+    return jnp.tanh(z_in + z_rec)
+
+
+VIEW = rx.GateView(("h",), ("tanh",), gates)
+
+
+def test_a_view_is_part_of_the_value():
+    step = build(view=VIEW).step
+    assert step.view == rx.GateView(("h",), ("tanh",), gates)
+    assert step == rx.GatedStep(pointwise, gates=1, state=H, view=VIEW)
+    assert step != build().step
+    assert len({step, build(view=VIEW).step, build().step}) == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (rx.cells.elman, ("h",)),
+        (rx.cells.lstm, ("i", "f", "g", "o")),
+        (rx.cells.gru, ("r", "z", "n")),
+    ],
+)
+def test_the_shipped_cells_take_their_gates_from_their_view(make, names, x64):
+    """Worked out anew from the gates, the new state is the same to the last bit."""
+    cell = make(3, 4, dtype="float64")
+    params = like(1, jax.eval_shape(cell.init, jax.random.key(0)))
+    state = like(2, cell.initial_state(params, (2,)))
+    count = cell.step.gates
+    z_in, z_rec = like(3, jnp.zeros((count, 2, 4))), like(4, jnp.zeros((count, 2, 4)))
+    view = cell.step.view
+    got = dict(zip(view.names, view.values(params.unit, z_in, z_rec), strict=True))
+    assert tuple(got) == names
+    for kind, value in zip(view.kinds, got.values(), strict=True):
+        assert value.shape == (2, 4)
+        assert (abs(value) < 1).all()
+        assert (value > 0).all() == (kind == "sigmoid")
+    new = cell.step.pointwise(params.unit, z_in, z_rec, state)
+    if "f" in got:
+        c = got["f"] * state.c + got["i"] * got["g"]
+        assert_same(new, rx.cells.LSTMState(h=got["o"] * jnp.tanh(c), c=c))
+    elif "z" in got:
+        assert_same(new.h, (1 - got["z"]) * got["n"] + got["z"] * state.h)
+    else:
+        assert_same(new.h, got["h"])
+
+
+def test_a_view_whose_values_are_of_another_shape():
+    def of_two(unit, z_in, z_rec):
+        return jnp.tanh(z_in), jnp.tanh(z_rec)
+
+    with says(
+        ValueError,
+        "the view's values must be one activation (4,) for each of its names ('h',), got shapes "
+        "[(1, 4), (1, 4)]",
+    ):
+        build(view=rx.GateView(("h",), ("tanh",), of_two))
+
+
+def test_a_view_that_is_none():
+    with says(TypeError, "view must be a rx.GateView or None, got function"):
+        build(view=gates)
+
+
+def test_names_and_kinds_of_a_view():
+    with says(ValueError, "kinds must be one for each of the names ('i', 'f'), got ('tanh',)"):
+        rx.GateView(("i", "f"), ("tanh",), gates)
+    with says(ValueError, 'kinds must be "sigmoid" or "tanh", got \'relu\''):
+        rx.GateView(("i",), ("relu",), gates)
+    with says(TypeError, "names must be a tuple of strings, got ['i']"):
+        rx.GateView(["i"], ("tanh",), gates)
 
 
 def test_a_cell_can_be_built_while_tracing():

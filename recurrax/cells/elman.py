@@ -8,7 +8,15 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import checks
-from recurrax.gated import LECUN_NORMAL, ORTHOGONAL, ZEROS, GatedStep, Initializer, gated_cell
+from recurrax.gated import (
+    LECUN_NORMAL,
+    ORTHOGONAL,
+    ZEROS,
+    GatedStep,
+    GateView,
+    Initializer,
+    gated_cell,
+)
 
 if TYPE_CHECKING:
     import chex
@@ -40,9 +48,14 @@ class ElmanReluParams(NamedTuple):
     unit: None = None
 
 
+def tanh_gates(unit: None, z_in: Any, z_rec: Any) -> tuple[Any]:
+    """`tanh(z)`, the one activation."""
+    return (jnp.tanh(z_in[0] + z_rec[0]),)
+
+
 def tanh_pointwise(unit: None, z_in: Any, z_rec: Any, state: ElmanState) -> ElmanState:
     """`h = tanh(z)`."""
-    return ElmanState(jnp.tanh(z_in[0] + z_rec[0]))
+    return ElmanState(*tanh_gates(unit, z_in, z_rec))
 
 
 def relu_pointwise(unit: None, z_in: Any, z_rec: Any, state: ElmanState) -> ElmanState:
@@ -52,7 +65,13 @@ def relu_pointwise(unit: None, z_in: Any, z_rec: Any, state: ElmanState) -> Elma
 
 # Both activations have a slope of at most 1, reached at 0 by tanh and everywhere above by relu.
 _STEPS = {
-    "tanh": GatedStep(tanh_pointwise, gates=1, state=ElmanState, slope=1.0),
+    "tanh": GatedStep(
+        tanh_pointwise,
+        gates=1,
+        state=ElmanState,
+        slope=1.0,
+        view=GateView(("h",), ("tanh",), tanh_gates),
+    ),
     "relu": GatedStep(relu_pointwise, gates=1, state=ElmanState, slope=1.0),
 }
 _PARAMS = {"tanh": ElmanParams, "relu": ElmanReluParams}
@@ -135,4 +154,5 @@ def elman(
         dtype=dtype,
         params=_PARAMS[activation],
         slope=step.slope,
+        view=step.view,
     )

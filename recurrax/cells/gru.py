@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 
-from recurrax.gated import LECUN_NORMAL, ORTHOGONAL, ZEROS, GatedStep, Initializer, gated_cell
+from recurrax.gated import (
+    LECUN_NORMAL,
+    ORTHOGONAL,
+    ZEROS,
+    GatedStep,
+    GateView,
+    Initializer,
+    gated_cell,
+)
 from recurrax.gates import gate_activations
 
 if TYPE_CHECKING:
@@ -38,14 +46,22 @@ class GRUParams(NamedTuple):
     unit: GRUUnit
 
 
-def gru_pointwise(unit: GRUUnit, z_in: Any, z_rec: Any, state: GRUState) -> GRUState:
-    """`n = tanh(z_in + r (z_rec + b_n))`, `h = (1 - z) n + z h`."""
+def gru_gates(unit: GRUUnit, z_in: Any, z_rec: Any) -> tuple[Any, Any, Any]:
+    """`r, z` and the candidate `n = tanh(z_in + r (z_rec + b_n))`, each `[..., H]`."""
     r, z = gate_activations(z_in[:2] + z_rec[:2], "sigmoid", "sigmoid")
     n = jnp.tanh(z_in[2] + r * (z_rec[2] + unit.b_n))
+    return r, z, n
+
+
+def gru_pointwise(unit: GRUUnit, z_in: Any, z_rec: Any, state: GRUState) -> GRUState:
+    """`h = (1 - z) n + z h`."""
+    _, z, n = gru_gates(unit, z_in, z_rec)
     return GRUState((1 - z) * n + z * state.h)
 
 
-gru_step = GatedStep(gru_pointwise, gates=3, state=GRUState).documented(
+_VIEW = GateView(("r", "z", "n"), ("sigmoid", "sigmoid", "tanh"), gru_gates)
+
+gru_step = GatedStep(gru_pointwise, gates=3, state=GRUState, view=_VIEW).documented(
     "gru_step",
     """One step of a GRU, the reset after the recurrent product.
 
@@ -125,4 +141,5 @@ def gru(
         bias_init=bias_init,
         dtype=dtype,
         params=GRUParams,
+        view=gru_step.view,
     )

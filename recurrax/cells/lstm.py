@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 
 from recurrax import checks
-from recurrax.gated import LECUN_NORMAL, ORTHOGONAL, ZEROS, GatedStep, Initializer, gated_cell
+from recurrax.gated import (
+    LECUN_NORMAL,
+    ORTHOGONAL,
+    ZEROS,
+    GatedStep,
+    GateView,
+    Initializer,
+    gated_cell,
+)
 from recurrax.gates import gate_activations
 
 if TYPE_CHECKING:
@@ -35,14 +43,24 @@ class LSTMParams(NamedTuple):
     unit: None = None
 
 
+_KINDS = ("sigmoid", "sigmoid", "tanh", "sigmoid")
+
+
+def lstm_gates(unit: None, z_in: Any, z_rec: Any) -> Any:
+    """`i, f, g, o`, the activations `[4, ..., H]`."""
+    return gate_activations(z_in + z_rec, *_KINDS)
+
+
 def lstm_pointwise(unit: None, z_in: Any, z_rec: Any, state: LSTMState) -> LSTMState:
     """`c = f c + i g`, `h = o tanh(c)`."""
-    i, f, g, o = gate_activations(z_in + z_rec, "sigmoid", "sigmoid", "tanh", "sigmoid")
+    i, f, g, o = lstm_gates(unit, z_in, z_rec)
     c = f * state.c + i * g
     return LSTMState(h=o * jnp.tanh(c), c=c)
 
 
-lstm_step = GatedStep(lstm_pointwise, gates=4, state=LSTMState).documented(
+_VIEW = GateView(("i", "f", "g", "o"), _KINDS, lstm_gates)
+
+lstm_step = GatedStep(lstm_pointwise, gates=4, state=LSTMState, view=_VIEW).documented(
     "lstm_step",
     """One step of an LSTM.
 
@@ -140,4 +158,5 @@ def lstm(
         bias_init=per_gate,
         dtype=dtype,
         params=LSTMParams,
+        view=lstm_step.view,
     )
