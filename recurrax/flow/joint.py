@@ -33,6 +33,16 @@ class Problem(NamedTuple):
     xs: Any
     batch: tuple[int, ...]
 
+    def example(self) -> Any:
+        """The shapes of the state of one example."""
+        count = len(self.batch)
+
+        def own(leaf: Any) -> Any:
+            mapped = tuple(leaf.shape[:count]) == self.batch
+            return jax.ShapeDtypeStruct(leaf.shape[count if mapped else 0 :], leaf.dtype)
+
+        return jax.tree.map(own, self.state)
+
 
 def pose(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> Problem:
     """Check the arguments every question takes, and find the batch axes.
@@ -120,6 +130,37 @@ def per_example(run: Callable[..., Any], batch: tuple[int, ...], out_axes: Any =
     return mapped
 
 
+def each_example(run: Callable[..., Any], batch: tuple[int, ...]) -> Any:
+    """As `per_example`, but on a CPU one example after the other.
+
+    For runs whose time goes into factoring matrices, which a CPU does one by one anyway, and whose
+    branches `jax.vmap` would all take. Results get the batch axes where `per_example` puts them.
+    """
+    together = per_example(run, batch)
+    if not batch:
+        return together
+
+    def in_turn(params: Any, state: Any, xs: Any) -> Any:
+        def one(i: chex.Array) -> Any:
+            place = jnp.unravel_index(i, batch)
+
+            def own(leaf: Any, axis: int) -> Any:
+                mapped = tuple(leaf.shape[axis : axis + len(batch)]) == batch
+                return leaf[(slice(None),) * axis + place] if mapped else leaf
+
+            states = jax.tree.map(lambda leaf: own(leaf, 0), state)
+            return run(params, states, jax.tree.map(lambda leaf: own(leaf, 1), xs))
+
+        out = jax.lax.map(one, jnp.arange(math.prod(batch)))
+        out = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), out)
+        return jax.tree.map(lambda a: a.reshape(a.shape[0], *batch, *a.shape[2:]), out)
+
+    def chosen(params: Any, state: Any, xs: Any) -> Any:
+        return jax.lax.platform_dependent(params, state, xs, cpu=in_turn, default=together)
+
+    return chosen
+
+
 # --- the state as a vector ----------------------------------------------------------------------
 
 
@@ -169,7 +210,7 @@ def pick(name: str, leaves: str | tuple[str, ...] | None, problem: Problem) -> t
     known = ", ".join(repr(path.lstrip(".")) for path, _, _ in spans)
     picked = []
     for want in wanted:
-        found = [(a, b) for path, a, b in spans if _matches(path, want)]
+        found = [(a, b) for path, a, b in spans if matches(path, want)]
         if not found:
             raise ValueError(f"{name} must name leaves of the state ({known}), got {want!r}")
         picked += found
@@ -178,5 +219,5 @@ def pick(name: str, leaves: str | tuple[str, ...] | None, problem: Problem) -> t
     return tuple(sorted(set(picked)))
 
 
-def _matches(path: str, want: str) -> bool:
+def matches(path: str, want: str) -> bool:
     return path.lstrip(".") == want.lstrip(".") or path.endswith("." + want.lstrip("."))

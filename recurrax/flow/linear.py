@@ -158,3 +158,24 @@ def _gated_map(step: GatedStep, params: Any, state: Any, x: Any) -> GatedMap:
         direct=jnp.stack(by_field, 1).astype(dtype),
         h=step.state._fields.index("h"),  # type: ignore[attr-defined]
     )
+
+
+def linear_maps(
+    step: StepFn, params: Any, befores: Any, xs: Any
+) -> tuple[Any, Callable[[Any], GatedMap | AnyMap]]:
+    """The derivatives along a trajectory: what differs from step to step, and the map made of it.
+
+    The first result leads with T and goes through a `lax.scan`; the function makes one instant's
+    map of one row of it. A gated cell's diagonals are found for all instants at once.
+    """
+    if not isinstance(step, GatedStep):
+        return (befores, xs), lambda now: AnyMap(step, params, *now)
+
+    def diagonals(state: Any, x: Any) -> tuple[chex.Array, chex.Array]:
+        found = _gated_map(step, params, state, x)
+        return found.recurrent, found.direct
+
+    first = jax.tree.map(lambda leaf: leaf[0], (befores, xs))
+    shared = _gated_map(step, params, *first)  # for its weights; the rest of it is dropped
+    parts = jax.vmap(diagonals)(befores, xs)
+    return parts, lambda now: GatedMap(now[0], shared.w_rec, now[1], shared.h)

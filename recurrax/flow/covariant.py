@@ -1,0 +1,167 @@
+"""Covariant Lyapunov vectors: the directions that grow at each exponent, forward and back."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from recurrax import checks
+from recurrax.flow.autonomous import with_inputs
+from recurrax.flow.growth import first_basis
+from recurrax.flow.joint import check_states, each_example, flatten, pose
+from recurrax.flow.linear import linear_map
+from recurrax.flow.logscale import rescale
+from recurrax.flow.lyapunov import check_burn_in, check_count
+from recurrax.flow.triangular import nonzero_diagonal, orthonormal, triangular_inverse
+
+if TYPE_CHECKING:
+    import chex
+
+    from recurrax.cell import Cell, StepFn
+
+
+class CovariantVectors(NamedTuple):
+    """Directions that the Jacobians carry into each other, one for each exponent."""
+
+    exponents: chex.Array  # [*batch, k], growth of each vector over the measured steps, nats a step
+    vectors: chex.Array  # [M, *batch, N, k], unit columns, the fastest-growing first
+    angles: chex.Array  # [M, *batch, k, k], between two vectors, radians, 0 to pi / 2
+    times: chex.Array  # int32 [M], steps from the start at which they stand
+
+
+def covariant_vectors(
+    cell: Cell | StepFn,
+    params: Any,
+    state: Any,
+    xs: Any = None,
+    *,
+    length: int | None = None,
+    k: int | None = None,
+    burn_in: int | None = None,
+    burn_out: int | None = None,
+    every: int = 1,
+) -> CovariantVectors:
+    """The covariant Lyapunov vectors along a trajectory, and the angles between them.
+
+    `A_t v_i(t-1) = gamma_i(t) v_i(t)`: vector i at one time is carried onto vector i at the next,
+    and grows at the i-th exponent both forward and backward in time. Found by orthonormal bases
+    going forward, `A_t Q_{t-1} = Q_t R_t`, and triangular coordinates going back,
+    `C_{t-1} = R_t^-1 C_t`. A small angle between two vectors is a near tangency: there, a gradient
+    cannot tell the two directions apart.
+
+    Args:
+      cell: a `Cell` or a step function.
+      params: the cell's params.
+      state: the state before the first step, or None for the initial state of a `Cell`.
+      xs: the inputs `[T, *batch, I]`, or None for an autonomous system of `length` steps.
+      length: T, if xs is None.
+      k: how many vectors, those of the largest exponents; all N by default.
+      burn_in: first steps to leave out, in which the bases settle; a fifth of T by default.
+      burn_out: last steps to leave out, in which the coordinates settle; a fifth of T by default.
+      every: steps between two vectors, and between two factorisations. It must be small enough
+        that k directions stay apart in rounding: see `flow.lyapunov`, whose `every` tells.
+
+    Returns:
+      A `CovariantVectors`, float32 or wider, of M times. Memory grows with `T N k / every`.
+
+    Raises:
+      ValueError, TypeError: as `flow.lyapunov` does; if nothing is left to measure; if a Jacobian
+        is singular along the k directions, since vectors cannot be followed back through it.
+
+    Example:
+      >>> import jax.numpy as jnp, recurrax as rx
+      >>> w = jnp.array([[2.0, 1.0], [0.0, 0.5]])
+      >>> found = rx.flow.covariant_vectors(lambda w, s, x: (w @ s, s), w, jnp.ones(2), length=40)
+      >>> [round(float(v), 4) for v in abs(found.vectors[0, :, 1])]  # eigenvector of 0.5
+      [0.5547, 0.8321]
+
+    Source: Ginelli et al. (2007), "Characterizing dynamics with covariant Lyapunov vectors".
+    """
+    problem = pose(cell, params, state, with_inputs(cell, params, state, xs, length))
+    check_states(problem)
+    steps = jax.tree.leaves(problem.xs)[0].shape[0]
+    count = check_count(k, jax.eval_shape(flatten, problem.example()).shape[0])
+    checks.check_positive_int("every", every)
+    first = steps // 5 if burn_in is None else check_burn_in(burn_in, steps)
+    last = steps // 5 if burn_out is None else check_burn_in(burn_out, steps, "burn_out")
+    stands = [t for t in range(every, steps + 1, every) if first <= t <= steps - last]
+    if len(stands) < 2:
+        raise ValueError(
+            f"burn_in={first}, burn_out={last} and every={every} leave {len(stands)} of T = {steps}"
+            " steps to measure; expected 2 or more. Give more steps or leave out fewer."
+        )
+    static = (problem.step, problem.batch, count, int(every))
+    growth, vectors = _ginelli(*static, problem.params, problem.state, problem.xs)
+    span = slice(stands[0] // every - 1, stands[-1] // every)
+    rates = jnp.sum(growth[span][1:], 0) / (stands[-1] - stands[0])
+    _check_invertible(growth)
+    vectors = vectors[span]
+    cosines = jnp.abs(jnp.einsum("...ni,...nj->...ij", vectors, vectors))
+    angles = jnp.arccos(jnp.clip(cosines, 0, 1))
+    same = jnp.eye(count, dtype=bool)
+    return CovariantVectors(
+        rates, vectors, jnp.where(same, 0, angles), jnp.asarray(stands, jnp.int32)
+    )
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _ginelli(
+    step: Any, batch: Any, count: int, every: int, *arrays: Any
+) -> tuple[chex.Array, chex.Array]:
+    """The growth `[M, *batch, k]` of each vector up to each time, and the vectors there."""
+
+    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, chex.Array]:
+        def forward(carry: Any, block: Any) -> tuple[Any, Any]:
+            state, basis = carry
+
+            def push(carry: Any, x: Any) -> tuple[Any, None]:
+                state, v, exponent = carry
+                v, shift = rescale(linear_map(step, params, state, x).push(v))
+                return (step(params, state, x)[0], v, exponent + shift), None
+
+            (state, v, exponent), _ = jax.lax.scan(push, (state, basis, jnp.int32(0)), block)
+            basis, upper = orthonormal(v)
+            return (state, basis), (basis, upper, exponent)
+
+        whole = jax.tree.leaves(xs)[0].shape[0] // every
+
+        def fold(leaf: chex.Array) -> chex.Array:
+            return leaf[: whole * every].reshape(whole, every, *leaf.shape[1:])
+
+        vector = flatten(state)
+        basis = first_basis(vector.shape[0], count, vector.dtype)
+        bases, uppers, exponents = jax.lax.scan(forward, (state, basis), jax.tree.map(fold, xs))[1]
+
+        def back(coordinates: chex.Array, now: Any) -> tuple[chex.Array, Any]:
+            basis, upper, exponent = now
+            gone = jnp.any(jnp.diagonal(upper) == 0)
+            earlier = triangular_inverse(nonzero_diagonal(upper), False) @ coordinates
+            shrunk = jnp.linalg.norm(earlier, axis=0)
+            log_growth = exponent.astype(shrunk.dtype) * jnp.log(2.0) - jnp.log(shrunk)
+            log_growth = jnp.where(gone, -jnp.inf, log_growth)
+            return earlier / shrunk, (log_growth, basis @ coordinates)
+
+        eye = jnp.eye(count, dtype=vector.dtype)
+        # A general direction in each space, not the one that the basis happens to have.
+        general = jnp.triu(jnp.ones_like(eye)) / jnp.sqrt(jnp.arange(1, count + 1, dtype=eye.dtype))
+        scanned = jax.lax.scan(back, general, (bases, uppers, exponents), reverse=True)[1]
+        return scanned[0], scanned[1]
+
+    growth, vectors = each_example(one, batch)(*arrays)
+    return growth, vectors
+
+
+def _check_invertible(growth: Any) -> None:
+    if isinstance(growth, jax.core.Tracer):
+        return
+    gone = np.argwhere(np.isneginf(np.asarray(growth)))
+    if len(gone):
+        raise ValueError(
+            f"the Jacobians up to time {int(gone[0][0]) + 1} (in units of every) are singular "
+            f"along the {growth.shape[-1]} directions followed, so vectors cannot be followed back "
+            "through them. Take a smaller k: flow.lyapunov says how many exponents are finite."
+        )

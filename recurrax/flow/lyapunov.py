@@ -1,0 +1,231 @@
+"""The Lyapunov spectrum: how fast small differences of the state grow in the long run."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from recurrax import checks
+from recurrax.flow.autonomous import with_inputs
+from recurrax.flow.growth import block_length, grow
+from recurrax.flow.joint import check_states, each_example, flatten, pose
+
+if TYPE_CHECKING:
+    import chex
+
+    from recurrax.cell import Cell, StepFn
+
+_BATCHES = 16  # groups of blocks whose means give the standard error
+
+
+class Lyapunov(NamedTuple):
+    """The exponents of the joint state, largest first, in nats a step."""
+
+    exponents: chex.Array  # [*batch, k], -inf where a Jacobian is singular
+    standard_errors: chex.Array  # [*batch, k], by the means of blocks of time; inf if unknown
+    history: chex.Array  # [M, *batch, k], the estimate from the first times[m] steps
+    times: chex.Array  # int32 [M], steps after the burn-in
+    dimension: chex.Array  # [*batch], Kaplan and Yorke's; NaN if k exponents do not tell
+    entropy: chex.Array  # [*batch], the sum of the positive ones, nats a step
+    condition: chex.Array  # [*batch], worst error of one growth, in units of rounding
+    every: chex.Array  # int32 [M, *batch], steps between two eliminations
+
+
+def lyapunov(
+    cell: Cell | StepFn,
+    params: Any,
+    state: Any,
+    xs: Any = None,
+    *,
+    length: int | None = None,
+    k: int | None = None,
+    burn_in: int | None = None,
+    every: int | None = None,
+) -> Lyapunov:
+    """The k largest Lyapunov exponents of the state under given inputs.
+
+    `lambda_i = lim 1/T log sigma_i(A_T ... A_2 A_1)`, found as the mean logs of the diagonal of the
+    triangular factors that keep k tangent directions apart. The state is the joint one, an LSTM's h
+    and c. `lambda_1 < 0`: differences die out and gradients vanish at that rate; `lambda_1 > 0`:
+    chaos, and gradients explode.
+
+    Args:
+      cell: a `Cell` or a step function; the state may be any pytree.
+      params: the cell's params.
+      state: the state before the first step, or None for the initial state of a `Cell`.
+      xs: the inputs `[T, *batch, I]`. None for an autonomous system of `length` steps: a gated
+        cell is given zeros, any other step an empty x.
+      length: T, if xs is None.
+      k: how many exponents; all N by default. The work is in proportion.
+      burn_in: steps before the average begins, in which state and directions settle; a tenth of
+        T by default.
+      every: steps between two eliminations, which keep the directions apart. None chooses, and
+        chooses anew as it goes, aiming at an error of a growth below `eps ** 0.4`
+        (float64: 6e-7, float32: 2e-3), and eliminates at every step where that cannot be had.
+
+    Returns:
+      A `Lyapunov`. The sum of all N exponents is the mean of `log |det A_t|`. A `condition` near
+      `1 / eps` of the dtype (float32: 8e6) says that the smallest exponents are rounding: use
+      float64. What is below rounding altogether is -inf. Differentiable with respect to params,
+      state and xs, any number of times, where the exponents are finite and different.
+
+    Raises:
+      ValueError, TypeError: as `rx.unroll` does; if concrete values are not finite or the state
+        overflows on the way; if k, burn_in, every or length does not fit; if a chosen `every`
+        loses exponents in rounding.
+
+    Warns:
+      UserWarning: if a chosen `every` costs more than half the digits.
+
+    Example:
+      >>> import jax.numpy as jnp, recurrax as rx
+      >>> def cat(matrix, s, x):  # Arnold's cat map
+      ...     s = (matrix @ s) % 1.0
+      ...     return s, s
+      >>> m = jnp.array([[2.0, 1.0], [1.0, 1.0]])
+      >>> found = rx.flow.lyapunov(cat, m, jnp.array([0.1, 0.3]), length=500)
+      >>> [round(float(v), 4) for v in found.exponents]
+      [0.9624, -0.9624]
+
+    Source: Benettin et al. (1980), Shimada and Nagashima (1979); elimination instead of QR is
+    Bauer's "Treppeniteration" (1957); the dimension is Kaplan and Yorke's (1979).
+    """
+    problem = pose(cell, params, state, with_inputs(cell, params, state, xs, length))
+    check_states(problem)
+    steps = jax.tree.leaves(problem.xs)[0].shape[0]
+    size = jax.eval_shape(flatten, problem.example()).shape[0]
+    count = check_count(k, size)
+    burn_in = check_burn_in(burn_in, steps)
+    if every is not None:
+        checks.check_positive_int("every", every)
+        if every > steps - burn_in:
+            raise ValueError(
+                f"every must be at most the {steps - burn_in} steps that are measured, got {every}"
+            )
+    every = None if every is None else int(every)
+    static = (problem.step, problem.batch, count, burn_in, every)
+    log_growth, condition, used = _grow(*static, problem.params, problem.state, problem.xs)
+    if every is not None:
+        _check_interval(every, condition)
+    measured = steps - burn_in
+    block = block_length(measured, every)
+    return _summary(log_growth, condition, used, measured, block, count == size)
+
+
+def check_count(k: int | None, size: int) -> int:
+    """How many directions to follow."""
+    if k is None:
+        return size
+    checks.check_positive_int("k", k)
+    if k > size:
+        raise ValueError(
+            f"k must be at most N = {size}, the size of the whole state of one example, got {k}"
+        )
+    return int(k)
+
+
+def check_burn_in(burn_in: int | None, steps: int, name: str = "burn_in") -> int:
+    """How many steps to leave out."""
+    if burn_in is None:
+        return steps // 10
+    if isinstance(burn_in, bool) or not isinstance(burn_in, (int, np.integer)):
+        raise TypeError(f"{name} must be a number of steps, 0 or more, got {burn_in!r}")
+    if not 0 <= burn_in < steps:
+        raise ValueError(f"{name} must be from 0 to T - 1 = {steps - 1}, got {burn_in}")
+    return int(burn_in)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _grow(
+    step: Any, batch: Any, count: int, burn_in: int, every: int | None, *arrays: Any
+) -> tuple[chex.Array, chex.Array, chex.Array]:
+    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, chex.Array, chex.Array]:
+        found = grow(step, params, state, xs, count=count, burn_in=burn_in, every=every)
+        return found.log_growth, found.condition, found.every
+
+    log_growth, condition, used = each_example(one, batch)(*arrays)
+    return log_growth, condition, used
+
+
+def _check_interval(every: int, condition: Any) -> None:
+    """Refuse a chosen interval that loses exponents, and warn of one that costs many digits."""
+    if isinstance(condition, jax.core.Tracer):
+        return
+    eps = float(jnp.finfo(condition.dtype).eps)
+    worst = np.asarray(condition, np.float64).reshape(-1, condition.shape[-1]).max(0)
+    lost = int(np.sum(worst * eps > 0.1))
+    what = (
+        f"every={every} lets the condition grow to {worst.max():.1e}, where {condition.dtype} "
+        f"resolves {1 / eps:.1e}"
+    )
+    remedy = "Take every=None, which chooses, or a smaller one."
+    if lost:
+        raise ValueError(f"{what}: {lost} of {len(worst)} exponents are lost in it. {remedy}")
+    if worst.max() * eps > eps**0.5:
+        message = f"{what}: a growth may be wrong by {worst.max() * eps:.1e}. {remedy}"
+        warnings.warn(message, UserWarning, stacklevel=3)
+
+
+def _summary(
+    log_growth: chex.Array,
+    condition: chex.Array,
+    every: chex.Array,
+    steps: int,
+    block: int,
+    whole: bool,
+) -> Lyapunov:
+    """The result from the growth of each block `[M, *batch, k]`."""
+    blocks = log_growth.shape[0]
+    times = jnp.minimum(jnp.arange(1, blocks + 1) * block, steps)
+    exponents = jnp.sum(log_growth, 0) / steps
+    order = jnp.argsort(jax.lax.stop_gradient(exponents), axis=-1, descending=True)
+    exponents = jnp.take_along_axis(exponents, order, -1)
+    log_growth = jnp.take_along_axis(log_growth, order[None], -1)
+    elapsed = times.reshape(-1, *(1,) * (log_growth.ndim - 1)).astype(log_growth.dtype)
+    history = jnp.cumsum(log_growth, 0) / elapsed
+    return Lyapunov(
+        exponents,
+        _standard_errors(log_growth, steps // block, block),
+        history,
+        times.astype(jnp.int32),
+        kaplan_yorke(exponents, whole),
+        jnp.sum(jnp.maximum(exponents, 0), -1),
+        jnp.max(condition, axis=(0, -1)),
+        every,
+    )
+
+
+def _standard_errors(log_growth: chex.Array, whole: int, block: int) -> chex.Array:
+    """The spread of the means of groups of the whole blocks, over the root of their number."""
+    groups = min(_BATCHES, whole)
+    if groups < 2:
+        return jnp.full(log_growth.shape[1:], jnp.inf, log_growth.dtype)
+    each = whole // groups
+    rows = log_growth[: groups * each].reshape(groups, each, *log_growth.shape[1:])
+    finite = jnp.isfinite(rows).all((0, 1))
+    rates = jnp.where(finite, rows, 0).sum(1) / (each * block)
+    # The root has no derivative where there is no spread.
+    variance = jnp.var(jax.lax.stop_gradient(rates), axis=0, ddof=1)
+    return jnp.where(finite, jnp.sqrt(variance / groups), jnp.inf)
+
+
+def kaplan_yorke(exponents: chex.Array, whole: bool) -> chex.Array:
+    """The dimension `j + (lambda_1 + ... + lambda_j) / |lambda_{j+1}|`, `[*batch]`.
+
+    j is the largest number of leading exponents whose sum is not negative. NaN where the sums of
+    all k are not negative and there may be more exponents; N if there are none.
+    """
+    count = exponents.shape[-1]
+    sums = jnp.cumsum(exponents, -1)
+    held = jnp.sum(sums >= 0, -1)  # sums rise and then fall, so these are the first ones
+    at = jnp.clip(held, 0, count - 1)[..., None]
+    following = jnp.take_along_axis(exponents, at, -1)[..., 0]
+    reached = jnp.take_along_axis(sums, jnp.maximum(at - 1, 0), -1)[..., 0]
+    part = jnp.where(held > 0, reached, 0) / jnp.where(following < 0, -following, 1.0)
+    beyond = count if whole else jnp.nan
+    return jnp.where(held == count, beyond, held + part)
