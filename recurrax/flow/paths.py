@@ -1,0 +1,284 @@
+"""How much of a derivative stays inside its hidden units, and how much goes round by `w_rec`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from recurrax.flow.joint import Problem, check_states, flatten, per_example, pick, pose
+from recurrax.flow.linear import linear_map
+from recurrax.flow.logscale import add_scaled, frobenius, log_of, power_of_two, rescale
+from recurrax.gated import GatedStep, split_gates
+from recurrax.unrolling.hoisted.graph import trace
+
+if TYPE_CHECKING:
+    import chex
+
+    from recurrax.cell import Cell, StepFn
+
+# The activations beyond which a gate counts as saturated; its slope is then below 0.09 or 0.19.
+_ENDS = {"sigmoid": (0.1, 0.9), "tanh": (-0.9, 0.9)}
+
+
+class GateStatistics(NamedTuple):
+    """How open and how saturated the gates are, over the hidden units of one example."""
+
+    names: tuple[str, ...]  # of the G gates of the cell's view
+    mean: chex.Array  # [T, *batch, G], the mean activation
+    low: chex.Array  # [T, *batch, G], fraction of units below 0.1 (sigmoid) or -0.9 (tanh)
+    high: chex.Array  # [T, *batch, G], fraction of units above 0.9
+
+
+class Paths(NamedTuple):
+    """A block of d s_t / d s_0 and its two parts, for t = 1 ... T; natural logs."""
+
+    log_total: chex.Array  # [T, *batch], log Frobenius norm of the block
+    log_direct: chex.Array  # [T, *batch], of what stays inside each hidden unit
+    log_detour: chex.Array  # [T, *batch], of what goes through h @ w_rec at least once
+    share: chex.Array  # [T, *batch], ||total - direct|| / ||total||: of the detour
+    gates: GateStatistics | None  # None where the cell has no view of its gates
+
+
+def paths(
+    cell: Cell | StepFn,
+    params: Any,
+    state: Any,
+    xs: Any,
+    *,
+    of: str | tuple[str, ...] | None = None,
+    wrt: str | tuple[str, ...] | None = None,
+) -> Paths:
+    """The direct and the indirect part of d s_t / d s_0 in a gated cell.
+
+    One step is `A_t = D_t + R_t`: D_t at fixed `z_rec`, which leads from a hidden unit to itself
+    alone (in an LSTM, from c to c, the forget gate), and R_t through `h @ w_rec`. Then
+
+        total_t = A_t ... A_1,   direct_t = D_t ... D_1,
+        detour_t = total_t - direct_t = A_t detour_{t-1} + R_t direct_{t-1},
+
+    the last by its own recursion, so that nothing cancels. Each is carried in log scale with an
+    exponent of its own, the direct part unit by unit.
+
+    Args:
+      cell: a gated `Cell` or step with a direct path: some field of its state reaches itself
+        elementwise, as c of an LSTM and h of a GRU do.
+      params: the cell's params.
+      state: the state before the first step, or None for the initial state of a `Cell`.
+      xs: the inputs `[T, *batch, I]`.
+      of: names of the fields of s_t to keep; by default those with a direct path to themselves,
+        read off the traced pointwise function.
+      wrt: names of the fields of s_0 to keep; the same by default.
+
+    Returns:
+      A `Paths`, each field `[T, *batch]`; row 0 belongs to s_1. A norm is over the block of all
+      `[H, H]` derivatives: the root mean square over the units is `exp(log_direct) / sqrt(H)`.
+      `-inf` where a part is exactly zero. The share is 0 where all is direct, near 1 where nearly
+      nothing is, and above 1 where the two parts cancel; NaN where the total is zero.
+
+    Differentiable in forward and reverse mode, the gate statistics' fractions aside.
+
+    Raises:
+      ValueError: if the step is not gated, or no field has a direct path to itself; if a name is
+        unknown; if concrete values are not finite, or the state overflows on the way.
+      ValueError, TypeError: as `rx.unroll` does.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> cell = rx.cells.lstm(3, 8, forget_bias=1.0)
+      >>> params = cell.init(jax.random.key(0))
+      >>> xs = jax.random.normal(jax.random.key(1), (50, 3))
+      >>> p = rx.flow.paths(cell, params, None, xs)  # of c_t with respect to c_0
+      >>> float(p.share[0]), bool(p.share[-1] > 0.9)
+      (0.0, True)
+      >>> p.gates.names, p.gates.mean.shape
+      (('i', 'f', 'g', 'o'), (50, 4))
+
+    Source: the direct part is the truncated gradient of Hochreiter and Schmidhuber (1997).
+    """
+    problem = pose(cell, params, state, xs)
+    step = problem.step
+    fields = direct_fields(problem)
+    check_states(problem)
+    size = problem.params.w_rec.shape[0]
+    rows, columns = (
+        tuple(fields if name is None else _field_indices(argument, name, problem, size))
+        for argument, name in (("of", of), ("wrt", wrt))
+    )
+    arrays = (problem.params, problem.state, problem.xs)
+    logs, gates = _paths(step, problem.batch, rows, columns, *arrays)
+    view = step.view  # type: ignore[attr-defined]
+    statistics = None if view is None else GateStatistics(view.names, *gates)
+    log_total, log_direct, log_detour, share = logs
+    return Paths(log_total, log_direct, log_detour, share, statistics)
+
+
+def _field_indices(argument: str, name: Any, problem: Problem, size: int) -> list[int]:
+    return [start // size for start, _ in pick(argument, name, problem)]
+
+
+# --- which fields have a direct path -------------------------------------------------------------
+
+
+def direct_fields(problem: Problem) -> list[int]:
+    """The fields that reach themselves elementwise, in one step or by way of other fields."""
+    step = problem.step
+    if not isinstance(step, GatedStep):
+        raise ValueError(
+            "paths needs a gated cell, whose step is an elementwise path plus one through "
+            "h @ w_rec, and this step is not one. Ask about each cell of a stack by itself, or "
+            "build the cell with rx.gated_cell."
+        )
+    once = _reaches(step, problem)
+    reaches = once
+    for _ in range(len(once)):
+        reaches = reaches | (reaches @ once)
+    fields = [int(a) for a in np.flatnonzero(np.diag(reaches))]
+    if not fields:
+        raise ValueError(
+            f"paths needs a field of the state with a direct path to itself, as c of an LSTM, and "
+            f"{step.state.__name__}({', '.join(problem.state._fields)}) has none: its new state "
+            "depends on the old one through h @ w_rec alone. Use flow.decay."
+        )
+    return fields
+
+
+def _reaches(step: GatedStep, problem: Problem) -> np.ndarray:
+    """bool `[S, S]`: whether field a of the new state depends on field b of the old one."""
+
+    def example(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1,), leaf.dtype), tree)
+
+    unit, state = example(problem.params.unit), tuple(example(problem.state))
+    z = jax.ShapeDtypeStruct((step.gates, 1), problem.params.b.dtype)
+
+    # The derivative and not the function, so that a stop_gradient is no path.
+    def tangents(unit: Any, z: Any, state: Any, new: Any) -> Any:
+        def advance(*fields: Any) -> tuple[Any, ...]:
+            return tuple(step.pointwise(unit, z, z, step.state(*fields)))
+
+        return jax.jvp(advance, state, new)[1]
+
+    graph = trace(tangents, unit, z, state, state)
+    found = np.zeros((len(state), len(state)), bool)
+    for a, out in enumerate(graph.outputs):
+        used = {id(out)} | {id(v) for eqn in graph.needed([out], ()) for v in eqn.invars}
+        found[a] = [id(v) in used for v in graph.inputs[-1]]
+    return found
+
+
+# --- the recursions ------------------------------------------------------------------------------
+
+
+class _Products(NamedTuple):
+    """Where the products stand: mantissas, each times two to its exponents."""
+
+    total: chex.Array  # [N, W*H], from each of the W kept fields, all with one exponent
+    total_exponent: chex.Array
+    detour: chex.Array  # [N, W*H]
+    detour_exponent: chex.Array
+    direct: chex.Array  # [S, W, H], unit by unit
+    direct_exponent: chex.Array  # [W, H]
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _paths(
+    step: Any, batch: Any, of: Any, wrt: Any, params: Any, state: Any, xs: Any
+) -> tuple[Any, Any]:
+    def one(params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
+        def body(carry: Any, x: Any) -> tuple[Any, Any]:
+            state, products = carry
+            products = _advance(linear_map(step, params, state, x), products)
+            gates = None if step.view is None else _statistics(step, params, state, x)
+            return (step(params, state, x)[0], products), (_logs(products, of), gates)
+
+        start = (state, _start(state, wrt))
+        logs, gates = jax.lax.scan(body, start, xs)[1]
+        return logs, gates
+
+    logs, gates = per_example(one, batch)(params, state, xs)
+    return logs, gates
+
+
+def _start(state: Any, wrt: tuple[int, ...]) -> _Products:
+    """The identity, of which the detour is nothing."""
+    fields, hidden, kept = len(state), state.h.shape[-1], np.asarray(wrt)
+    dtype = flatten(state).dtype
+    eye = np.eye(fields * hidden).reshape(fields * hidden, fields, hidden)[:, kept]
+    eye = eye.reshape(fields * hidden, -1)
+    direct = np.tile(np.eye(fields)[:, kept, None], (1, 1, hidden))
+    zero = jnp.int32(0)
+    return _Products(
+        total=jnp.asarray(eye, dtype),
+        total_exponent=zero,
+        detour=jnp.zeros(eye.shape, dtype),
+        detour_exponent=zero,
+        direct=jnp.asarray(direct, dtype),
+        direct_exponent=jnp.zeros(direct.shape[1:], jnp.int32),
+    )
+
+
+def _advance(a: Any, old: _Products) -> _Products:
+    """One step: `total = A total`, `detour = A detour + R direct`, `direct = D direct`."""
+    both = a.push(jnp.concatenate([old.total, old.detour], 1))
+    total, detour = (rescale(part) for part in jnp.split(both, 2, axis=1))
+    # R is through_h in the columns of h: it reads the direct product's row h, unit by unit.
+    row, exponent = _aligned(old.direct[a.h][None], old.direct_exponent)
+    leaving = (a.through_h[:, None, :] * row).reshape(old.detour.shape)
+    detour = add_scaled((detour[0], old.detour_exponent + detour[1]), (leaving, exponent))
+    direct = jnp.einsum("abu,bwu->awu", a.direct, old.direct, precision="highest")
+    direct, shift = _rescale_columns(direct)
+    return _Products(
+        total[0], old.total_exponent + total[1], *detour, direct, old.direct_exponent + shift
+    )
+
+
+def _rescale_columns(a: chex.Array) -> tuple[chex.Array, chex.Array]:
+    """`[R, W, H]` with an exponent for each column, `[W, H]`."""
+    columns, exponents = jax.vmap(jax.vmap(rescale, (1,), (1, 0)), (1,), (1, 0))(a)
+    return columns, exponents
+
+
+def _aligned(a: chex.Array, exponent: chex.Array) -> tuple[chex.Array, chex.Array]:
+    """`[R, W, H]` times two to the exponents `[W, H]`, with one exponent, that of the largest."""
+    a, shift = _rescale_columns(a)
+    exponent = exponent + shift
+    least = jnp.iinfo(exponent.dtype).min // 2
+    largest = jnp.max(jnp.where((a != 0).any(0), exponent, least))
+    largest = jnp.where(largest == least, 0, largest)
+    return a * power_of_two(jnp.minimum(exponent - largest, 0), a.dtype), largest
+
+
+def _logs(now: _Products, of: tuple[int, ...]) -> tuple[chex.Array, ...]:
+    """Log norms of the rows that `of` keeps, and the share of the detour."""
+    fields, kept = now.direct.shape[0], np.asarray(of)
+
+    def norm(part: chex.Array, exponent: chex.Array) -> tuple[chex.Array, chex.Array]:
+        part, shift = rescale(part.reshape(fields, -1)[kept])
+        return frobenius(part), exponent + shift
+
+    direct, exponent = _aligned(now.direct[kept], now.direct_exponent)
+    total = norm(now.total, now.total_exponent)
+    detour = norm(now.detour, now.detour_exponent)
+    logs = [log_of(*part) for part in (total, (frobenius(direct), exponent), detour)]
+    # From the mantissas: two logs of a long product differ by their rounding.
+    share = detour[0] / total[0] * power_of_two(detour[1] - total[1], detour[0].dtype)
+    return (*logs, share)
+
+
+# --- the gates -----------------------------------------------------------------------------------
+
+
+def _statistics(step: GatedStep, params: Any, state: Any, x: Any) -> tuple[chex.Array, ...]:
+    """Mean and saturated fractions of each gate of the view, `[G]`."""
+    view: Any = step.view
+    z_in = split_gates(x @ params.w_in + params.b, step.gates)
+    z_rec = split_gates(state.h @ params.w_rec, step.gates)
+    values = jnp.stack(list(view.values(params.unit, z_in, z_rec)))
+    values = values.astype(flatten(state).dtype)
+    low, high = np.asarray([_ENDS[kind] for kind in view.kinds]).T[:, :, None]
+    below, above = (values < low).astype(values.dtype), (values > high).astype(values.dtype)
+    return values.mean(-1), below.mean(-1), above.mean(-1)
