@@ -155,18 +155,22 @@ def _next_interval(
 ) -> chex.Array:
     """The widest interval whose error is likely to stay tolerable.
 
-    After m steps a direction is hidden m times as deep (in logs) as after one.
+    After m steps a direction is hidden m times as deep (in logs) as after one. Where it is not
+    hidden, as between the units of a diagonal Jacobian, it still must not underflow.
     """
     dtype = log_growth.dtype
     finite = jnp.isfinite(log_growth)
     largest = jnp.max(jnp.where(finite, log_growth, -jnp.inf))
     smallest = jnp.min(jnp.where(finite, log_growth, jnp.inf))
     spread = (largest - smallest) / jnp.maximum(steps, 1).astype(dtype)
+    spread = jnp.maximum(jnp.nan_to_num(spread, posinf=0, neginf=0), 1e-3)
     limit = math.log(tolerance(dtype)) - math.log(float(jnp.finfo(dtype).eps))
-    room = (limit - jnp.log(jnp.max(condition))) / jnp.maximum(spread, 1e-3)
-    room = jnp.clip(jnp.nan_to_num(room, posinf=0, neginf=0), -_WIDEST, every.astype(dtype))
-    wider = every + jnp.floor(room).astype(jnp.int32)
-    return jax.lax.stop_gradient(jnp.clip(wider, 1, _WIDEST))
+    # A direction that is gone has no finite condition, and no interval would bring it back.
+    worst = jnp.max(jnp.where(finite, condition, 1))
+    room = (limit - jnp.log(worst)) / spread
+    wider = jnp.minimum(every + room, limit / spread)
+    wider = jnp.minimum(wider, 2.0 * every.astype(dtype))
+    return jax.lax.stop_gradient(jnp.clip(jnp.floor(wider).astype(jnp.int32), 1, _WIDEST))
 
 
 def _log_diagonal(upper: chex.Array) -> chex.Array:

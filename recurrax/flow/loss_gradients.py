@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from recurrax.flow.joint import check_states, flatten, per_example, pose, unflatten
 from recurrax.flow.logscale import add_scaled, frobenius, log_of, rescale
+from recurrax.flow.losses import by_outputs, check_loss
 from recurrax.unrolling import unroll
 
 if TYPE_CHECKING:
@@ -77,20 +78,12 @@ def loss_gradients(
 
     Source: equations (3) to (5) of Pascanu, Mikolov and Bengio (2013).
     """
-    if not callable(loss):
-        raise TypeError(f"loss must be a function of the outputs ys, got {loss!r}; it comes first")
+    check_loss(loss)
     problem = pose(cell, params, state, xs)
     check_states(problem)
     step, params, state, xs, batch = problem
     _, ys = unroll(step, params, state, xs)
-    shape = jax.eval_shape(loss, ys)
-    if not hasattr(shape, "shape") or shape.shape or not jnp.issubdtype(shape.dtype, jnp.floating):
-        raise TypeError(
-            f"loss must take the outputs ys and return a real scalar, got {shape}. Take a mean or "
-            "a sum over time and batch."
-        )
-    value, ys_bar = jax.value_and_grad(loss, allow_int=True)(ys)
-    ys_bar = [leaf for leaf in jax.tree.leaves(ys_bar) if leaf.dtype != jax.dtypes.float0]
+    value, ys_bar = by_outputs(loss, ys)
     log_norm, direction = _backward(step, batch, params, state, (xs, ys_bar))
     return LossGradients(value, log_norm, direction)
 

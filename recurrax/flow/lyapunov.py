@@ -80,7 +80,7 @@ def lyapunov(
         loses exponents in rounding.
 
     Warns:
-      UserWarning: if a chosen `every` costs more than half the digits.
+      UserWarning: if a chosen `every` costs more than half the digits, or gives exponents of -inf.
 
     Example:
       >>> import jax.numpy as jnp, recurrax as rx
@@ -111,7 +111,7 @@ def lyapunov(
     static = (problem.step, problem.batch, count, burn_in, every)
     log_growth, condition, used = _grow(*static, problem.params, problem.state, problem.xs)
     if every is not None:
-        _check_interval(every, condition)
+        _check_interval(every, log_growth, condition)
     measured = steps - burn_in
     block = block_length(measured, every)
     return _summary(log_growth, condition, used, measured, block, count == size)
@@ -152,7 +152,7 @@ def _grow(
     return log_growth, condition, used
 
 
-def _check_interval(every: int, condition: Any) -> None:
+def _check_interval(every: int, log_growth: Any, condition: Any) -> None:
     """Refuse a chosen interval that loses exponents, and warn of one that costs many digits."""
     if isinstance(condition, jax.core.Tracer):
         return
@@ -168,6 +168,12 @@ def _check_interval(every: int, condition: Any) -> None:
         raise ValueError(f"{what}: {lost} of {len(worst)} exponents are lost in it. {remedy}")
     if worst.max() * eps > eps**0.5:
         message = f"{what}: a growth may be wrong by {worst.max() * eps:.1e}. {remedy}"
+        warnings.warn(message, UserWarning, stacklevel=3)
+    elif every > 1 and np.isneginf(np.asarray(log_growth)).any():
+        message = (
+            f"every={every} gave exponents of -inf: the Jacobians are singular, or their product "
+            "over so many steps underflows. every=1 tells which."
+        )
         warnings.warn(message, UserWarning, stacklevel=3)
 
 

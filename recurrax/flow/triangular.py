@@ -11,6 +11,7 @@ Every function here has derivatives of any order, and may be mapped over a batch
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -50,8 +51,11 @@ def _lu(v: chex.Array) -> tuple[chex.Array, ...]:
     top, diagonal = factors[:count], jnp.abs(jnp.diagonal(factors))
     # Entry j of the diagonal is v less sum_k lower_jk upper_kj: its error is the rounding of those.
     terms = jnp.sum(jnp.where(below[:count], jnp.abs(top * top.T), 0), 1) + diagonal
-    gone = diagonal <= 4 * jnp.finfo(v.dtype).eps * terms
-    condition = terms / jnp.where(diagonal == 0, jnp.maximum(terms, 1), diagonal)
+    rounding = jnp.finfo(v.dtype).eps * terms
+    gone = diagonal <= (4 + 2 * math.sqrt(size)) * rounding
+    # Nothing at all is exact; a sum that cancels to nothing is not.
+    nothing = jnp.where(terms == 0, 1.0, jnp.inf).astype(v.dtype)
+    condition = jnp.where(diagonal == 0, nothing, terms / jnp.where(diagonal == 0, 1, diagonal))
     upper = jnp.where(below[:count] | (jnp.diag(gone)), 0, top)
     return lower[places], upper, condition, order[:count].astype(jnp.int32)
 

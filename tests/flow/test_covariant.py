@@ -1,0 +1,77 @@
+"""Covariant vectors: carried onto each other, and known for a constant matrix."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from brute_force import chosen, linear
+from close import says
+from contract import make_case
+
+import recurrax as rx
+
+covariant = rx.flow.covariant_vectors
+
+
+@pytest.mark.usefixtures("x64")
+def test_of_one_matrix_they_are_its_eigenvectors():
+    vectors = np.random.default_rng(5).standard_normal((3, 3))
+    rates = np.array([0.2, -0.3, -1.0])
+    w = jnp.asarray((vectors @ np.diag(np.exp(rates)) @ np.linalg.inv(vectors)).T)
+    found = covariant(linear, w, jnp.zeros(3), jnp.zeros((300, 3)))
+    vectors /= np.linalg.norm(vectors, axis=0)
+    np.testing.assert_allclose(found.exponents, rates, atol=1e-8)
+    np.testing.assert_allclose(jnp.abs(found.vectors[0]), np.abs(vectors), atol=1e-8)
+    angle = np.arccos(np.abs(vectors[:, 0] @ vectors[:, 2]))
+    np.testing.assert_allclose(found.angles[:, 0, 2], angle, atol=1e-8)
+    np.testing.assert_array_equal(found.angles[:, 1, 1], 0)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("every", [1, 2])
+def test_carried_onto_each_other(every):
+    """`A_t v_i` is along the next v_i, for matrices in the order of time."""
+    draw = np.random.default_rng(1)
+    ws = jnp.asarray(np.triu(draw.standard_normal((3, 3, 3))) + draw.standard_normal((3, 3, 3)))
+    found = covariant(chosen, ws, jnp.zeros(3), jnp.arange(400) % 3, every=every)
+    assert (np.diff(found.times) == every).all()
+    for m in range(0, 20, 7):
+        moved = np.asarray(found.vectors[m])
+        for t in range(int(found.times[m]), int(found.times[m + 1])):
+            moved = np.asarray(ws[t % 3]).T @ moved
+        moved /= np.linalg.norm(moved, axis=0)
+        np.testing.assert_allclose(np.abs(moved), np.abs(found.vectors[m + 1]), atol=1e-8)
+    exact = rx.flow.lyapunov(chosen, ws, jnp.zeros(3), jnp.arange(3000) % 3)
+    np.testing.assert_allclose(found.exponents, exact.exponents, atol=2e-2)
+
+
+def test_of_a_batch():
+    cell, params, state, xs = make_case("gru", "float32", T=30)
+    found = covariant(cell, params, state, xs, k=2)
+    count = len(found.times)
+    assert found.vectors.shape == (count, 3, 4, 2)
+    assert found.angles.shape == (count, 3, 2, 2)
+    np.testing.assert_allclose(jnp.linalg.norm(found.vectors, axis=-2), 1, rtol=1e-5)
+    assert ((found.angles >= 0) & (found.angles <= np.pi / 2 + 1e-6)).all()
+
+
+def test_a_singular_step_is_refused():
+    case = (linear, jnp.diag(jnp.array([1.0, 0.0])), jnp.zeros(2), jnp.zeros((20, 2)))
+    with says(
+        ValueError,
+        "the Jacobians up to time 1 (in units of every) are singular along the 2 directions "
+        "followed, so vectors cannot be followed back through them. Take a smaller k: "
+        "flow.lyapunov says how many exponents are finite.",
+    ):
+        covariant(*case)
+    assert covariant(*case, k=1).vectors.shape[-1] == 1
+
+
+def test_nothing_left_to_measure():
+    with says(
+        ValueError,
+        "burn_in=4, burn_out=4 and every=1 leave 1 of T = 8 steps to measure; expected 2 or more. "
+        "Give more steps or leave out fewer.",
+    ):
+        covariant(linear, jnp.eye(2), jnp.zeros(2), jnp.zeros((8, 2)), burn_in=4, burn_out=4)

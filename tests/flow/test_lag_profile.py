@@ -1,0 +1,158 @@
+"""The gradient by lags: the parts add up to `jax.grad`, and each is what surgery says."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from brute_force import linear
+from close import says
+from contract import make_case
+
+import recurrax as rx
+
+LOSSES = {
+    "last": lambda ys: jnp.sum(jnp.sin(3 * ys[-1])),
+    "all": lambda ys: jnp.sum(jnp.sin(3 * ys)),
+    "some": lambda ys: jnp.sum(jnp.sin(3 * ys[1:4:2])),
+}
+WRT = {"own_plain": "w", "stack": ("[0].w_rec", "[1].w_rec")}
+
+
+def flat(tree):
+    return jax.flatten_util.ravel_pytree(tree)[0]
+
+
+def chosen(params, name):
+    if name == "own_plain":
+        return params.w
+    return [part.w_rec for part in params] if name == "stack" else params.w_rec
+
+
+def cut(loss, case, most):
+    """The gradient when every error is cut off after `most` steps, by one unroll for each y."""
+
+    def total(params):
+        ys = []
+        for t in range(len(case.xs)):
+            state = case.state
+            for s in range(t + 1):
+                if t - s == most:  # what came before hears nothing of y_t
+                    state = jax.lax.stop_gradient(state)
+                state, y = case.cell.step(params, state, case.xs[s])
+            ys.append(y)
+        return loss(jnp.stack(ys))
+
+    return jax.grad(total)(case.params)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", ["elman_tanh", "lstm", "own_gated", "own_plain", "stack"])
+def test_against_truncated_gradients(name, loss):
+    case = make_case(name, "float64", T=4 if name == "stack" else 5)
+    found = rx.flow.lag_profile(LOSSES[loss], *case, wrt=WRT.get(name, "w_rec"))
+    sums = [flat(chosen(cut(LOSSES[loss], case, k), name)) for k in range(len(case.xs))]
+    whole = sums[-1]
+    parts = [sums[0], *(b - a for a, b in itertools.pairwise(sums))]
+    size = jnp.linalg.norm(whole)
+    norms = np.asarray([jnp.linalg.norm(part) for part in parts])
+    np.testing.assert_allclose(jnp.exp(found.log_norm), norms, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(jnp.exp(found.log_total), size, rtol=1e-10)
+    shares = [jnp.vdot(one, whole) / size**2 for one in sums]
+    np.testing.assert_allclose(found.share, shares, rtol=1e-8, atol=1e-10)
+    errors = [jnp.linalg.norm(whole - one) / size for one in sums]
+    np.testing.assert_allclose(found.error, errors, rtol=1e-6, atol=1e-10)
+    cosines = [jnp.vdot(p, whole) / size / n if n else 0 for p, n in zip(parts, norms, strict=True)]
+    np.testing.assert_allclose(found.cosine, cosines, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_the_total_is_the_gradient(name, loss):
+    case = make_case(name, "float64")
+
+    def of_params(params):
+        return LOSSES[loss](rx.unroll(case.cell, params, case.state, case.xs)[1])
+
+    found = rx.flow.lag_profile(LOSSES[loss], *case)
+    expected = jnp.linalg.norm(jax.grad(of_params)(case.params).w_rec)
+    np.testing.assert_allclose(jnp.exp(found.log_total), expected, rtol=1e-12)
+    np.testing.assert_allclose(found.share[-1], 1, rtol=1e-12)
+    assert found.error[-1] < 1e-12
+
+
+@pytest.mark.usefixtures("x64")
+def test_one_example_and_under_jit():
+    """One example has a path of its own; traced, the choice of a path is made when it runs."""
+    cell, params, state, xs = make_case("lstm", "float64")
+    case = (cell, params, jax.tree.map(lambda leaf: leaf[:1], state), xs[:, :1])
+    bare = (cell, params, jax.tree.map(lambda leaf: leaf[0], state), xs[:, 0])
+    for loss in ("last", "all"):
+        first = rx.flow.lag_profile(LOSSES[loss], *case)
+        second = rx.flow.lag_profile(LOSSES[loss], *bare)
+        third = jax.jit(lambda p, s, x, loss=loss: rx.flow.lag_profile(LOSSES[loss], cell, p, s, x))
+        for other in (second, third(*bare[1:])):
+            for name in ("log_norm", "share", "error", "cosine"):
+                mine, theirs = getattr(first, name), getattr(other, name)
+                np.testing.assert_allclose(mine, theirs, rtol=1e-7, atol=1e-9, err_msg=name)
+
+
+def test_far_below_the_smallest_number():
+    """`h_T = w^T h_0`: T equal parts of w^(T-1), at w = .5 and T = 3000 in float32."""
+    last = lambda ys: jnp.sum(ys[-1])  # noqa: E731
+    step = lambda w, h, x: (w * h, w * h)  # noqa: E731
+    found = rx.flow.lag_profile(last, step, 0.5, jnp.ones(1), jnp.zeros((100, 0)), wrt=None)
+    np.testing.assert_allclose(found.log_norm, 99 * np.log(0.5), rtol=1e-5)
+    np.testing.assert_allclose(found.share, np.arange(1, 101) / 100, rtol=1e-4)
+
+
+@pytest.mark.parametrize("keep", [0.95, 0.5])
+def test_truncation_of_a_steady_decay(keep):
+    """At e^(-a) a step the error left after lag k is e^(-a (k + 1)): 95 % is kept at 3 / a."""
+    a = 0.1
+    w = jnp.exp(-a) * jnp.ones(1)
+    step = lambda w, h, x: (w * h + x, w * h + x)  # noqa: E731
+    last = lambda ys: jnp.sum(ys[-1])  # noqa: E731
+    found = rx.flow.lag_profile(last, step, w, jnp.full(1, 10.0), jnp.ones((200, 1)), wrt=None)
+    steps = int(rx.flow.truncation(found, keep=keep))
+    error = np.asarray(found.error)
+    assert (error[steps:] <= 1 - keep).all()
+    assert error[steps - 1] > 1 - keep
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "text"),
+    [
+        (
+            {"wrt": "w_out"},
+            ValueError,
+            "wrt must name leaves of the params ('w_in', 'w_rec', 'b', 'unit.b_n'), got 'w_out'; "
+            "wrt=None takes all of them",
+        ),
+        ({"wrt": 3}, TypeError, "wrt must be a name or a tuple of names of leaves, got 3"),
+    ],
+)
+def test_bad_wrt(options, kind, text):
+    with says(kind, text):
+        rx.flow.lag_profile(LOSSES["all"], *make_case("gru", "float32"), **options)
+
+
+def test_a_loss_that_is_no_scalar():
+    with pytest.raises(TypeError, match="loss must take the outputs ys and return a real scalar"):
+        rx.flow.lag_profile(lambda ys: ys[-1], *make_case("gru", "float32"))
+    with pytest.raises(TypeError, match=r"loss must be a function of the outputs ys, got 1\.0"):
+        rx.flow.lag_profile(1.0, *make_case("gru", "float32"))
+
+
+@pytest.mark.parametrize("keep", [0.0, 1.0, -1.0])
+def test_bad_keep(keep):
+    found = rx.flow.lag_profile(
+        lambda ys: jnp.sum(ys), linear, jnp.eye(2), jnp.ones(2), jnp.ones((3, 2)), wrt=None
+    )
+    with pytest.raises(ValueError, match="keep"):
+        rx.flow.truncation(found, keep=keep)
