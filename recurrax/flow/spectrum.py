@@ -78,8 +78,8 @@ def spectrum(
       ...     h = h @ w + x
       ...     return h, h
       >>> s = rx.flow.spectrum(linear, w, jnp.zeros(3), jnp.zeros((1000, 3)), at=(2, 1000))
-      >>> s.log_singular_values.round(1).tolist()  # 1000 log 0.01 is 10^-2000
-      [[0.0, -1.4, -9.2], [0.0, -693.1, -4605.2]]
+      >>> [round(float(v)) for v in s.log_singular_values[1]]  # 1000 log 0.01: it is 10^-2000
+      [0, -693, -4605]
       >>> s.surviving.tolist()
       [2, 1]
 
