@@ -149,7 +149,8 @@ def test_the_sum_is_the_mean_log_determinant(name):
     matrices = batch_jacobians(cell, params, state, xs)[2:]
     _, logs = np.linalg.slogdet(matrices)
     if name in SINGULAR:
-        np.testing.assert_array_equal(found.exponents[..., -1], -np.inf)
+        # Gone, or what the Jacobian's own entries hold of rounding: log eps is -36.
+        assert (found.exponents[..., -1] < -30).all()
         assert not any(np.isnan(leaf).any() for leaf in found)
     else:
         np.testing.assert_allclose(found.exponents.sum(-1), logs.mean(0), rtol=1e-5)
