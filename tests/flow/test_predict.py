@@ -206,7 +206,7 @@ def test_tied_weights_are_those_of_a_real_network(make):
     """Networks of this size stray from each other by a tenth; the mean of six is the theory's."""
     misses = []
     for seed in range(6):
-        cell, params = gaussian_network(make, 96, 1.0, 10 * seed)
+        cell, params = gaussian_network(make, 128, 1.0, 10 * seed)
         xs, state = like(7 + seed, jnp.zeros((8, 4, I))), cell.initial_state(params, (4,))
         expected = measured(cell, params, state, xs)
         found = [
