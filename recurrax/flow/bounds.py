@@ -12,8 +12,9 @@ import numpy as np
 from recurrax import gated_checks
 from recurrax.cell import as_step
 from recurrax.flow.joint import check_states, flatten, per_example, pose
+from recurrax.flow.lapack import one_at_a_time
 from recurrax.flow.linear import linear_map
-from recurrax.flow.logscale import log_of, rescale
+from recurrax.flow.logscale import log_of, power_of_two, rescale
 from recurrax.flow.spectral import first_guess, largest_singular_value
 from recurrax.gated import GatedStep
 
@@ -32,6 +33,9 @@ class Bounds(NamedTuple):
     vanishing_guaranteed: bool  # log_rate < 0 beyond rounding: sufficient for vanishing
     exploding_possible: bool  # log_rate > 0 beyond rounding: necessary for exploding
     log_upper: chex.Array | None  # [T, *batch], sum of log ||A_t||: the decay is never above it
+    log_lower: chex.Array | None = None  # [T, *batch], of log sigma_min(A_t): and never below it
+    gamma: float | None = None  # the largest slope of the activation; None without such a bound
+    critical_singular_value: float | None = None  # 1 / gamma, for the sum over the gates
 
 
 def bounds(cell: Cell | StepFn, params: Any, state: Any = None, xs: Any = None) -> Bounds:
@@ -44,15 +48,24 @@ def bounds(cell: Cell | StepFn, params: Any, state: Any = None, xs: Any = None) 
     (LSTM, GRU) may hold its gradient whatever its weights: they promise nothing, and `log_rate`
     is infinite.
 
+    | condition | says |
+    |---|---|
+    | `sigma_max < critical_singular_value` | sufficient for vanishing: `vanishing_guaranteed` |
+    | `sigma_max > critical_singular_value` | necessary for exploding: `exploding_possible` |
+
+    Along a trajectory the measured `log ||d s_t / d s_0||` lies between `log_lower` and
+    `log_upper`, the sums of the logs of the least and of the greatest singular value of each A_t.
+
     Args:
       cell: a gated `Cell` or step for what the weights imply; any cell or step function if
         `state` and `xs` are given.
       params: the cell's params, concrete.
       state: the state before the first step; None for the initial state of a `Cell`.
-      xs: inputs `[T, *batch, I]`, or None; adds `log_upper`.
+      xs: inputs `[T, *batch, I]`, or None; adds `log_upper` and `log_lower`.
 
     Returns:
       A `Bounds`. The spectral radius decides only a *linear* network, and only in the long run.
+      `log_lower` is -inf from the first step that is singular to rounding.
 
     Raises:
       ValueError: if the step is not gated and no xs are given, or as `rx.unroll` does.
@@ -77,23 +90,34 @@ def bounds(cell: Cell | StepFn, params: Any, state: Any = None, xs: Any = None) 
         )
     if isinstance(step, GatedStep):
         gated_checks.check_gated_params(step, params)
-    log_upper = None
+    log_upper = log_lower = None
     if xs is not None:
         problem = pose(cell, params, state, xs)
         check_states(problem)
-        log_upper = _log_upper(problem.step, problem.batch, *problem[1:4])
+        log_upper, log_lower = _of_steps(problem.step, problem.batch, *problem[1:4])
     if not isinstance(step, GatedStep):
-        return Bounds(None, None, float("inf"), False, True, log_upper)
+        return Bounds(None, None, float("inf"), False, True, log_upper, log_lower)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(params)):
         raise TypeError("bounds computes eigenvalues on the host: call it outside jit and grad")
     radius, sigma = _of_weights(params.w_rec, step.gates)
-    log_rate = float("inf")
-    if step.slope is not None:
+    gamma, log_rate, critical = step.slope, float("inf"), None
+    if gamma is not None:
         with np.errstate(divide="ignore"):
-            log_rate = float(np.log(step.slope * sigma.sum()))  # one gate: its own norm
+            log_rate = float(np.log(gamma * sigma.sum()))  # one gate: its own norm
+            critical = float(np.divide(1.0, gamma))
     # Weights that are orthogonal but for rounding neither shrink nor grow a gradient.
     rounding = float(jnp.finfo(params.w_rec.dtype).eps) * params.w_rec.shape[0] ** 0.5
-    return Bounds(radius, sigma, log_rate, log_rate < -rounding, log_rate > rounding, log_upper)
+    return Bounds(
+        spectral_radius=radius,
+        largest_singular_value=sigma,
+        log_rate=log_rate,
+        vanishing_guaranteed=log_rate < -rounding,
+        exploding_possible=log_rate > rounding,
+        log_upper=log_upper,
+        log_lower=log_lower,
+        gamma=gamma,
+        critical_singular_value=critical,
+    )
 
 
 def _of_weights(w_rec: Any, gates: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,17 +131,48 @@ def _of_weights(w_rec: Any, gates: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _log_upper(step: Any, batch: Any, params: Any, state: Any, xs: Any) -> chex.Array:
-    def one(params: Any, state: Any, xs: Any) -> chex.Array:
+def _of_steps(
+    step: Any, batch: Any, params: Any, state: Any, xs: Any
+) -> tuple[chex.Array, chex.Array]:
+    """Sums over the steps of the log of the greatest and of the least singular value."""
+
+    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, chex.Array]:
         vector = flatten(state)
 
-        def body(carry: Any, x: Any) -> tuple[Any, chex.Array]:
-            state, guess = carry
+        def body(carry: Any, x: Any) -> tuple[Any, tuple[chex.Array, chex.Array]]:
+            state, guess, least_guess = carry
             matrix, exponent = rescale(linear_map(step, params, state, x).matrix())
             norm, guess = largest_singular_value(matrix, guess)
-            return (step(params, state, x)[0], guess), log_of(norm, exponent)
+            least, least_guess = _least_singular_value(matrix, norm, least_guess)
+            logs = log_of(norm, exponent), log_of(least, exponent)
+            return (step(params, state, x)[0], guess, least_guess), logs
 
-        start = (state, first_guess(len(vector), vector.dtype))
-        return jnp.cumsum(jax.lax.scan(body, start, xs)[1])
+        guess = first_guess(len(vector), vector.dtype)
+        greatest, least = jax.lax.scan(body, (state, guess, guess), xs)[1]
+        return jnp.cumsum(greatest), jnp.cumsum(least)
 
-    return per_example(one, batch)(params, state, xs)
+    log_upper, log_lower = per_example(one, batch)(params, state, xs)
+    return log_upper, log_lower
+
+
+def _least_singular_value(
+    matrix: chex.Array, norm: chex.Array, guess: chex.Array
+) -> tuple[chex.Array, chex.Array]:
+    """1 / sigma_max of the inverse; zero where the matrix is singular to rounding.
+
+    An inverse costs a tenth of an SVD, and its top singular vector moves as little from step to
+    step as that of the matrix.
+    """
+    inverse = _inverse(matrix)
+    regular = jnp.isfinite(inverse).all()
+    eye = jnp.eye(len(matrix), dtype=matrix.dtype)
+    inverse, exponent = rescale(jnp.where(regular, inverse, eye))
+    top, guess = largest_singular_value(inverse, guess)
+    least = power_of_two(-exponent, matrix.dtype) / top
+    rounding = 4 * len(matrix) ** 0.5 * jnp.finfo(matrix.dtype).eps
+    return jnp.where(regular & (least > rounding * norm), least, 0.0), guess
+
+
+@one_at_a_time
+def _inverse(matrix: chex.Array) -> chex.Array:
+    return jnp.linalg.inv(matrix)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from brute_force import linear
+from brute_force import chosen, linear
 from close import says
 from contract import I, like, make_case
 from hypothesis import given
@@ -96,6 +98,71 @@ def test_log_upper_is_the_sum_of_the_norms_of_the_steps(name, x64):
     measured = rx.flow.decay(*case).log_norm
     assert (measured <= got + 1e-12).all()
     assert float((got - measured)[-1].min()) > 0.1  # a bound, and not the thing
+
+
+@pytest.mark.parametrize("name", ["elman_tanh", "lstm", "gru", "stack"])
+def test_log_lower_is_the_sum_of_the_least_singular_values(name, x64):
+    case = make_case(name, "float64", T=20)
+    got = rx.flow.bounds(*case)
+    matrices = np.asarray(rx.flow.jacobians(*case))
+    steps = np.log(np.linalg.svd(matrices, compute_uv=False)[..., -1])
+    np.testing.assert_allclose(got.log_lower, np.cumsum(steps, 0), rtol=1e-9, atol=1e-9)
+    measured = rx.flow.decay(*case).log_norm
+    assert (got.log_lower <= measured + 1e-12).all()
+    assert (got.log_lower < got.log_upper).all()
+
+
+def test_log_lower_above_the_dense_size(x64):
+    """N = 60, where singular values are found without an SVD."""
+    cell = rx.cells.lstm(I, 30, dtype="float64")
+    params = like(1, jax.eval_shape(cell.init, jax.random.key(0)), 0.3)
+    xs = like(2, jnp.zeros((5, I)))
+    got = rx.flow.bounds(cell, params, None, xs)
+    matrices = np.asarray(rx.flow.jacobians(cell, params, None, xs), np.float64)
+    values = np.linalg.svd(matrices, compute_uv=False)
+    np.testing.assert_allclose(got.log_lower, np.cumsum(np.log(values[:, -1])), rtol=1e-10)
+    np.testing.assert_allclose(got.log_upper, np.cumsum(np.log(values[:, 0])), rtol=1e-10)
+
+
+def test_orthogonal_steps_leave_no_room():
+    w = jnp.asarray(np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0], "f4")
+    got = rx.flow.bounds(linear, w, jnp.zeros(6), jnp.zeros((30, 6)))
+    np.testing.assert_allclose(got.log_lower, 0, atol=3e-5)
+    np.testing.assert_allclose(got.log_upper, 0, atol=3e-5)
+
+
+def test_log_lower_is_minus_infinity_from_the_first_singular_step_on():
+    ws = jnp.asarray([2 * np.eye(3), np.ones((3, 3)), np.zeros((3, 3))], jnp.float32)
+    got = rx.flow.bounds(chosen, ws, jnp.zeros(3), jnp.asarray([0, 1, 0]))
+    np.testing.assert_allclose(got.log_lower, [np.log(2), -np.inf, -np.inf], rtol=1e-6)
+    got = rx.flow.bounds(chosen, ws, jnp.zeros(3), jnp.asarray([2, 0]))
+    assert got.log_lower.tolist() == [-np.inf] * 2
+
+
+def test_conditions_by_name():
+    got = rx.flow.bounds(*elman(NON_NORMAL))
+    assert (got.gamma, got.critical_singular_value) == (1.0, 1.0)
+    assert got.exploding_possible == (got.largest_singular_value[0] > got.critical_singular_value)
+    cell, params, _, _ = make_case("lstm", "float32")
+    got = rx.flow.bounds(cell, params)
+    assert (got.gamma, got.critical_singular_value, got.log_lower) == (None, None, None)
+
+
+def test_condition_of_an_activation_of_another_slope():
+    """A sigmoid, whose slope is at most 1/4: sigma_max below 4 is sufficient for vanishing."""
+
+    class State(NamedTuple):
+        h: jax.Array
+
+    def squash(unit, z_in, z_rec, state):
+        return State(jax.nn.sigmoid(z_in[0] + z_rec[0]))
+
+    cell = rx.gated_cell(squash, gates=1, state=State, input_size=1, hidden_size=3, slope=0.25)
+    params = cell.init(jax.random.key(0))
+    for scale, guaranteed in ((3.9, True), (4.1, False)):
+        got = rx.flow.bounds(cell, params._replace(w_rec=scale * jnp.eye(3)))
+        assert got.critical_singular_value == 4
+        assert (got.vanishing_guaranteed, got.exploding_possible) == (guaranteed, not guaranteed)
 
 
 def test_log_upper_of_a_gated_cell_is_below_its_rate(x64):
