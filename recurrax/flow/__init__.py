@@ -15,6 +15,7 @@ from recurrax.flow.loss_gradients import LossGradients, loss_gradients
 from recurrax.flow.lyapunov import Lyapunov, lyapunov
 from recurrax.flow.paths import GateStatistics, Paths, paths
 from recurrax.flow.predict import Prediction, predict
+from recurrax.flow.report import Report, report
 from recurrax.flow.spectrum import Spectrum, spectrum
 from recurrax.flow.truncation import truncation
 
@@ -29,6 +30,7 @@ __all__ = [
     "Lyapunov",
     "Paths",
     "Prediction",
+    "Report",
     "Spectrum",
     "bounds",
     "covariant_vectors",
@@ -41,6 +43,7 @@ __all__ = [
     "paths",
     "predict",
     "rate",
+    "report",
     "spectrum",
     "truncation",
     "verdict",

@@ -15,6 +15,7 @@ QUESTIONS = {
     "jacobians": rx.flow.jacobians,
     "decay": rx.flow.decay,
     "bounds": rx.flow.bounds,
+    "report": rx.flow.report,
     "lyapunov": rx.flow.lyapunov,
     "covariant_vectors": rx.flow.covariant_vectors,
     "paths": lambda *case: rx.flow.paths(*case),
