@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from recurrax.cell import Cell, StepFn
     from recurrax.flow.joint import Problem
 
-_TIED_STEPS = 256  # its time grows as T^2, and it holds for T much smaller than sqrt(H) only
+_TIED_STEPS = 128  # its time grows as T^2, and it holds for T much smaller than sqrt(H) only
 
 
 class Row(NamedTuple):
@@ -78,7 +78,7 @@ def report(
 
     Returns:
       A `Report`. `print(report)` shows the table; `report.rows` holds it. The tied prediction,
-      whose time grows as T^2, is of the first 256 steps, and is held against them.
+      whose time grows as T^2, is of the first 128 steps, and is held against them.
 
     Raises:
       ValueError: if the tolerance is not positive.
