@@ -59,7 +59,8 @@ class GatedMap(NamedTuple):
         """`A v` for columns `[N, k]`."""
         fields, _, hidden = self.direct.shape
         v = v.reshape(fields, hidden, -1)
-        direct = jnp.einsum("abu,buk->auk", self.direct, v)
+        # A sum over fields: an einsum would become a product of tiny matrices for each unit.
+        direct = sum(self.direct[:, b, :, None] * v[b] for b in range(fields))
         return self._push_h(v[self.h]) + direct.reshape(fields * hidden, -1)
 
     def _push_h(self, v: chex.Array) -> chex.Array:
@@ -76,7 +77,8 @@ class GatedMap(NamedTuple):
     def pull(self, u: chex.Array) -> chex.Array:
         """`A^T u` for columns `[N, k]`."""
         fields, _, hidden = self.direct.shape
-        direct = jnp.einsum("abu,auk->buk", self.direct, u.reshape(fields, hidden, -1))
+        u_by_field = u.reshape(fields, hidden, -1)
+        direct = sum(self.direct[a, :, :, None] * u_by_field[a] for a in range(fields))
         return direct.at[self.h].add(self._pull_h(u)).reshape(fields * hidden, -1)
 
     def _pull_h(self, u: chex.Array) -> chex.Array:

@@ -23,10 +23,15 @@ def rescale(a: chex.Array) -> tuple[chex.Array, chex.Array]:
     Zero, infinity and NaN come back as they are, with exponent 0. Linear in `a` for every
     derivative: the exponent is a constant.
     """
-    _, exponent = jnp.frexp(jnp.max(jnp.abs(jax.lax.stop_gradient(a)), initial=0.0))
-    most = jnp.finfo(a.dtype).maxexp - 2  # 126: 2**-exponent is a normal number too
-    exponent = jnp.clip(exponent, -most, most)
+    exponent = scale_of(a, tuple(range(a.ndim)))
     return a * power_of_two(-exponent, a.dtype), exponent
+
+
+def scale_of(a: chex.Array, axes: tuple[int, ...]) -> chex.Array:
+    """The exponent of the largest entry along some axes; 0 for zero, infinity and NaN."""
+    _, exponent = jnp.frexp(jnp.max(jnp.abs(jax.lax.stop_gradient(a)), axes, initial=0.0))
+    most = jnp.finfo(a.dtype).maxexp - 2  # 126: 2**-exponent is a normal number too
+    return jnp.clip(exponent, -most, most)
 
 
 def power_of_two(exponent: chex.Array, dtype: jnp.dtype) -> chex.Array:

@@ -9,28 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from recurrax.flow.gate_statistics import GateStatistics, statistics
 from recurrax.flow.joint import Problem, check_states, flatten, per_example, pick, pose
 from recurrax.flow.linear import linear_map
 from recurrax.flow.logscale import add_scaled, frobenius, log_of, power_of_two, rescale
-from recurrax.gated import GatedStep, split_gates
+from recurrax.gated import GatedStep
 from recurrax.unrolling.hoisted.graph import trace
 
 if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell, StepFn
-
-# The activations beyond which a gate counts as saturated; its slope is then below 0.09 or 0.19.
-_ENDS = {"sigmoid": (0.1, 0.9), "tanh": (-0.9, 0.9)}
-
-
-class GateStatistics(NamedTuple):
-    """How open and how saturated the gates are, over the hidden units of one example."""
-
-    names: tuple[str, ...]  # of the G gates of the cell's view
-    mean: chex.Array  # [T, *batch, G], the mean activation
-    low: chex.Array  # [T, *batch, G], fraction of units below 0.1 (sigmoid) or -0.9 (tanh)
-    high: chex.Array  # [T, *batch, G], fraction of units above 0.9
 
 
 class Paths(NamedTuple):
@@ -111,9 +100,9 @@ def paths(
     arrays = (problem.params, problem.state, problem.xs)
     logs, gates = _paths(step, problem.batch, rows, columns, *arrays)
     view = step.view  # type: ignore[attr-defined]
-    statistics = None if view is None else GateStatistics(view.names, *gates)
+    opened = None if view is None else GateStatistics(view.names, *gates)
     log_total, log_direct, log_detour, share = logs
-    return Paths(log_total, log_direct, log_detour, share, statistics)
+    return Paths(log_total, log_direct, log_detour, share, opened)
 
 
 def _field_indices(argument: str, name: Any, problem: Problem, size: int) -> list[int]:
@@ -192,7 +181,7 @@ def _paths(
         def body(carry: Any, x: Any) -> tuple[Any, Any]:
             state, products = carry
             products = _advance(linear_map(step, params, state, x), products)
-            gates = None if step.view is None else _statistics(step, params, state, x)
+            gates = None if step.view is None else statistics(step, params, state, x)
             return (step(params, state, x)[0], products), (_logs(products, of), gates)
 
         start = (state, _start(state, wrt))
@@ -267,18 +256,3 @@ def _logs(now: _Products, of: tuple[int, ...]) -> tuple[chex.Array, ...]:
     # From the mantissas: two logs of a long product differ by their rounding.
     share = detour[0] / total[0] * power_of_two(detour[1] - total[1], detour[0].dtype)
     return (*logs, share)
-
-
-# --- the gates -----------------------------------------------------------------------------------
-
-
-def _statistics(step: GatedStep, params: Any, state: Any, x: Any) -> tuple[chex.Array, ...]:
-    """Mean and saturated fractions of each gate of the view, `[G]`."""
-    view: Any = step.view
-    z_in = split_gates(x @ params.w_in + params.b, step.gates)
-    z_rec = split_gates(state.h @ params.w_rec, step.gates)
-    values = jnp.stack(list(view.values(params.unit, z_in, z_rec)))
-    values = values.astype(flatten(state).dtype)
-    low, high = np.asarray([_ENDS[kind] for kind in view.kinds]).T[:, :, None]
-    below, above = (values < low).astype(values.dtype), (values > high).astype(values.dtype)
-    return values.mean(-1), below.mean(-1), above.mean(-1)

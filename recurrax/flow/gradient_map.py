@@ -1,0 +1,145 @@
+"""How large d s_t / d s_s is, for every pair of times."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from recurrax import checks
+from recurrax.flow.joint import check_states, flatten, per_example, pick, pose
+from recurrax.flow.linear import linear_maps
+from recurrax.flow.pairs import log_norms
+from recurrax.flow.starts import everything, sampled
+
+if TYPE_CHECKING:
+    import chex
+
+    from recurrax.cell import Cell, StepFn
+
+
+class GradientMap(NamedTuple):
+    """Natural logs of two norms of d s_t / d s_s: `[i, j]` is t = targets[i], s = sources[j]."""
+
+    log_norm: chex.Array  # [K, K, *batch], the spectral norm; -inf where s > t: no influence
+    log_frobenius: chex.Array  # [K, K, *batch], the Frobenius norm
+    targets: np.ndarray  # int [K], the times t: m, 2 m, ... with m = every
+    sources: np.ndarray  # int [K], the times s: 0, m, 2 m, ...
+
+
+def gradient_map(
+    cell: Cell | StepFn,
+    params: Any,
+    state: Any,
+    xs: Any,
+    *,
+    of: str | tuple[str, ...] | None = None,
+    wrt: str | tuple[str, ...] | None = None,
+    probes: int | None = None,
+    key: chex.PRNGKey | None = None,
+    every: int = 1,
+) -> GradientMap:
+    """How large the derivative of the state at t by the state at s is, for every pair `s <= t`.
+
+    `log || d s_t / d s_s ||` with `d s_t / d s_s = A_t ... A_{s+2} A_{s+1}`, the whole state of one
+    example (an LSTM: h and c; `of="h", wrt="h"` for h_t by h_s). Column s = 0 is `flow.decay`. A
+    row says from which times the gradient at t gets its error, a column how far an event at s is
+    felt; a forget gate that closes shows as an edge.
+
+    Args:
+      cell: a `Cell` or a step function.
+      params: the cell's params.
+      state: the state before the first step, or None for the initial state of a `Cell`.
+      xs: the inputs `[T, *batch, I]`.
+      of: names of the leaves of s_t to keep, such as `"c"`; None keeps all.
+      wrt: names of the leaves of s_s to keep; None keeps all.
+      probes: None for exact products `[N, N]`, for small N. A number k follows k directions from
+        each s instead, in time `T^2 N^2 k`: half of them those that the later Jacobians stretch
+        most, found by one pass back in time, half random ones across those. `log_frobenius` is
+        then an estimate (unbiased in the square), and `log_norm` a lower bound, close but for the
+        shortest lags. Both are exact at k = N.
+      key: for the random directions; `jax.random.key(0)` by default.
+      every: m, the spacing of the times s and t that are looked at, in steps: a map of
+        `(T / m)^2` pairs for a long sequence. The last `T mod m` steps are left out.
+
+    Returns:
+      A `GradientMap` of K = T // every times each way. Where s = t the derivative is the identity,
+      where s > t it is zero. Memory grows with K^2 for the result, and with K N k (K N^2 if exact)
+      for the work.
+
+    Differentiable as `flow.decay` is, the directions of `probes` taken as constants.
+
+    Raises:
+      ValueError, TypeError: as `rx.unroll` does; if concrete values are not finite, or the state
+        overflows on the way; if a name is unknown; if probes or every is not a positive integer,
+        or every is above T.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> def leak(w, h, x):  # forgets all at once where x is 1
+      ...     h = w * h * (1 - x)
+      ...     return h, h
+      >>> xs = jnp.zeros((4, 1)).at[2].set(1.0)
+      >>> found = rx.flow.gradient_map(leak, 0.5, jnp.ones(1), xs)
+      >>> jnp.exp(found.log_norm).round(3).tolist()  # row: t = 1 ... 4, column: s = 0 ... 3
+      [[0.5, 1.0, 0.0, 0.0], [0.25, 0.5, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.5]]
+
+    Source: the factors of equation (5) of Pascanu, Mikolov and Bengio (2013). The estimate of a
+    norm by directions of two kinds is that of Meyer, Musco, Musco and Woodruff (2021), "Hutch++".
+    """
+    problem = pose(cell, params, state, xs)
+    check_states(problem)
+    length = checks.check_time(problem.xs)
+    checks.check_positive_int("every", every)
+    if every > length:
+        raise ValueError(f"every must be at most T = {length}, got {every}")
+    rows, columns = pick("of", of, problem), pick("wrt", wrt, problem)
+    if probes is not None:
+        checks.check_positive_int("probes", probes)
+        size = sum(stop - start for start, stop in columns)
+        probes = None if probes >= size else int(probes)
+    key = jax.random.key(0) if key is None else key
+    checks.check_key(key)
+    static = (problem.step, problem.batch, rows, columns, probes, int(every))
+    logs = _map(*static, key, problem.params, problem.state, problem.xs)
+    sources = np.arange(length // every) * every
+    return GradientMap(*logs, sources + every, sources)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
+def _map(
+    step: Any,
+    batch: Any,
+    rows: Any,
+    columns: Any,
+    probes: int | None,
+    every: int,
+    key: chex.PRNGKey,
+    params: Any,
+    state: Any,
+    xs: Any,
+) -> tuple[chex.Array, chex.Array]:
+    of, wrt = (np.concatenate([np.arange(a, b) for a, b in spans]) for spans in (rows, columns))
+
+    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, chex.Array]:
+        count = jax.tree.leaves(xs)[0].shape[0] // every
+
+        def walk(state: Any, x: Any) -> tuple[Any, Any]:
+            return step(params, state, x)[0], state
+
+        def fold(leaf: chex.Array) -> chex.Array:
+            return leaf[: count * every].reshape(count, every, *leaf.shape[1:])
+
+        parts, make_map = linear_maps(step, params, jax.lax.scan(walk, state, xs)[1], xs)
+        parts, vector = jax.tree.map(fold, parts), flatten(state)
+        size, dtype = len(vector), vector.dtype
+        if probes is None:
+            starts = everything(size, wrt, count, dtype)
+        else:
+            starts = sampled(make_map, parts, size, wrt, probes, key, dtype)
+        return log_norms(make_map, parts, starts, of, wrt)
+
+    log_norm, log_frobenius = per_example(one, batch, out_axes=2)(params, state, xs)
+    return log_norm, log_frobenius

@@ -1,0 +1,202 @@
+"""The gradient flow during training, measured inside the jitted training step."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from recurrax import checks
+from recurrax.flow.gate_statistics import statistics
+from recurrax.flow.horizon import horizon, rate
+from recurrax.flow.joint import Problem, flatten, per_example, pose
+from recurrax.flow.probes import probed_decay
+from recurrax.flow.spectral import first_guess, largest_singular_value
+from recurrax.gated import GatedStep, split_gates
+from recurrax.unrolling import unroll_states
+
+if TYPE_CHECKING:
+    import chex
+
+    from recurrax.cell import Cell, StepFn
+
+
+class Watched(NamedTuple):
+    """What was seen at one training step: scalars (and scalars by name), for any logger."""
+
+    step: chex.Array  # int32 [], the training step at which it was measured; -1: none yet
+    log_norm: chex.Array  # [], median over the batch of log || d s_T / d s_0 ||, nats
+    log_frobenius: chex.Array  # [], the same of the Frobenius norm
+    rate: chex.Array  # [], median rate over the second half of the sequence, nats a step
+    horizon: chex.Array  # [], median steps back that are felt; inf where it does not shrink
+    largest_singular_value: Any  # [] of w_rec, its largest gate; None for a step that is not gated
+    gates: dict[str, chex.Array]  # [] by the gate's name: mean activation; empty without a view
+    saturated: dict[str, chex.Array]  # [] by the gate's name: fraction of units at either end
+
+
+def watch(
+    cell: Cell | StepFn,
+    params: Any,
+    state: Any,
+    xs: Any,
+    *,
+    step: Any,
+    last: Watched | None = None,
+    every: int = 100,
+    examples: int = 4,
+    probes: int = 4,
+    key: chex.PRNGKey | None = None,
+) -> Watched:
+    """The gradient flow of the network as it trains, every so many steps.
+
+    To be called in a training step, inside `jax.jit` or a `lax.scan` over training steps. Where
+    `step % every == 0` it measures, along `probes` directions and for the first `examples` of the
+    batch, what `flow.decay`, `rate` and `horizon` say of `d s_t / d s_0`, how open and how
+    saturated the gates are, and the norm of w_rec. At other steps, by a `lax.cond`, it costs
+    nothing and returns `last`. It never raises because of values: once a network has diverged,
+    what it returns is NaN.
+
+    Args:
+      cell: a `Cell` or a step function.
+      params: the cell's params.
+      state: the state before the first step, or None for the initial state of a `Cell`.
+      xs: the inputs of this training step, `[T, *batch, I]`.
+      step: the number of the training step, an integer, traced or not.
+      last: what the call before returned, which is handed on between measurements. None hands on
+        a record of NaN whose `step` is -1, so that the records of a scan can be filtered. Where
+        a loop carries the record, `watch(..., step=0)` before it makes the first.
+      every: training steps between measurements.
+      examples: how many of the batch are measured, the first of its leading axis.
+      probes: directions followed for each: see `flow.decay`.
+      key: for the random directions; `jax.random.key(0)` by default.
+
+    Returns:
+      A `Watched` of scalars. `record._asdict()` is what a logger takes; `rx.plot.history` draws
+      records, stacked by a scan or by `jax.tree.map`.
+
+    Raises:
+      ValueError, TypeError: as `rx.unroll` does; if step is not an integer; if every, examples or
+        probes is not a positive integer; if `last` is not such a record.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> cell = rx.cells.elman(1, 8)
+      >>> params = cell.init(jax.random.key(0))
+      >>> xs = jnp.zeros((20, 1))
+      >>> def train(params, step):  # weight decay, and nothing else
+      ...     params = params._replace(w_rec=0.9 * params.w_rec)
+      ...     return params, rx.flow.watch(cell, params, None, xs, step=step, every=5)
+      >>> _, records = jax.lax.scan(train, params, jnp.arange(10))
+      >>> seen = records.step >= 0
+      >>> records.step[seen].tolist(), records.largest_singular_value[seen].round(4).tolist()
+      ([0, 5], [0.9, 0.5314])
+    """
+    for name, value in (("every", every), ("examples", examples), ("probes", probes)):
+        checks.check_positive_int(name, value)
+    dtype = getattr(step, "dtype", jnp.int32 if type(step) is int else None)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.integer) or jnp.shape(step):
+        raise TypeError(
+            f"step must be the number of the training step, an integer, got {step!r}. Carry a "
+            "counter: jnp.int32(0), and one more each step."
+        )
+    key = jax.random.key(0) if key is None else key
+    checks.check_key(key)
+    static = (cell, int(every), int(examples), int(probes))
+    return _watch(*static, key, jnp.asarray(step, jnp.int32), last, params, state, xs)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _watch(
+    cell: Any, every: int, examples: int, probes: int, key: Any, step: Any, last: Any, *given: Any
+) -> Watched:
+    # Here and not outside, where concrete values would be checked: a record says NaN instead.
+    problem = _first(pose(cell, *given), examples)
+
+    def now() -> Watched:
+        return _measured(problem, probes, key, step)
+
+    blank = jax.tree.map(_unknown, jax.eval_shape(now))
+    if last is not None:
+        _check_record(last, blank)
+    found: Watched = jax.lax.cond(step % every == 0, now, lambda: blank if last is None else last)
+    return found
+
+
+def _first(problem: Problem, examples: int) -> Problem:
+    """The first examples of the leading batch axis."""
+    if not problem.batch or problem.batch[0] <= examples:
+        return problem
+    batch = problem.batch
+
+    def cut(leaf: Any, axis: int) -> Any:
+        own = tuple(leaf.shape[axis : axis + len(batch)]) == batch
+        return leaf[(slice(None),) * axis + (slice(examples),)] if own else leaf
+
+    state = jax.tree.map(lambda leaf: cut(leaf, 0), problem.state)
+    xs = jax.tree.map(lambda leaf: cut(leaf, 1), problem.xs)
+    return problem._replace(state=state, xs=xs, batch=(examples, *batch[1:]))
+
+
+def _measured(problem: Problem, probes: int, key: Any, step: Any) -> Watched:
+    run, params, state, xs, batch = problem
+    size = jax.eval_shape(flatten, problem.example()).shape[0]
+    whole = ((0, size),)
+    arrays = (params, state, xs)
+    logs = probed_decay(run, batch, whole, whole, min(probes, size), key, *arrays)
+    gates, saturated = _gates(problem)
+    return Watched(
+        step,
+        jnp.median(logs[0][-1]),
+        jnp.median(logs[1][-1]),
+        jnp.median(rate(logs[0])),
+        jnp.median(horizon(logs[0]).steps),
+        _norm_of_weights(run, params),
+        gates,
+        saturated,
+    )
+
+
+def _gates(problem: Problem) -> tuple[dict[str, chex.Array], dict[str, chex.Array]]:
+    """Mean activation and saturated fraction of each gate, over time, units and examples."""
+    step, params, state, xs, batch = problem
+    if not isinstance(step, GatedStep) or step.view is None:
+        return {}, {}
+    names = step.view.names
+    states = unroll_states(step, params, state, xs)
+    befores = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), state, states)
+
+    def one(params: Any, _: Any, rows: Any) -> tuple[chex.Array, ...]:
+        return jax.vmap(lambda before, x: statistics(step, params, before, x))(*rows)
+
+    found = per_example(one, batch)(params, state, (befores, xs))
+    mean, low, high = (leaf.reshape(-1, len(names)).mean(0) for leaf in found)
+    both = low + high + 0 * mean  # NaN is at neither end
+    return dict(zip(names, mean, strict=True)), dict(zip(names, both, strict=True))
+
+
+def _norm_of_weights(step: Any, params: Any) -> chex.Array | None:
+    if not isinstance(step, GatedStep):
+        return None
+    blocks = split_gates(params.w_rec, step.gates)
+    blocks = blocks.astype(jnp.promote_types(blocks.dtype, jnp.float32))
+    guess = first_guess(blocks.shape[-1], blocks.dtype)
+    return jnp.max(jax.vmap(lambda block: largest_singular_value(block, guess)[0])(blocks))
+
+
+def _unknown(leaf: jax.ShapeDtypeStruct) -> chex.Array:
+    floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+    return jnp.full(leaf.shape, jnp.nan if floating else -1, leaf.dtype)
+
+
+def _check_record(last: Any, blank: Watched) -> None:
+    structures: list[Any] = [jax.tree.structure(last), jax.tree.structure(blank)]
+    pairs = zip(jax.tree.leaves(last), jax.tree.leaves(blank), strict=False)
+    if structures[0] != structures[1] or any(
+        (a.shape, a.dtype) != (b.shape, b.dtype) for a, b in pairs
+    ):
+        raise TypeError(
+            "last must be the record that flow.watch returned for this cell the step before, got "
+            f"{checks.show(last)}; expected {checks.show(blank)}. Begin with last=None."
+        )
