@@ -103,9 +103,9 @@ def gradient_map(
     key = jax.random.key(0) if key is None else key
     checks.check_key(key)
     static = (problem.step, problem.batch, rows, columns, probes, int(every))
-    logs = _map(*static, key, problem.params, problem.state, problem.xs)
+    log_norm, log_frobenius = _map(*static, key, problem.params, problem.state, problem.xs)
     sources = np.arange(length // every) * every
-    return GradientMap(*logs, sources + every, sources)
+    return GradientMap(log_norm, log_frobenius, sources + every, sources)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))

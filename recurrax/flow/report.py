@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import jax
 import numpy as np
 
 from recurrax import checks
 from recurrax.flow.bounds import Bounds, bounds
 from recurrax.flow.decay import Decay, decay
 from recurrax.flow.horizon import Horizon, horizon, rate, verdict
-from recurrax.flow.joint import check_states, pose
+from recurrax.flow.joint import check_states, flatten, pose
+from recurrax.flow.lyapunov import Lyapunov, lyapunov
 from recurrax.flow.predict import Prediction, predict
+from recurrax.flow.spectrum import Spectrum, spectrum
 from recurrax.gated import GatedStep
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from recurrax.flow.joint import Problem
 
 _TIED_STEPS = 128  # its time grows as T^2, and it holds for T much smaller than sqrt(H) only
+_EXPONENTS = 8  # how many of the leading ones
 
 
 class Row(NamedTuple):
@@ -44,6 +48,8 @@ class Report(NamedTuple):
     rate: Any  # [*batch], measured
     horizon: Horizon  # measured
     verdict: Literal["vanishes", "explodes", "holds"]
+    lyapunov: Lyapunov  # the leading exponents, 8 at most
+    spectrum: Spectrum  # at T
     rows: tuple[Row, ...]
 
     def row(self, name: str) -> Row:
@@ -65,8 +71,9 @@ def report(
 
     What the weights promise (`flow.bounds`), what the steps promise along the trajectory, what
     mean-field theory predicts with tied and with untied weights (`flow.predict`), and what is
-    measured (`flow.decay`, `flow.rate`, `flow.horizon`, `flow.verdict`); and for every claim,
-    whether the measurement bears it out.
+    measured (`flow.decay`, `flow.rate`, `flow.horizon`, `flow.verdict`, the leading exponents of
+    `flow.lyapunov`, `flow.spectrum` at T); and for every claim, whether the measurement bears it
+    out.
 
     Args:
       cell: a `Cell` or a step function; only a gated one is predicted.
@@ -100,18 +107,20 @@ def report(
         raise ValueError(f"tolerance must be above 0, got {tolerance}")
     problem = pose(cell, params, state, xs)
     check_states(problem)
-    found = decay(cell, params, problem.state, problem.xs)
-    promised = bounds(cell, params, problem.state, problem.xs)
+    args = (cell, params, problem.state, problem.xs)
+    found, promised = decay(*args), bounds(*args)
     word = verdict(found)
     tied, untied = _predictions(cell, problem)
+    size = jax.eval_shape(flatten, problem.example()).shape[0]
+    exponents, values = lyapunov(*args, k=min(_EXPONENTS, size)), spectrum(*args)
     rows = [
         *_rows_of_measurement(found, word),
+        *_rows_of_directions(exponents, values),
         *_rows_of_bounds(promised, found, word),
         *_rows_of_predictions(tied, untied, found, tolerance),
     ]
-    return Report(
-        promised, tied, untied, found, rate(found), horizon(found), word, rows=tuple(rows)
-    )
+    measured = (found, rate(found), horizon(found), word, exponents, values)
+    return Report(promised, tied, untied, *measured, rows=tuple(rows))
 
 
 def _predictions(cell: Any, problem: Problem) -> tuple[Prediction | None, Prediction | None]:
@@ -138,6 +147,20 @@ def _rows_of_measurement(found: Decay, word: str) -> list[Row]:
         *(Row(name, None, value, None, why) for name, (value, why) in median.items()),
     ]
     return [*rows, Row("verdict", None, word, None, "a factor of 20 over the sequence")]
+
+
+def _rows_of_directions(exponents: Lyapunov, values: Spectrum) -> list[Row]:
+    """How single directions grow in the long run, and how many are left at T."""
+    top, error = (np.median(a[..., 0]) for a in (exponents.exponents, exponents.standard_errors))
+    spread = f"+- {error:.2g}" if np.isfinite(error) else "too short for an error"
+    condition = float(np.median(values.log_condition[-1]))
+    apart = "singular" if np.isinf(condition) else f"condition e^{condition:.4g}"
+    surviving = float(np.median(values.surviving[-1]))
+    of = values.log_singular_values.shape[-1]
+    return [
+        Row("top exponent (nats a step)", None, float(top), None, f"{spread}; after a tenth of T"),
+        Row("directions left at T", None, surviving, None, f"of {of}, 5 % or more; {apart}"),
+    ]
 
 
 def _rows_of_bounds(promised: Bounds, found: Decay, word: str) -> list[Row]:
