@@ -5,26 +5,24 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 import tyro
 
-from recurrax import cells, interop, plot
 from recurrax import flow as microscope
+from recurrax import plot
 from recurrax.cli.data import Sequences, read
 from recurrax.cli.mistakes import Mistake, told
-from recurrax.cli.show import Row, as_json, print_report, progress
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from recurrax.cell import Cell
+from recurrax.cli.numbers import as_json
+from recurrax.cli.page import document
+from recurrax.cli.questions import QUESTIONS, Answer, answer, as_numbers
+from recurrax.cli.show import Row, of_row, print_report, progress
+from recurrax.cli.subjects import Subject, choose
 
 EXACT_UP_TO = 512  # joint state size N above which 32 random directions stand for all N
 PROBES = 32
-_FAMILIES = ("elman", "lstm", "gru")
 
 
 def _arg(metavar: str, default: str | None = None) -> Any:
@@ -37,7 +35,8 @@ def _arg(metavar: str, default: str | None = None) -> Any:
 class FlowOptions:
     """Measure how the gradient of h_t by h_0 vanishes or explodes, on real data.
 
-    Prints a table, and writes gradient_flow.png and gradient_flow.json into --out.
+    Prints a table, and writes gradient_flow.png and gradient_flow.json into --out; with --report
+    gradient_report.html, with all pictures inside, and gradient_report.json.
     """
 
     data: Annotated[str, _arg("DATA")] = "digits"
@@ -58,18 +57,14 @@ class FlowOptions:
     """Of the initial weights."""
     params: Annotated[Path | None, _arg("FILE", "fresh weights")] = None
     """Weights to measure, saved with rx.interop.save."""
+    compare: Annotated[tuple[Path, Path] | None, _arg("BEFORE AFTER", "none")] = None
+    """Two files of weights, such as before and after training, side by side."""
+    report: bool = False
+    """Answer every question of rx.flow in one HTML file; takes a minute or so a cell."""
     out: Annotated[Path, _arg("DIR", "this folder")] = Path()
     """Folder for the picture and the numbers; made if it is not there."""
     json: bool = False
     """Print the numbers as JSON and nothing else."""
-
-
-class Subject(NamedTuple):
-    """A cell with weights, to be measured."""
-
-    name: str
-    cell: Cell
-    params: Any
 
 
 def flow(options: FlowOptions) -> int:
@@ -77,98 +72,54 @@ def flow(options: FlowOptions) -> int:
     _check_out(options.out)
     sequences = read(options.data, options.length, options.batch)
     subjects = choose(options, sequences.xs.shape[-1])
-    rows, decays = [], {}
-    with progress("measuring", len(subjects)) as advance:
+    count = len(subjects) * (1 + (len(QUESTIONS) if options.report else 0))
+    rows, decays, answers = [], {}, {}
+    with progress("measuring", count) as advance:
         for subject in subjects:
             row, decays[subject.name] = measure(subject, sequences)
             rows.append(row)
             advance()
+            if options.report:
+                answers[subject.name] = list(answer(subject, sequences, advance))
     ax = plot.decay(decays, plot.blank_axes())
     ax.set_title(_title(options, sequences))
-    text = as_json(dataclasses.asdict(options), sequences, rows, decays)
-    picture, numbers = (options.out / f"gradient_flow.{kind}" for kind in ("png", "json"))
+    numbers = {row.name: of_row(row, decays[row.name]) for row in rows}
+    for name, found in answers.items():
+        numbers[name]["questions"] = as_numbers(found)
+    text = as_json(dataclasses.asdict(options), sequences, numbers)
+    written = _write(options, sequences, text, ax, rows, answers)
+    if options.json:
+        print(text)
+    else:
+        print_report(sequences, rows, written, compared=options.compare is not None)
+    return 0
+
+
+def _write(
+    options: FlowOptions,
+    sequences: Sequences,
+    text: str,
+    ax: Any,
+    rows: list[Row],
+    answers: dict[str, list[Answer]],
+) -> list[Path]:
+    """The picture or the page, and the numbers; returns their paths."""
+    stem = "gradient_report" if options.report else "gradient_flow"
+    shown, numbers = (
+        options.out / f"{stem}.{kind}" for kind in ("html" if answers else "png", "json")
+    )
     try:
-        plot.save(ax, picture)
+        if answers:
+            page = document(_title(options, sequences), sequences, rows, ax, answers)
+            shown.write_text(page, encoding="utf-8")
+        else:
+            plot.save(ax, shown)
         numbers.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise Mistake(
             f"--out: {error.filename} cannot be written ({error.strerror}); name another folder"
         ) from None
-    if options.json:
-        print(text)
-    else:
-        print_report(sequences, rows, [picture, numbers])
-    return 0
-
-
-def choose(options: FlowOptions, features: int) -> list[Subject]:
-    """The cells to measure, with fresh weights or those of a file."""
-    if not np.isfinite(options.recurrent_scale):
-        raise Mistake(f"--recurrent-scale must be finite, got {options.recurrent_scale}")
-    subjects = [_from_file(options, features)] if options.params else _fresh(options, features)
-    return [s._replace(params=_scaled(s.params, options.recurrent_scale)) for s in subjects]
-
-
-def _fresh(options: FlowOptions, features: int) -> list[Subject]:
-    asked = ",".join(_FAMILIES) if options.cells is None else options.cells
-    names = [name.strip() for name in asked.split(",")]
-    for name in names:
-        if name not in _FAMILIES:
-            raise Mistake(f"--cells: unknown cell {name!r}; choose from {', '.join(_FAMILIES)}")
-    if len(set(names)) < len(names):
-        raise Mistake(f"--cells names a cell twice: {options.cells}")
-    hidden = 64 if options.hidden is None else options.hidden
-    if hidden < 1:
-        raise Mistake(f"--hidden must be at least 1, got {hidden}")
-    if options.forget_bias is not None and "lstm" not in names:
-        raise Mistake("--forget-bias is for the lstm, which --cells leaves out")
-    forget_bias = 1.0 if options.forget_bias is None else options.forget_bias
-    with told(ValueError):
-        build: dict[str, Callable[[], Cell]] = {
-            "elman": lambda: cells.elman(features, hidden),
-            "lstm": lambda: cells.lstm(features, hidden, forget_bias=forget_bias),
-            "gru": lambda: cells.gru(features, hidden),
-        }
-        made = {name: build[name]() for name in names}
-    key = _key(options.seed)
-    return [Subject(name, cell, cell.init(key)) for name, cell in made.items()]
-
-
-def _key(seed: int) -> Any:
-    if not 0 <= seed < 2**32:
-        raise Mistake(f"--seed must be from 0 to 2^32 - 1, got {seed}")
-    return jax.random.key(seed)
-
-
-def _from_file(options: FlowOptions, features: int) -> Subject:
-    for flag, value in (
-        ("--cells", options.cells),
-        ("--hidden", options.hidden),
-        ("--forget-bias", options.forget_bias),
-    ):
-        if value is not None:
-            raise Mistake(f"{flag} and --params exclude each other: the file says which cell it is")
-    assert options.params is not None
-    with told(ValueError, OSError, ImportError):
-        cell, params = interop.load(options.params)
-    described = interop.describe(params)
-    assert described is not None  # load has rebuilt the cell from it
-    first = described
-    while first["family"] == "stack":
-        first = first["cells"][0]
-    if first["input_size"] != features:
-        raise Mistake(
-            f"{options.params} takes {first['input_size']} features a step, but {options.data} has "
-            f"{features}; give the data the weights were trained on"
-        )
-    return Subject(str(described["family"]), cell, params)
-
-
-def _scaled(params: Any, scale: float) -> Any:
-    """Params with their recurrent weights multiplied, in each cell of a stack."""
-    if hasattr(params, "w_rec"):
-        return params._replace(w_rec=params.w_rec * scale)
-    return tuple(_scaled(part, scale) for part in params)
+    return [shown, numbers]
 
 
 def measure(subject: Subject, sequences: Sequences) -> tuple[Row, microscope.Decay]:

@@ -1,23 +1,21 @@
-"""What the command prints: a table with its story, or JSON; and a bar while one waits."""
+"""What the command prints: a table with its story; and a bar while one waits."""
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-import recurrax
+from recurrax.cli.numbers import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from recurrax.cli.data import Sequences
@@ -72,8 +70,10 @@ def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
             bar.stop()
 
 
-def print_report(sequences: Sequences, rows: list[Row], written: list[Path]) -> None:
-    """The table, a sentence for each cell, and what was written."""
+def print_report(
+    sequences: Sequences, rows: list[Row], written: list[Path], *, compared: bool = False
+) -> None:
+    """The table, a sentence for each cell or for two that are compared, and what was written."""
     console = Console()
     length, batch, features = sequences.xs.shape
     chosen = "" if sequences.whole == length else f" of {sequences.whole}"
@@ -85,6 +85,8 @@ def print_report(sequences: Sequences, rows: list[Row], written: list[Path]) -> 
     console.print(_table(rows))
     for row in rows:
         console.print(story(row, length), highlight=False, markup=False)
+    if compared:
+        console.print(difference(*rows), highlight=False, markup=False)
     if any(row.probes for row in rows):
         console.print(
             "Cells with a state above N = 512 were followed along 32 random directions: their "
@@ -149,49 +151,34 @@ def story(row: Row, length: int) -> str:
     return f"{row.name}: the gradient holds over these {length} steps ({per_step})."
 
 
-def as_json(
-    options: Mapping[str, Any],
-    sequences: Sequences,
-    rows: list[Row],
-    decays: Mapping[str, Decay],
-) -> str:
-    """Everything measured, as strict JSON: what is not finite is null."""
-    length, batch, features = sequences.xs.shape
-    document = {
-        "recurrax": recurrax.__version__,
-        "jax": jax.__version__,
-        "options": {name: _plain(value) for name, value in options.items() if name != "json"},
-        "data": {"name": sequences.name, "T": length, "B": batch, "I": features},
-        "cells": {row.name: _cell_json(row, decays[row.name]) for row in rows},
-    }
-    return json.dumps(document, indent=1, allow_nan=False)
+def difference(before: Row, after: Row) -> str:
+    """One sentence on what changed from one set of weights to another."""
+    rates = [float(np.median(row.rate)) for row in (before, after)]
+    change = rates[1] - rates[0]
+    if not math.isfinite(change):
+        words = "cannot be compared: one of them is not finite"
+    elif abs(change) < 5e-4:
+        words = f"did not change ({rates[0]:+.3f} a step)"
+    else:
+        to = "rose" if change > 0 else "fell"
+        words = f"{to} from {rates[0]:+.3f} to {rates[1]:+.3f} a step"
+    steps = f"{_horizon(before)} to {_horizon(after)}"
+    return f"from {before.name} to {after.name}: the rate {words}; the horizon went from {steps}."
 
 
-def _cell_json(row: Row, decay: Decay) -> dict[str, Any]:
+def of_row(row: Row, decay: Decay) -> dict[str, Any]:
+    """The row and the decay behind it, for JSON."""
     bounds = row.bounds
     return {
         "N": row.state_size,
-        "spectral_radius": _plain(None if bounds is None else bounds.spectral_radius),
-        "largest_singular_value": _plain(None if bounds is None else bounds.largest_singular_value),
+        "spectral_radius": plain(None if bounds is None else bounds.spectral_radius),
+        "largest_singular_value": plain(None if bounds is None else bounds.largest_singular_value),
         "bounds_promise": promise(bounds),
-        "rate": _plain(row.rate),
-        "horizon": _plain(row.horizon),
+        "rate": plain(row.rate),
+        "horizon": plain(row.horizon),
         "horizon_reached": row.horizon_reached.tolist(),
         "verdict": row.verdict,
         "probes": row.probes,
-        "log_norm": _plain(decay.log_norm),
-        "log_frobenius": _plain(decay.log_frobenius),
+        "log_norm": plain(decay.log_norm),
+        "log_frobenius": plain(decay.log_frobenius),
     }
-
-
-def _plain(value: Any) -> Any:
-    """Numbers, strings and lists of them, for JSON."""
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if hasattr(value, "tolist"):
-        value = np.asarray(value, np.float64).tolist()
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return float(f"{value:.7g}") if math.isfinite(value) else None
-    return str(value)

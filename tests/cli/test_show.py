@@ -12,6 +12,7 @@ from rich.console import Console
 
 import recurrax as rx
 from recurrax.cli import show
+from recurrax.cli.numbers import as_json
 
 
 def row(**changes) -> show.Row:
@@ -54,7 +55,8 @@ def test_story_of_each_verdict():
 def test_json_writes_what_is_not_finite_as_null():
     decay = rx.flow.Decay(np.array([[-np.inf], [1.0]]), np.array([[0.5], [np.inf]]))
     data = type("Data", (), {"xs": np.zeros((2, 1, 3)), "name": "x"})
-    text = show.as_json({}, data, [row(horizon=np.array([np.inf]))], {"lstm": decay})
+    numbers = show.of_row(row(horizon=np.array([np.inf])), decay)
+    text = as_json({}, data, {"lstm": numbers})
     cell = json.loads(text)["cells"]["lstm"]
     assert cell["log_norm"] == [[None], [1.0]]
     assert cell["horizon"] == [None]

@@ -1,0 +1,119 @@
+"""One HTML file with everything in it: tables, sentences, and the pictures as data."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+import recurrax
+from recurrax.cli.questions import EXAMPLES
+from recurrax.cli.show import promise, story
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from matplotlib.axes import Axes
+
+    from recurrax.cli.data import Sequences
+    from recurrax.cli.questions import Answer
+    from recurrax.cli.show import Row
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+h1 { font-size: 1.6rem } h2 { margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1rem }
+h3 { font-size: 1.05rem; margin-bottom: .3rem }
+table { border-collapse: collapse; font-size: .85rem; margin: 1rem 0 }
+th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #e4e4e4; vertical-align: top }
+td.number { text-align: right; font-variant-numeric: tabular-nums }
+.questions { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem 2rem }
+img { max-width: 100%; height: auto } .wide { grid-column: 1 / -1 } .no { font-weight: bold }
+footer { margin-top: 3rem; color: #666; font-size: .85rem }
+@media print { .questions { display: block } h2 { break-before: page } }
+"""  # noqa: E501
+
+
+def document(
+    title: str,
+    sequences: Sequences,
+    rows: list[Row],
+    ax: Axes,
+    answers: Mapping[str, list[Answer]],
+) -> str:
+    """The whole page."""
+    length, batch, features = sequences.xs.shape
+    few = min(EXAMPLES, batch)
+    asked = f"the first {few} of {batch} sequences" if few < batch else f"all {batch} sequences"
+    sections = [_section(row, answers[row.name], length) for row in rows]
+    return "\n".join(
+        [
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
+            f"<h1>{_text(title)}</h1>",
+            f"<p>{_text(sequences.name)}: T = {length} steps, B = {batch}, I = {features}. "
+            f"The first picture is of all of them, what follows of {asked}. "
+            "Logs are natural; a nat is a factor of e.</p>",
+            _picture(ax, title),
+            _overview(rows),
+            *sections,
+            f"<footer>recurrax {recurrax.__version__}, jax {jax.__version__}</footer>",
+            "</body>\n</html>\n",
+        ]
+    )
+
+
+def _overview(rows: list[Row]) -> str:
+    """The verdict of each cell."""
+    heads = ("cell", "state size N", "the weights promise", "verdict")
+    lines = [(row.name, row.state_size, promise(row.bounds), row.verdict) for row in rows]
+    return _table(heads, lines)
+
+
+def _section(row: Row, answers: list[Answer], length: int) -> str:
+    """One cell: its story, and a figure for each question."""
+    figures = "\n".join(_figure(row.name, found) for found in answers)
+    words = _text(story(row, length))
+    return f'<h2>{_text(row.name)}</h2>\n<p>{words}</p>\n<div class="questions">\n{figures}\n</div>'
+
+
+def _figure(cell: str, found: Answer) -> str:
+    title, words = _text(found.title), _text(found.words)
+    if found.ax is None:
+        return f"<section><h3>{title}</h3><p>Not answered. {words}</p></section>"
+    picture = _picture(found.ax, f"{cell}: {found.title}")
+    table = ""
+    if found.table:
+        heads = ("question", "claimed", "measured", "agrees", "reason")
+        agrees = {True: "yes", False: "no", None: ""}
+        lines = [(r.name, r.value, r.measured, agrees[r.agrees], r.reason) for r in found.table]
+        table = _table(heads, lines)
+    wide = ' class="wide"' if table else ""
+    return f"<section{wide}><h3>{title}</h3><p>{words}</p>{picture}{table}</section>"
+
+
+def _picture(ax: Axes, words: str) -> str:
+    """The figure as a PNG inside the page."""
+    buffer = io.BytesIO()
+    ax.get_figure(root=True).savefig(buffer, format="png", dpi=110)  # type: ignore[union-attr]
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return f'<img alt="{_text(words)}" src="data:image/png;base64,{data}">'
+
+
+def _table(heads: Iterable[str], lines: Iterable[Iterable[Any]]) -> str:
+    head = "".join(f"<th>{_text(text)}</th>" for text in heads)
+    body = "\n".join(f"<tr>{''.join(map(_cell, line))}</tr>" for line in lines)
+    return f"<table>\n<tr>{head}</tr>\n{body}\n</table>"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (int, float)):
+        return f'<td class="number">{value:.4g}</td>'
+    return f"<td>{_text('-' if value is None else value)}</td>"
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))

@@ -1,0 +1,137 @@
+"""Which cells are measured, and with which weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from recurrax import cells, interop
+from recurrax.cli.mistakes import Mistake, told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from recurrax.cell import Cell
+
+_FAMILIES = ("elman", "lstm", "gru")
+
+
+class Choice(Protocol):
+    """The options that say which cells are measured."""
+
+    @property
+    def data(self) -> str: ...
+    @property
+    def cells(self) -> str | None: ...
+    @property
+    def hidden(self) -> int | None: ...
+    @property
+    def recurrent_scale(self) -> float: ...
+    @property
+    def forget_bias(self) -> float | None: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def params(self) -> Path | None: ...
+    @property
+    def compare(self) -> tuple[Path, Path] | None: ...
+
+
+class Subject(NamedTuple):
+    """A cell with weights, to be measured."""
+
+    name: str
+    cell: Cell
+    params: Any
+
+
+def choose(options: Choice, features: int) -> list[Subject]:
+    """The cells to measure, with fresh weights or those of a file or two."""
+    if not np.isfinite(options.recurrent_scale):
+        raise Mistake(f"--recurrent-scale must be finite, got {options.recurrent_scale}")
+    if options.compare:
+        subjects = _before_and_after(options, options.compare, features)
+    elif options.params:
+        subjects = [_from_file(options, options.params, "--params", features)]
+    else:
+        subjects = _fresh(options, features)
+    return [s._replace(params=_scaled(s.params, options.recurrent_scale)) for s in subjects]
+
+
+def _fresh(options: Choice, features: int) -> list[Subject]:
+    asked = ",".join(_FAMILIES) if options.cells is None else options.cells
+    names = [name.strip() for name in asked.split(",")]
+    for name in names:
+        if name not in _FAMILIES:
+            raise Mistake(f"--cells: unknown cell {name!r}; choose from {', '.join(_FAMILIES)}")
+    if len(set(names)) < len(names):
+        raise Mistake(f"--cells names a cell twice: {options.cells}")
+    hidden = 64 if options.hidden is None else options.hidden
+    if hidden < 1:
+        raise Mistake(f"--hidden must be at least 1, got {hidden}")
+    if options.forget_bias is not None and "lstm" not in names:
+        raise Mistake("--forget-bias is for the lstm, which --cells leaves out")
+    forget_bias = 1.0 if options.forget_bias is None else options.forget_bias
+    with told(ValueError):
+        build: dict[str, Callable[[], Cell]] = {
+            "elman": lambda: cells.elman(features, hidden),
+            "lstm": lambda: cells.lstm(features, hidden, forget_bias=forget_bias),
+            "gru": lambda: cells.gru(features, hidden),
+        }
+        made = {name: build[name]() for name in names}
+    key = _key(options.seed)
+    return [Subject(name, cell, cell.init(key)) for name, cell in made.items()]
+
+
+def _key(seed: int) -> Any:
+    if not 0 <= seed < 2**32:
+        raise Mistake(f"--seed must be from 0 to 2^32 - 1, got {seed}")
+    return jax.random.key(seed)
+
+
+def _before_and_after(options: Choice, files: tuple[Path, Path], features: int) -> list[Subject]:
+    """The weights of two files, by the names of the files."""
+    if options.params:
+        raise Mistake("--params and --compare exclude each other: name both files to --compare")
+    before, after = files
+    if before.resolve() == after.resolve():
+        raise Mistake(f"--compare names one file twice: {before}")
+    names = (
+        [str(path) for path in files] if before.stem == after.stem else [before.stem, after.stem]
+    )
+    pairs = zip(names, files, strict=True)
+    found = [(name, _from_file(options, path, "--compare", features)) for name, path in pairs]
+    return [subject._replace(name=name) for name, subject in found]
+
+
+def _from_file(options: Choice, path: Path, flag: str, features: int) -> Subject:
+    for other, value in (
+        ("--cells", options.cells),
+        ("--hidden", options.hidden),
+        ("--forget-bias", options.forget_bias),
+    ):
+        if value is not None:
+            raise Mistake(f"{other} and {flag} exclude each other: the file says which cell it is")
+    with told(ValueError, OSError, ImportError):
+        cell, params = interop.load(path)
+    described = interop.describe(params)
+    assert described is not None  # load has rebuilt the cell from it
+    first = described
+    while first["family"] == "stack":
+        first = first["cells"][0]
+    if first["input_size"] != features:
+        raise Mistake(
+            f"{path} takes {first['input_size']} features a step, but {options.data} has "
+            f"{features}; give the data the weights were trained on"
+        )
+    return Subject(str(described["family"]), cell, params)
+
+
+def _scaled(params: Any, scale: float) -> Any:
+    """Params with their recurrent weights multiplied, in each cell of a stack."""
+    if hasattr(params, "w_rec"):
+        return params._replace(w_rec=params.w_rec * scale)
+    return tuple(_scaled(part, scale) for part in params)
