@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
@@ -11,35 +13,37 @@ import recurrax as rx
 
 def jacobians(cell, params, state, xs):
     """`[T, N, N]`: `jax.jacfwd` of the flattened step, along a Python loop."""
-    wide = batch_jacobians(cell, params, jax.tree.map(lambda leaf: leaf[None], state), xs[:, None])
+    one = jax.tree.map(lambda leaf: np.asarray(leaf)[None], state)
+    wide = batch_jacobians(cell, params, one, np.asarray(xs)[:, None])
     return wide[:, 0]
 
 
 def example(tree, b, axis=0):
     """Example b of a batch."""
-    return jax.tree.map(lambda leaf: leaf.take(b, axis), tree)
+    return jax.tree.map(lambda leaf: np.asarray(leaf).take(b, axis), tree)
 
 
 def batch_jacobians(cell, params, state, xs):
     """`[T, B, N, N]`, one example at a time."""
     step = cell.step if isinstance(cell, rx.Cell) else cell
-    _, unravel = ravel_pytree(example(state, 0))
-
-    @jax.jit
-    def both(vector, x):
-        def advance(vector):
-            return ravel_pytree(step(params, unravel(vector), x)[0])[0]
-
-        return jax.jacfwd(advance)(vector), advance(vector)
-
     rows = []
     for b in range(xs.shape[1]):
-        vector, found = ravel_pytree(example(state, b))[0], []
-        for x in xs[:, b]:
-            jacobian, vector = both(vector, x)
+        now, found = example(state, b), []
+        for x in np.asarray(xs)[:, b]:
+            jacobian, now = _jacobian_and_next(step, params, now, x)
             found.append(np.asarray(jacobian))
         rows.append(np.stack(found))
     return np.stack(rows, 1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _jacobian_and_next(step, params, state, x):
+    vector, unravel = ravel_pytree(state)
+
+    def advance(vector):
+        return ravel_pytree(step(params, unravel(vector), x)[0])[0]
+
+    return jax.jacfwd(advance)(vector), step(params, state, x)[0]
 
 
 def products(matrices):

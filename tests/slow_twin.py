@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
+
+import recurrax as rx
 
 
 def loop(cell, params, state, xs):
@@ -13,6 +17,12 @@ def loop(cell, params, state, xs):
         state, y = cell.step(params, state, x)
         ys.append(y)
     return state, jnp.stack(ys)
+
+
+@functools.cache
+def jitted(cell):
+    """The cell with a compiled step: op by op a loop takes many small compilations."""
+    return rx.Cell(cell.init, cell.initial_state, jax.jit(cell.step))
 
 
 def row_loop(cell, params, state, xs, *, mask=None, resets=None, reverse=False):

@@ -58,9 +58,9 @@ STEPS = {
 @pytest.mark.parametrize("batch", [(), (4,), (2, 4)])
 def test_the_equations(name, batch, key):
     cell, _, equations = STEPS[name]
-    params = like(1, cell.init(key))
-    state = like(2, cell.initial_state(params, batch))
-    x = like(3, jnp.zeros((*batch, I)))
+    params = like(1, jax.eval_shape(cell.init, key))
+    state = like(2, jax.eval_shape(lambda p: cell.initial_state(p, batch), params))
+    x = like(3, jax.ShapeDtypeStruct((*batch, I), jnp.float64))
     new, y = cell.step(params, state, x)
     plain = jax.tree.map(np.asarray, (params, state, x))
     assert_close(new, type(state)(*map(jnp.asarray, equations(*plain))))
@@ -80,7 +80,9 @@ def test_jacobian_of_a_gru_at_rest(key):
     cell = rx.cells.gru(I, H, dtype="float64")
     params = cell.init(key)
     state = cell.initial_state(params)
-    jacobian = jax.jacobian(lambda h: cell.step(params, state._replace(h=h), jnp.zeros(I))[1])
+    jacobian = jax.jit(
+        jax.jacobian(lambda h: cell.step(params, state._replace(h=h), jnp.zeros(I))[1])
+    )
     expected = np.eye(H) / 2 + np.asarray(params.w_rec[:, 2 * H :]).T / 4
     np.testing.assert_allclose(jacobian(state.h), expected, rtol=0, atol=1e-14)
 

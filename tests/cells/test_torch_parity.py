@@ -88,7 +88,7 @@ def test_gradients(kind, cell, golden):
         return sum(jnp.sum(golden[f"weight_{f}"] * getattr(states, f)) for f in states._fields)
 
     args = our_params(kind, cell, golden), our_state(cell, golden), golden["x"]
-    value, grads = jax.value_and_grad(loss, argnums=(0, 1, 2))(*args)
+    value, grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))(*args)
     assert_close(value, golden["loss"], **CLOSE)
     expected = (
         our_params(kind, cell, golden, "d_"),

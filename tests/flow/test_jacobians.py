@@ -37,21 +37,32 @@ def test_gated_form_is_the_jvp_form(name):
 @pytest.mark.parametrize("name", GATED)
 def test_gated_form_is_diagonals_and_one_matrix_a_field(name):
     cell, params, state, xs = make_case(name, "float32")
-    one = linear_map(cell.step, params, example(state, 0), xs[0, 0])
     fields, hidden = len(state), state.h.shape[-1]
-    assert isinstance(one, GatedMap)
-    assert one.through_h.shape == (fields * hidden, hidden)
-    assert one.direct.shape == (fields, fields, hidden)
+
+    @jax.eval_shape
+    def parts():
+        one = linear_map(cell.step, params, example(state, 0), xs[0, 0])
+        assert isinstance(one, GatedMap)
+        return one.through_h, one.direct
+
+    assert parts[0].shape == (fields * hidden, hidden)
+    assert parts[1].shape == (fields, fields, hidden)
 
 
 @pytest.mark.parametrize("name", ["own_gated", "own_plain"])
 def test_push_and_pull_multiply_by_the_matrix_and_its_transpose(name, x64):
     cell, params, state, xs = make_case(name, "float64")
-    one = linear_map(cell.step, params, example(state, 0), xs[0, 0])
-    matrix = one.matrix()
-    columns = like(5, jnp.zeros((len(matrix), 3)))
-    assert_close(one.push(columns), matrix @ columns, rtol=1e-13, atol=1e-15)
-    assert_close(one.pull(columns), matrix.T @ columns, rtol=1e-13, atol=1e-15)
+    size = sum(leaf.shape[-1] for leaf in jax.tree.leaves(state))
+    columns = like(5, jax.ShapeDtypeStruct((size, 3), jnp.float64))
+
+    @jax.jit
+    def parts(state, x):
+        one = linear_map(cell.step, params, state, x)
+        return one.matrix(), one.push(columns), one.pull(columns)
+
+    matrix, pushed, pulled = map(np.asarray, parts(example(state, 0), xs[0, 0]))
+    assert_close(pushed, matrix @ columns, rtol=1e-13, atol=1e-15)
+    assert_close(pulled, matrix.T @ columns, rtol=1e-13, atol=1e-15)
 
 
 def test_gru_without_weights_but_one(x64):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import jax
@@ -23,7 +24,7 @@ WRT = {"own_plain": "w", "stack": ("[0].w_rec", "[1].w_rec")}
 
 
 def flat(tree):
-    return jax.flatten_util.ravel_pytree(tree)[0]
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
 def chosen(params, name):
@@ -32,8 +33,14 @@ def chosen(params, name):
     return [part.w_rec for part in params] if name == "stack" else params.w_rec
 
 
+@functools.cache
+def jitted(step):
+    return jax.jit(step)
+
+
 def cut(loss, case, most):
     """The gradient when every error is cut off after `most` steps, by one unroll for each y."""
+    step = jitted(case.cell.step)  # a loop of one small program, not one large program
 
     def total(params):
         ys = []
@@ -42,7 +49,7 @@ def cut(loss, case, most):
             for s in range(t + 1):
                 if t - s == most:  # what came before hears nothing of y_t
                     state = jax.lax.stop_gradient(state)
-                state, y = case.cell.step(params, state, case.xs[s])
+                state, y = step(params, state, case.xs[s])
             ys.append(y)
         return loss(jnp.stack(ys))
 
@@ -58,15 +65,15 @@ def test_against_truncated_gradients(name, loss):
     sums = [flat(chosen(cut(LOSSES[loss], case, k), name)) for k in range(len(case.xs))]
     whole = sums[-1]
     parts = [sums[0], *(b - a for a, b in itertools.pairwise(sums))]
-    size = jnp.linalg.norm(whole)
-    norms = np.asarray([jnp.linalg.norm(part) for part in parts])
-    np.testing.assert_allclose(jnp.exp(found.log_norm), norms, rtol=1e-8, atol=1e-10)
-    np.testing.assert_allclose(jnp.exp(found.log_total), size, rtol=1e-10)
-    shares = [jnp.vdot(one, whole) / size**2 for one in sums]
+    size = np.linalg.norm(whole)
+    norms = np.asarray([np.linalg.norm(part) for part in parts])
+    np.testing.assert_allclose(np.exp(found.log_norm), norms, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(np.exp(found.log_total), size, rtol=1e-10)
+    shares = [np.vdot(one, whole) / size**2 for one in sums]
     np.testing.assert_allclose(found.share, shares, rtol=1e-8, atol=1e-10)
-    errors = [jnp.linalg.norm(whole - one) / size for one in sums]
+    errors = [np.linalg.norm(whole - one) / size for one in sums]
     np.testing.assert_allclose(found.error, errors, rtol=1e-6, atol=1e-10)
-    cosines = [jnp.vdot(p, whole) / size / n if n else 0 for p, n in zip(parts, norms, strict=True)]
+    cosines = [np.vdot(p, whole) / size / n if n else 0 for p, n in zip(parts, norms, strict=True)]
     np.testing.assert_allclose(found.cosine, cosines, rtol=1e-6, atol=1e-9)
 
 
@@ -80,8 +87,8 @@ def test_the_total_is_the_gradient(name, loss):
         return LOSSES[loss](rx.unroll(case.cell, params, case.state, case.xs)[1])
 
     found = rx.flow.lag_profile(LOSSES[loss], *case)
-    expected = jnp.linalg.norm(jax.grad(of_params)(case.params).w_rec)
-    np.testing.assert_allclose(jnp.exp(found.log_total), expected, rtol=1e-12)
+    expected = np.linalg.norm(jax.jit(jax.grad(of_params))(case.params).w_rec)
+    np.testing.assert_allclose(np.exp(found.log_total), expected, rtol=1e-12)
     np.testing.assert_allclose(found.share[-1], 1, rtol=1e-12)
     assert found.error[-1] < 1e-12
 
@@ -92,11 +99,15 @@ def test_one_example_and_under_jit():
     cell, params, state, xs = make_case("lstm", "float64")
     case = (cell, params, jax.tree.map(lambda leaf: leaf[:1], state), xs[:, :1])
     bare = (cell, params, jax.tree.map(lambda leaf: leaf[0], state), xs[:, 0])
-    for loss in ("last", "all"):
-        first = rx.flow.lag_profile(LOSSES[loss], *case)
-        second = rx.flow.lag_profile(LOSSES[loss], *bare)
-        third = jax.jit(lambda p, s, x, loss=loss: rx.flow.lag_profile(LOSSES[loss], cell, p, s, x))
-        for other in (second, third(*bare[1:])):
+
+    def masked(looks, *case):
+        return rx.flow.lag_profile(lambda ys: LOSSES["all"]((ys.T * looks).T), *case)
+
+    traced = jax.jit(lambda looks, *arrays: masked(looks, cell, *arrays))
+    length = len(xs)
+    for looks in np.eye(length)[-1], np.ones(length):  # at the last output, or at all
+        first = masked(looks, *case)
+        for other in (masked(looks, *bare), traced(looks, *bare[1:])):
             for name in ("log_norm", "share", "error", "cosine"):
                 mine, theirs = getattr(first, name), getattr(other, name)
                 np.testing.assert_allclose(mine, theirs, rtol=1e-7, atol=1e-9, err_msg=name)
