@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from close import assert_close, assert_finite, says
 from contract import B, I, like, make_case
-from slow_twin import row_loop, total
+from slow_twin import jitted, row_loop, total
 
 import recurrax as rx
 from recurrax.unrolling.hoisted import plan
@@ -22,25 +23,32 @@ GATED = ["elman_tanh", "lstm", "gru", "own_gated", "stack", "residual"]
 TIGHT = {"rtol": 1e-12, "atol": 1e-13}
 
 
-@pytest.fixture(params=["chunks of 3 that keep gates", "one chunk that computes again"])
-def way(request, monkeypatch):
-    """Both ways to remember; at these sizes the plan would take one of them only."""
-    kept = request.param.endswith("keep gates")
-    monkeypatch.setattr(plan, "_OPERATIONS_PER_NUMBER", -1 if kept else 1e9)
+@contextlib.contextmanager
+def planned(kept, chunk):
+    """One of the two ways to remember; at these sizes the plan would take one of them only."""
 
     def chunk_size(spec, ops, *, forward=False):
-        return spec.remat or (3 if kept else T)
+        return spec.remat or chunk
 
-    for module in ("forward", "instants"):
-        name = f"recurrax.unrolling.hoisted.{module}.chunk_size"
-        monkeypatch.setattr(name, chunk_size)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "_OPERATIONS_PER_NUMBER", -1 if kept else 1e9)
+        for module in ("forward", "instants"):
+            patch.setattr(f"recurrax.unrolling.hoisted.{module}.chunk_size", chunk_size)
+        jax.clear_caches()
+        yield
     jax.clear_caches()
-    yield request.param
-    jax.clear_caches()
+
+
+def assert_like_scan(run, *args, **options):
+    """`run` on the hoisted engine, both ways: chunks of 3 that keep gates, one that keeps none."""
+    expected = run(*args, engine="scan", **options)
+    for kept, chunk in ((True, 3), (False, T)):
+        with planned(kept, chunk):
+            assert_close(run(*args, engine="hoisted", **options), expected, **TIGHT)
 
 
 def flags(seed, share):
-    return jnp.asarray(np.random.default_rng(seed).random((T, B)) < share)
+    return np.random.default_rng(seed).random((T, B)) < share
 
 
 MASKED = {"mask": flags(2, 0.6), "resets": flags(3, 0.3)}
@@ -69,19 +77,16 @@ def both(cell, args, tangent, **options):
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("name", GATED)
-def test_values_and_gradients_are_those_of_scan(name, options, way, x64):
+def test_values_and_gradients_are_those_of_scan(name, options, x64):
     case = make_case(name, "float64", T=T)
-    tangent = like(9, case[1:])
-    expected = both(case.cell, case[1:], tangent, engine="scan", **OPTIONS[options])
-    found = both(case.cell, case[1:], tangent, engine="hoisted", **OPTIONS[options])
-    assert_close(found, expected, **TIGHT)
+    assert_like_scan(both, case.cell, case[1:], like(9, case[1:]), **OPTIONS[options])
 
 
 @pytest.mark.parametrize("name", ["lstm", "stack", "residual"])
 def test_it_is_the_python_loop(name, x64):
     case = make_case(name, "float64", T=T)
     options = OPTIONS["mask, resets, reverse"]
-    expected = row_loop(*case, **options)
+    expected = row_loop(jitted(case.cell), *case[1:], **options)
     assert_close(rx.unroll(*case, engine="hoisted", **options), expected[:2])
     assert_close(rx.unroll_states(*case, engine="hoisted", **options), expected[2])
 
@@ -201,40 +206,40 @@ KINDS = [without_recurrence, with_other_rules, with_a_loop, with_a_gain, with_ga
 
 
 @pytest.mark.parametrize("pointwise", KINDS)
-def test_pointwise_functions_of_other_kinds(pointwise, way, x64):
+def test_pointwise_functions_of_other_kinds(pointwise, x64):
     cell = rx.gated_cell(
         pointwise,
         gates=2,
         state=Two,
         input_size=I,
         hidden_size=4,
-        unit_init={"decay": jax.nn.initializers.constant(0.9)},
+        unit_init={"decay": jax.nn.initializers.ones},
         dtype="float64",
     )
-    params = cell.init(jax.random.key(0))
-    state = like(3, cell.initial_state(params, (B,)))
+    params = like(1, jax.eval_shape(cell.init, jax.random.key(0)), 0.5)
+    state = like(3, jax.eval_shape(lambda p: cell.initial_state(p, (B,)), params))
     args = (params, state, like(4, jax.ShapeDtypeStruct((T, B, I), jnp.float64)))
-    tangent = like(9, args)
     run = both if pointwise is not with_other_rules else only_backward  # a custom_vjp has no jvp
-    expected = run(cell, args, tangent, engine="scan")
-    assert_close(run(cell, args, tangent, engine="hoisted"), expected, **TIGHT)
+    assert_like_scan(run, cell, args, like(9, args))
 
 
 # --- padding -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("padding", [np.nan, np.inf, 1e30])
-def test_whatever_stands_in_masked_inputs(padding):
+def test_whatever_stands_in_masked_inputs():
     cell, params, state, xs = make_case("own_gated", "float32", T=T)
-    mask = rx.length_mask(jnp.array([T, 3, 0]), T)
+    mask = np.arange(T)[:, None] < [T, 3, 0]
 
-    def number(params, state, xs):
+    @jax.jit
+    @functools.partial(jax.value_and_grad, argnums=(0, 1, 2))
+    def run(params, state, xs):
         return total(rx.unroll(cell, params, state, xs, mask=mask, engine="hoisted"))
 
-    run = jax.jit(jax.value_and_grad(number, argnums=(0, 1, 2)))
-    found = run(params, state, jnp.where(mask[..., None], xs, padding))
-    assert_finite(found)
-    assert_close(found, run(params, state, jnp.where(mask[..., None], xs, 0.0)))
+    expected = run(params, state, np.where(mask[..., None], xs, 0))
+    for padding in np.float32([np.nan, np.inf, 1e30]):
+        found = run(params, state, np.where(mask[..., None], xs, padding))
+        assert_finite(found)
+        assert_close(found, expected)
 
 
 # --- which engine --------------------------------------------------------------------------------
