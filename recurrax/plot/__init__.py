@@ -2,5 +2,25 @@
 
 from recurrax.plot.axes import blank_axes, save
 from recurrax.plot.decay import decay
+from recurrax.plot.gradient_map import gradient_map
+from recurrax.plot.history import history
+from recurrax.plot.lag_profile import lag_profile
+from recurrax.plot.loss_gradients import loss_gradients
+from recurrax.plot.lyapunov import lyapunov
+from recurrax.plot.paths import paths
+from recurrax.plot.report import report
+from recurrax.plot.spectrum import spectrum
 
-__all__ = ["blank_axes", "decay", "save"]
+__all__ = [
+    "blank_axes",
+    "decay",
+    "gradient_map",
+    "history",
+    "lag_profile",
+    "loss_gradients",
+    "lyapunov",
+    "paths",
+    "report",
+    "save",
+    "spectrum",
+]

@@ -1,0 +1,217 @@
+"""Curves with a band over the batch, told apart by colour and, on a grey printer, by dashes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+
+# Colours of Okabe and Ito, which the colour-blind can tell apart, each with dashes of its own.
+_LOOKS: tuple[tuple[str, Any], ...] = (
+    ("#0072B2", "-"),
+    ("#D55E00", "--"),
+    ("#009E73", "-."),
+    ("#CC79A7", (0, (5, 1, 1, 1, 1, 1))),
+    ("#000000", (0, (1, 1))),
+    ("#E69F00", (0, (7, 2))),
+)
+_MARKERS = (None, "o", "s", "^", "D", "P", "X")
+THICK, THIN = 2.0, 1.2
+GUIDE: dict[str, Any] = {"color": "0.55", "linestyle": ":", "linewidth": THIN}
+GUIDE_TEXT = "0.4"
+_MARKS = 12  # on one curve
+_ENTRIES = 6  # of a legend inside the picture
+# What has no place on the axis: a mark, the edge where it stands, its label, and what it is.
+_NOT_FINITE = (
+    ("v", "bottom", r"$-\infty$", np.isneginf),
+    ("^", "top", r"$\infty$", np.isposinf),
+    ("x", "bottom", "NaN", np.isnan),
+)
+
+
+class Style(NamedTuple):
+    """How a curve is told from the others."""
+
+    colour: str
+    dashes: Any
+    marker: str | None = None
+
+
+class Curve(NamedTuple):
+    """Numbers against x; with batch axes, their median and a band."""
+
+    x: Any  # [X]
+    values: Any  # [X, *batch]
+    style: Style
+    label: str | None = None
+    width: float = THICK
+
+
+def styles(count: int) -> list[Style]:
+    """Different from each other in dashes or marker, up to 42 of them."""
+    looks = [Style(colour, dashes, marker) for marker in _MARKERS for colour, dashes in _LOOKS]
+    return [looks[i % len(looks)] for i in range(count)]
+
+
+def style_table(rows: int, columns: int) -> list[list[Style]]:
+    """Of a table of curves: a row has one colour, a column one marker, where that suffices."""
+    if rows <= len(_LOOKS) and columns <= len(_MARKERS) and rows > 1:
+        return [[style._replace(marker=m) for m in _MARKERS[:columns]] for style in styles(rows)]
+    flat = styles(rows * columns)
+    return [flat[row * columns : (row + 1) * columns] for row in range(rows)]
+
+
+def batch_band(values: Any) -> np.ndarray:
+    """The 10th, 50th and 90th percentile over the batch of `[X, *batch]`, as `[3, X]`."""
+    rows = np.asarray(values, np.float64)
+    rows = rows.reshape(rows.shape[0], -1)
+    # Percentiles interpolate, and -inf less -inf is NaN: so the nearest order statistics.
+    band: np.ndarray = np.percentile(rows, [10, 50, 90], axis=1, method="nearest")
+    return band
+
+
+def batch_size(values: Any) -> int:
+    """Of `[X, *batch]`."""
+    return int(np.prod(np.shape(values)[1:]))
+
+
+def label_of(name: str, values: Any) -> str | None:
+    """A curve's name in the legend; one without a name is told by the size of its batch."""
+    several = batch_size(values)
+    return name or (f"{several} examples" if several > 1 else None)
+
+
+def over_time(logs: dict[str, Any]) -> list[Curve]:
+    """One curve for each `[T, *batch]` by name, at t = 1 ... T."""
+    return [
+        Curve(np.arange(1, len(values) + 1), values, style, label_of(name, values))
+        for (name, values), style in zip(logs.items(), styles(len(logs)), strict=True)
+    ]
+
+
+def draw(ax: Axes, curves: Sequence[Curve]) -> None:
+    """Draw the curves and their bands.
+
+    Where the median is infinite, or NaN because an example is, a mark stands at the edge of the
+    picture. A band that is infinite on one side reaches beyond all that is finite.
+    """
+    bands = [batch_band(curve.values) for curve in curves]
+    finite = np.concatenate([band[np.isfinite(band)] for band in bands])
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    margin = 0.05 * (high - low) or 1.0
+    rows = {"bottom": 0, "top": 0}  # of marks, one above the other
+    for curve, band in zip(curves, bands, strict=True):
+        x, colour = np.asarray(curve.x), curve.style.colour
+        if batch_size(curve.values) > 1:
+            edges = np.clip(band, low - margin, high + margin)
+            ax.fill_between(x, edges[0], edges[2], color=colour, alpha=0.18, linewidth=0)
+        _draw_line(ax, curve, band[1])
+        for marker, edge, label, test in _NOT_FINITE:
+            found = test(band[1])
+            if found.any():
+                _draw_marks(ax, x[found], colour, marker, edge, rows[edge], label)
+                rows[edge] += 1
+
+
+def _draw_line(ax: Axes, curve: Curve, median: np.ndarray) -> None:
+    finite = np.isfinite(median)
+    # A point between two gaps has no line to either side: it is marked to be seen.
+    beside = np.concatenate([[False], finite, [False]])
+    marked = finite & ~beside[:-2] & ~beside[2:]
+    if curve.style.marker:
+        marked[:: max(1, len(median) // _MARKS)] = True
+    ax.plot(
+        np.asarray(curve.x),
+        np.where(finite, median, np.nan),
+        color=curve.style.colour,
+        linestyle=curve.style.dashes,
+        linewidth=curve.width,
+        marker=(curve.style.marker or "o") if marked.any() else None,
+        markevery=np.flatnonzero(marked).tolist(),
+        markersize=5,
+        label=curve.label,
+    )
+
+
+def _draw_marks(
+    ax: Axes, x: np.ndarray, colour: str, marker: str, edge: str, row: int, label: str
+) -> None:
+    """In a row at the bottom or the top, whatever the limits of the axis will be."""
+    inside = 0.02 + 0.035 * (row % 6)
+    ax.plot(
+        x,
+        np.full(len(x), inside if edge == "bottom" else 1 - inside),
+        transform=ax.get_xaxis_transform(),
+        color=colour,
+        linestyle="none",
+        marker=marker,
+        markersize=6,
+        markevery=max(1, len(x) // _MARKS),
+        label=label,
+    )
+
+
+def draw_zero(ax: Axes) -> None:
+    """A faint line at zero: neither growth nor decay."""
+    ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+
+
+def draw_level(ax: Axes, height: float, label: str) -> None:
+    """A dotted grey line across."""
+    ax.axhline(height, zorder=1, label=label, **GUIDE)
+
+
+def is_batched(curves: Sequence[Curve]) -> bool:
+    """Whether any of them has a band."""
+    return any(batch_size(curve.values) > 1 for curve in curves)
+
+
+def draw_legend(ax: Axes, *, batched: bool, below: bool = False) -> None:
+    """Each label once, and what the bands are; nothing if there is no label.
+
+    It stands in the picture, or below it where asked for, or where it would hide too much.
+    """
+    handles, labels = ax.get_legend_handles_labels()
+    entries = dict(zip(reversed(labels), reversed(handles), strict=True))
+    last = [label for _, _, label, _ in _NOT_FINITE]
+    order = sorted(dict.fromkeys(labels), key=lambda label: label in last)
+    if not order:
+        return
+    where: dict[str, Any] = {"loc": "best"}
+    if below or len(order) > _ENTRIES:
+        # The pad, in letters, is what the ticks and the label of the axis take.
+        where = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 4}
+        where["ncols"] = _columns(order, _letters(ax))
+    ax.legend(
+        [entries[label] for label in order],
+        order,
+        title="median; band: middle 80 % of the batch" if batched else None,
+        alignment="left",
+        fontsize=9,
+        title_fontsize=9,
+        handlelength=3,
+        edgecolor="none",
+        framealpha=0.8,
+        **where,
+    )
+
+
+def _letters(ax: Axes) -> float:
+    """How many letters of a legend about fit side by side into the axes."""
+    figure = ax.get_figure(root=True)
+    width = figure.get_figwidth() if figure is not None else 7.0
+    return 16 * width * ax.get_position().width
+
+
+def _columns(labels: list[str], letters: float) -> int:
+    """As many as fit; each is as wide as its longest label, its line and the gap beside it."""
+    for count in range(len(labels), 1, -1):
+        columns = np.array_split(np.array([len(label) + 11 for label in labels]), count)
+        if sum(column.max() for column in columns) <= letters:
+            return count
+    return 1

@@ -1,0 +1,124 @@
+"""The picture of the Lyapunov spectrum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recurrax import checks
+from recurrax.flow import Lyapunov
+from recurrax.plot.arguments import by_name
+from recurrax.plot.axes import given_or_new
+from recurrax.plot.curves import (
+    THIN,
+    Curve,
+    batch_band,
+    draw,
+    draw_legend,
+    draw_zero,
+    is_batched,
+    label_of,
+    styles,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_THEORY_DASHES = ((0, (8, 3)), (0, (2, 2)), (0, (8, 3, 2, 3)), (0, (4, 4)))
+
+
+def lyapunov(
+    results: Lyapunov | Mapping[str, Lyapunov],
+    ax: Axes | None = None,
+    *,
+    size: int | Mapping[str, int] | None = None,
+    theory: Mapping[str, float] | None = None,
+) -> Axes:
+    """Draw the Lyapunov exponents, largest first, with their standard errors.
+
+    Args:
+      results: a `rx.flow.Lyapunov`, or several by name. The line is the median over the batch, the
+        band holds the middle 80 % of it. A bar is one standard error to either side, the median
+        over the batch; there is none where it is not known. An exponent of -inf is a mark at the
+        bottom.
+      ax: matplotlib axes to draw on; None makes new ones.
+      size: N, the size of the whole state, for all results or by their names: exponents are then
+        drawn against `i / N`, which compares networks of different sizes. None draws them against
+        their index i, since a result does not hold N.
+      theory: values to compare with, by name, in nats a step: horizontal grey lines.
+
+    Returns:
+      The axes.
+
+    Raises:
+      ImportError: if matplotlib is not installed.
+      TypeError: if a result is not a `Lyapunov`, or theory is not a dict of numbers.
+      ValueError: if there is no result, or a size is missing or below the number of exponents.
+
+    Example:
+      >>> import jax.numpy as jnp, recurrax as rx
+      >>> m = jnp.array([[2.0, 1.0], [0.0, 0.5]])
+      >>> found = rx.flow.lyapunov(lambda m, s, x: (m @ s, s), m, jnp.ones(2), length=50)
+      >>> ax = rx.plot.lyapunov(found, rx.plot.blank_axes(), size=2, theory={"log 2": 0.693})
+      >>> ax.get_lines()[0].get_xdata().tolist(), ax.get_ylabel()
+      ([0.5, 1.0], 'Lyapunov exponent  (nats a step)')
+    """
+    named = by_name(results, Lyapunov)
+    theory = _checked_theory(theory)
+    sizes = {name: _size_of(size, name, result) for name, result in named.items()}
+    ax = given_or_new(ax)
+    curves = []
+    for (name, result), style in zip(named.items(), styles(len(named)), strict=True):
+        values, errors = (
+            np.moveaxis(np.asarray(field, np.float64), -1, 0)
+            for field in (result.exponents, result.standard_errors)
+        )
+        x = np.arange(1, len(values) + 1) / sizes[name]
+        curves.append(Curve(x, values, style, label_of(name, values)))
+        _draw_errors(ax, x, values, errors, style.colour)
+    draw(ax, curves)
+    draw_zero(ax)
+    for i, (name, value) in enumerate(theory.items()):
+        dashes: Any = _THEORY_DASHES[i % len(_THEORY_DASHES)]
+        ax.axhline(value, color="0.35", linestyle=dashes, linewidth=THIN, label=name)
+    ax.set_xlabel("index i of the exponent" if size is None else "index i / N")
+    ax.set_ylabel("Lyapunov exponent  (nats a step)")
+    draw_legend(ax, batched=is_batched(curves))
+    return ax
+
+
+def _draw_errors(ax: Axes, x: Any, values: Any, errors: Any, colour: str) -> None:
+    middle, error = batch_band(values)[1], batch_band(errors)[1]
+    known = np.isfinite(middle) & np.isfinite(error)
+    bars: dict[str, Any] = {"fmt": "none", "ecolor": colour, "elinewidth": THIN, "capsize": 2.5}
+    ax.errorbar(x[known], middle[known], yerr=error[known], **bars)
+
+
+def _checked_theory(theory: Any) -> dict[str, float]:
+    if theory is None:
+        return {}
+    if not isinstance(theory, Mapping):
+        raise TypeError(
+            f"theory must hold numbers by name in a dict, in nats a step; got "
+            f"{type(theory).__name__}"
+        )
+    for name, value in theory.items():
+        checks.check_number(f"theory[{name!r}]", value)
+    return {str(name): float(value) for name, value in theory.items()}
+
+
+def _size_of(size: Any, name: str, result: Lyapunov) -> int:
+    """What the index is divided by."""
+    if size is None:
+        return 1
+    if isinstance(size, Mapping):
+        if name not in size:
+            raise ValueError(f"size must hold N for every result, and has none for {name!r}")
+        size = size[name]
+    checks.check_positive_int("size", size)
+    count = np.shape(result.exponents)[-1]
+    if size < count:
+        raise ValueError(f"size must be N, at least the {count} exponents measured, got {size}")
+    return int(size)

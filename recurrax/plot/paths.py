@@ -1,0 +1,61 @@
+"""The picture of where a derivative flows, and of the gates that let it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recurrax.flow import Paths
+from recurrax.plot.arguments import check_kind
+from recurrax.plot.axes import given_or_new
+from recurrax.plot.curves import THIN, Curve, batch_band, batch_size, draw, draw_legend, styles
+from recurrax.plot.decay import STEPS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def paths(result: Paths, ax: Axes | None = None) -> Axes:
+    """Draw the share of the detour against t, with the mean activation of each gate.
+
+    Args:
+      result: a `rx.flow.Paths`. The share's line is the median over the batch, its band holds the
+        middle 80 % of it; of the gates, the medians are drawn. The share is near 0 where the
+        derivative stays inside its hidden units, near 1 where nearly all of it goes round by
+        `h @ w_rec`, above 1 where the two parts cancel; a cross at the bottom is NaN.
+      ax: matplotlib axes to draw on; None makes new ones.
+
+    Returns:
+      The axes.
+
+    Raises:
+      ImportError: if matplotlib is not installed.
+      TypeError: if the result is not a `Paths`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> cell = rx.cells.lstm(1, 8)
+      >>> params = cell.init(jax.random.key(0))
+      >>> p = rx.flow.paths(cell, params, None, jnp.ones((20, 1)))
+      >>> ax = rx.plot.paths(p, rx.plot.blank_axes())
+      >>> [text.get_text() for text in ax.get_legend().get_texts()]
+      ['share of the detour', 'gate i', 'gate f', 'gate g', 'gate o']
+    """
+    check_kind("result", result, Paths)
+    ax = given_or_new(ax)
+    names = () if result.gates is None else result.gates.names
+    look, *looks = styles(1 + len(names))
+    steps = np.arange(1, len(result.share) + 1)
+    curves = [Curve(steps, result.share, look, "share of the detour", 2 * THIN)]
+    if result.gates is not None:
+        means = np.moveaxis(np.asarray(result.gates.mean, np.float64), -1, 0)
+        for name, mean, style in zip(names, means, looks, strict=True):
+            curves.append(Curve(steps, batch_band(mean)[1], style, f"gate {name}", THIN))
+    draw(ax, curves)
+    for edge in (0, 1):
+        ax.axhline(edge, color="0.8", linewidth=0.8, zorder=0)
+    ax.set_xlabel(STEPS)
+    ax.set_ylabel(f"share{', mean activation of gates' if names else ''}  (no unit)")
+    draw_legend(ax, batched=batch_size(result.share) > 1, below=True)
+    return ax
