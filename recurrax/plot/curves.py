@@ -133,7 +133,7 @@ def _draw_line(ax: Axes, curve: Curve, median: np.ndarray) -> None:
         linewidth=curve.width,
         marker=(curve.style.marker or "o") if marked.any() else None,
         markevery=np.flatnonzero(marked).tolist(),
-        markersize=5,
+        markersize=4,
         label=curve.label,
     )
 
@@ -205,7 +205,7 @@ def _letters(ax: Axes) -> float:
     """How many letters of a legend about fit side by side into the axes."""
     figure = ax.get_figure(root=True)
     width = figure.get_figwidth() if figure is not None else 7.0
-    return 16 * width * ax.get_position().width
+    return 18 * width * ax.get_position().width
 
 
 def _columns(labels: list[str], letters: float) -> int:

@@ -56,6 +56,6 @@ def paths(result: Paths, ax: Axes | None = None) -> Axes:
     for edge in (0, 1):
         ax.axhline(edge, color="0.8", linewidth=0.8, zorder=0)
     ax.set_xlabel(STEPS)
-    ax.set_ylabel(f"share{', mean activation of gates' if names else ''}  (no unit)")
+    ax.set_ylabel(f"share{', mean of each gate' if names else ''}  (no unit)")
     draw_legend(ax, batched=batch_size(result.share) > 1, below=True)
     return ax

@@ -57,7 +57,7 @@ def test_axes_given_are_drawn_on_and_returned(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", [*SEVERAL, *ONE])
-def test_new_axes_are_pyplots(name, monkeypatch):
+def test_new_axes_are_pyplots(name):
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 

@@ -21,7 +21,7 @@ def test_share_and_gates_hold_the_numbers():
     np.testing.assert_array_equal(line(ax, "gate f").get_xdata(), np.arange(1, 13))
     assert entries(ax) == [SHARE, "gate i", "gate f"]
     assert len({looks(found) for found in (line(ax, name) for name in entries(ax))}) == 3
-    assert ax.get_ylabel() == "share, mean activation of gates  (no unit)"
+    assert ax.get_ylabel() == "share, mean of each gate  (no unit)"
 
 
 def test_share_above_one_and_nan():
