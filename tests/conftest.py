@@ -13,6 +13,9 @@ os.environ.setdefault(
     "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters",
 )
 
+# Beside another worker LAPACK's threads would wait for each other, and that by turning in circles.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import hypothesis
 import jax
 import pytest

@@ -85,10 +85,12 @@ def test_dead_weights_are_minus_infinity(weights):
 # --- vanilla networks: chi -----------------------------------------------------------------------
 
 
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(200)
+
+
 def gauss(f, variance):
     """`E f(x)` for x normal of that variance, by Gauss and Hermite."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(200)
-    return (weights * f(np.sqrt(variance) * nodes)).sum() / weights.sum()
+    return (WEIGHTS * f(np.sqrt(variance) * NODES)).sum() / WEIGHTS.sum()
 
 
 @pytest.mark.parametrize("weights", THEORIES)
@@ -222,7 +224,6 @@ def test_tied_weights_are_those_of_a_real_network(make):
         assert untied[-1] < -0.25
 
 
-@pytest.mark.slow
 def test_a_hundred_steps_of_an_lstm():
     """Untied it is off by 10^12 in the square, as is known; tied it is right within 4 %."""
     draw, hidden = np.random.default_rng(0), 256

@@ -29,7 +29,7 @@ class Instant:
         self.old = like(4, (field,) * len(self.step.state._fields))
         self.args = self.unit, self.z_in, self.z_rec, self.old
         self.local = local(self.step, *jax.eval_shape(lambda *a: a, *self.args))
-        self.new, self.kept = self.local.forward(*self.args)
+        self.new, self.kept = jax.jit(self.local.forward)(*self.args)
 
     def fields(self, unit, z_in, z_rec, old):
         return tuple(self.step.pointwise(unit, z_in, z_rec, self.step.state(*old)))
@@ -64,7 +64,7 @@ def test_derivatives(at, again):
     local = at.local
     known = local.known_again(*at.args) if again else local.known(at.unit, at.old, at.new, at.kept)
     found = local.evaluate(known)
-    jacobian = jax.jacfwd(at.fields, argnums=(2, 3))(*at.args)
+    jacobian = jax.jit(jax.jacfwd(at.fields, argnums=(2, 3)))(*at.args)
     for k in range(len(at.old)):
         for g in range(at.step.gates):
             rec = 0.0 if found.rec[k][g] is None else found.rec[k][g]
