@@ -88,7 +88,7 @@ def _report(title: str, case: Case) -> Answer:
     found = flow.report(*case)
     wrong = [row.name for row in found.rows if row.agrees is False]
     words = f"Not borne out: {', '.join(wrong)}." if wrong else "All that is claimed is borne out."
-    return Answer("report", title, found, words, plot.report(found, _axes()), found.rows)
+    return Answer("report", title, found, words, plot.report(found, _axes(8.0, 5.6)), found.rows)
 
 
 def _lyapunov(title: str, case: Case) -> Answer:
@@ -149,11 +149,11 @@ def _paths(title: str, case: Case) -> Answer:
     half = np.asarray(jnp.median(found.share.reshape(len(found.share), -1), 1)) > 0.5
     when = f"from t = {int(np.argmax(half)) + 1} on" if half.any() else "at no t"
     words = f"More than half of the derivative has gone round by w_rec {when}."
-    return Answer("paths", title, found, words, plot.paths(found, _axes()))
+    return Answer("paths", title, found, words, plot.paths(found, _axes(6.0, 4.6)))
 
 
-def _axes() -> Axes:
-    return plot.blank_axes(6.0, 3.8)
+def _axes(width: float = 6.0, height: float = 3.8) -> Axes:
+    return plot.blank_axes(width, height)
 
 
 def _median(values: Any) -> float:

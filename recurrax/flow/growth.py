@@ -113,7 +113,7 @@ def _block(
         return jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, state), state
 
     state, befores = jax.lax.scan(walk, state, (xs, live))
-    parts, make_map = linear_maps(step, params, befores, xs)
+    parts, make_map = linear_maps(step, params, befores, xs, columns=basis.shape[1])
     turn = jnp.arange(1, live.shape[0] + 1) % every == 0
     action = jnp.where(live, jnp.where(turn, _SPLIT, _PUSH), _IDLE)
 

@@ -162,15 +162,36 @@ def _gated_map(step: GatedStep, params: Any, state: Any, x: Any) -> GatedMap:
     )
 
 
+class MatrixMap(NamedTuple):
+    """A_t of any step, as a matrix that is known already."""
+
+    a: chex.Array  # [N, N]
+
+    @_precise
+    def push(self, v: chex.Array) -> chex.Array:
+        """`A v` for columns `[N, k]`."""
+        return self.a @ v
+
+    @_precise
+    def pull(self, u: chex.Array) -> chex.Array:
+        """`A^T u` for columns `[N, k]`."""
+        return self.a.T @ u
+
+
 def linear_maps(
-    step: StepFn, params: Any, befores: Any, xs: Any
-) -> tuple[Any, Callable[[Any], GatedMap | AnyMap]]:
+    step: StepFn, params: Any, befores: Any, xs: Any, columns: int = 0
+) -> tuple[Any, Callable[[Any], GatedMap | AnyMap | MatrixMap]]:
     """The derivatives along a trajectory: what differs from step to step, and the map made of it.
 
     The first result leads with T and goes through a `lax.scan`; the function makes one instant's
-    map of one row of it. A gated cell's diagonals are found for all instants at once.
+    map of one row of it. A gated cell's diagonals are found for all instants at once; so are the
+    matrices of any other step, if as many columns are to be pushed as the state has entries.
     """
     if not isinstance(step, GatedStep):
+        maps = jax.vmap(lambda before, x: AnyMap(step, params, before, x).matrix())
+        first = jax.tree.map(lambda leaf: leaf[0], befores)
+        if columns >= jax.eval_shape(flatten, first).shape[0]:
+            return maps(befores, xs), MatrixMap
         return (befores, xs), lambda now: AnyMap(step, params, *now)
 
     def diagonals(state: Any, x: Any) -> tuple[chex.Array, chex.Array]:
