@@ -172,11 +172,6 @@ class MatrixMap(NamedTuple):
         """`A v` for columns `[N, k]`."""
         return self.a @ v
 
-    @_precise
-    def pull(self, u: chex.Array) -> chex.Array:
-        """`A^T u` for columns `[N, k]`."""
-        return self.a.T @ u
-
 
 def linear_maps(
     step: StepFn, params: Any, befores: Any, xs: Any, columns: int = 0
@@ -188,10 +183,14 @@ def linear_maps(
     matrices of any other step, if as many columns are to be pushed as the state has entries.
     """
     if not isinstance(step, GatedStep):
-        maps = jax.vmap(lambda before, x: AnyMap(step, params, before, x).matrix())
+
+        def matrix(before: Any, x: Any) -> chex.Array:
+            found: chex.Array = AnyMap(step, params, before, x).matrix()
+            return found
+
         first = jax.tree.map(lambda leaf: leaf[0], befores)
         if columns >= jax.eval_shape(flatten, first).shape[0]:
-            return maps(befores, xs), MatrixMap
+            return jax.vmap(matrix)(befores, xs), MatrixMap
         return (befores, xs), lambda now: AnyMap(step, params, *now)
 
     def diagonals(state: Any, x: Any) -> tuple[chex.Array, chex.Array]:
