@@ -117,9 +117,11 @@ def _spectrum(title: str, case: Case) -> Answer:
 def _gradient_map(title: str, case: Case) -> Answer:
     every = -(-len(case.xs) // _TIMES)
     found = flow.gradient_map(*case, probes=_PROBES, every=every)
+    size = sum(leaf[0].size for leaf in jax.tree.leaves(case.state))
+    exact = "Exact." if size <= _PROBES else f"Along {_PROBES} directions, a close lower bound."
     words = (
         "A row shows from which times the gradient at t gets its error, a column how far an event "
-        f"at s is felt. Along {_PROBES} directions, a close lower bound."
+        f"at s is felt. {exact}"
     )
     return Answer("gradient_map", title, found, words, plot.gradient_map(found, _axes()))
 
