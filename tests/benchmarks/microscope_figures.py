@@ -43,7 +43,7 @@ class Sizes(NamedTuple):
     trained: tuple[tuple[str, int], ...] = (("lstm", 64), ("lstm", 128), ("elman", 128))  # H
     train_length: int = 100
     train_batch: int = 32
-    train_steps: int = 200
+    train_steps: int = 100  # one interval of watch
 
 
 QUICK = Sizes(
