@@ -46,7 +46,7 @@ def document(
     """The whole page."""
     length, batch, features = sequences.xs.shape
     few = min(EXAMPLES, batch)
-    asked = f"the first {few} of {batch} sequences" if few < batch else f"all {batch} sequences"
+    asked = f"the first {few} of {batch} sequences" if few < batch else "all of them"
     sections = [_section(row, answers[row.name], length) for row in rows]
     return "\n".join(
         [
@@ -110,7 +110,9 @@ def _table(heads: Iterable[str], lines: Iterable[Iterable[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, (int, float)):
+    if isinstance(value, int):
+        return f'<td class="number">{value}</td>'
+    if isinstance(value, float):
         return f'<td class="number">{value:.4g}</td>'
     return f"<td>{_text('-' if value is None else value)}</td>"
 

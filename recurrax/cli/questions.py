@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import flow, plot
+from recurrax.cli.mistakes import told
 from recurrax.cli.numbers import plain
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 4  # sequences that are asked about, the first ones
 _TIMES = 128  # of a gradient map, each way
+_LARGEST = 512  # state N of which all directions are asked for
 _PROBES = 16  # directions of a gradient map, above that many in all
 
 
@@ -45,6 +47,10 @@ class Answer(NamedTuple):
     table: tuple[Any, ...] = ()  # rows of a flow.Report
 
 
+class _LeftOut(Exception):
+    """A question that does not apply to this cell, and why."""
+
+
 def answer(subject: Subject, sequences: Sequences, advance: Callable[[], None]) -> Iterator[Answer]:
     """All questions in turn; one that does not apply says why."""
     _, cell, params = subject
@@ -54,8 +60,9 @@ def answer(subject: Subject, sequences: Sequences, advance: Callable[[], None]) 
     case = Case(cell, params, state, xs)
     for title, ask in QUESTIONS.items():
         try:
-            yield ask(title, case)
-        except ValueError as reason:  # as flow.paths has it of a cell without a direct path
+            with told(ValueError):
+                yield ask(title, case)
+        except _LeftOut as reason:
             yield Answer(ask.__name__.lstrip("_"), title, None, str(reason), None)
         advance()
 
@@ -92,7 +99,7 @@ def _report(title: str, case: Case) -> Answer:
 
 
 def _lyapunov(title: str, case: Case) -> Answer:
-    found = flow.lyapunov(*case)
+    found = flow.lyapunov(*case, k=min(_size(case), _LARGEST))
     top = float(np.median(found.exponents[..., 0]))
     growth = "grow" if top > 0 else "die out"
     words = (
@@ -104,6 +111,8 @@ def _lyapunov(title: str, case: Case) -> Answer:
 
 
 def _spectrum(title: str, case: Case) -> Answer:
+    if _size(case) > _LARGEST:
+        raise _LeftOut(f"All singular values are found for a state of up to N = {_LARGEST}.")
     length = len(case.xs)
     times = sorted({1, math.isqrt(length), length // 4 or 1, length})
     found = flow.spectrum(*case, at=tuple(times))
@@ -117,8 +126,9 @@ def _spectrum(title: str, case: Case) -> Answer:
 def _gradient_map(title: str, case: Case) -> Answer:
     every = -(-len(case.xs) // _TIMES)
     found = flow.gradient_map(*case, probes=_PROBES, every=every)
-    size = sum(leaf[0].size for leaf in jax.tree.leaves(case.state))
-    exact = "Exact." if size <= _PROBES else f"Along {_PROBES} directions, a close lower bound."
+    exact = (
+        "Exact." if _size(case) <= _PROBES else f"Along {_PROBES} directions, a close lower bound."
+    )
     words = (
         "A row shows from which times the gradient at t gets its error, a column how far an event "
         f"at s is felt. {exact}"
@@ -129,9 +139,10 @@ def _gradient_map(title: str, case: Case) -> Answer:
 def _loss_gradients(title: str, case: Case) -> Answer:
     found = flow.loss_gradients(last_output, *case)
     first, last = (_median(found.log_norm[t]) for t in (0, -1))
+    left = f"e^{first - last:.3g}" if math.isfinite(first - last) else "nothing"
     words = (
-        f"Of the loss at the last output (half its mean square), e^{first - last:.3g} of the "
-        "gradient at the last state is left at the first."
+        f"Of the loss at the last output (half its mean square), {left} of the gradient at the "
+        "last state is left at the first."
     )
     return Answer("loss_gradients", title, found, words, plot.loss_gradients(found, _axes()))
 
@@ -147,7 +158,10 @@ def _lag_profile(title: str, case: Case) -> Answer:
 
 
 def _paths(title: str, case: Case) -> Answer:
-    found = flow.paths(*case)
+    try:
+        found = flow.paths(*case)
+    except ValueError as reason:  # not gated, or without a direct path
+        raise _LeftOut(str(reason)) from None
     half = np.asarray(jnp.median(found.share.reshape(len(found.share), -1), 1)) > 0.5
     when = f"from t = {int(np.argmax(half)) + 1} on" if half.any() else "at no t"
     words = f"More than half of the derivative has gone round by w_rec {when}."
@@ -156,6 +170,11 @@ def _paths(title: str, case: Case) -> Answer:
 
 def _axes(width: float = 6.0, height: float = 3.8) -> Axes:
     return plot.blank_axes(width, height)
+
+
+def _size(case: Case) -> int:
+    """N."""
+    return sum(leaf[0].size for leaf in jax.tree.leaves(case.state))
 
 
 def _median(values: Any) -> float:

@@ -32,9 +32,8 @@ _LONG = 32  # fewer targets than this are one block
 class _Carried(NamedTuple):
     """What goes on from one target to the next, for the sources up to the end of the block."""
 
-    v: chex.Array  # [N, k, K'], still to be multiplied by two to the shift
-    shift: chex.Array  # int32 [K'], brings the largest entry of each source to [1/2, 1)
-    exponent: chex.Array  # int32 [K'], of v times two to the shift
+    v: chex.Array  # [N, k, K'], the largest entry of each source in [1/2, 1)
+    exponent: chex.Array  # int32 [K']
     guess: chex.Array  # the last top singular vectors, [n, K']
 
 
@@ -71,35 +70,31 @@ def log_norms(
 def _setting_out(starts: Directions, of: np.ndarray, first: int, last: int) -> _Carried:
     """The sources from `first` up to, not including, `last`."""
     v, new = starts.v[..., first:last], last - first
-    length = (starts.leading or v.shape[1]) if starts.drawn else gram_size(len(of), v.shape[1])
+    length = v.shape[1] if starts.drawn else gram_size(len(of), v.shape[1])
     guess = jnp.broadcast_to(first_guess(length, v.dtype)[:, None], (length, new))
-    nothing = jnp.zeros(new, jnp.int32)
-    return _Carried(v, nothing, nothing, guess)
+    return _Carried(v, jnp.zeros(new, jnp.int32), guess)
 
 
 def _pushed(
     make_map: Callable[[Any], Any], carried: _Carried, parts: Any, waiting: chex.Array
 ) -> _Carried:
-    """All directions through the steps up to the next target, but those of waiting sources.
-
-    A pass over v costs as much as a product, so the scale is put on when v is written next.
-    """
+    """All directions through the steps up to the next target, but those of waiting sources."""
 
     def body(now: Any, part: Any) -> tuple[Any, None]:
-        v, shift, exponent = now
+        v, exponent = now
         moved = make_map(part).push(v.reshape(len(v), -1)).reshape(v.shape)
-        v = jnp.where(waiting, v, moved * power_of_two(shift, v.dtype))
-        shift = jnp.where(waiting, 0, -scale_of(v, (0, 1)))
-        return (v, shift, exponent - shift), None
+        shift = scale_of(moved, (0, 1))
+        v = jnp.where(waiting, v, moved * power_of_two(-shift, v.dtype))
+        return (v, exponent + jnp.where(waiting, 0, shift)), None
 
-    (v, shift, exponent), _ = jax.lax.scan(body, carried[:3], parts)
-    return _Carried(v, shift, exponent, carried.guess)
+    (v, exponent), _ = jax.lax.scan(body, carried[:2], parts)
+    return _Carried(v, exponent, carried.guess)
 
 
 def _measured(
     carried: _Carried, starts: Directions, of: np.ndarray
 ) -> tuple[_Carried, tuple[chex.Array, chex.Array]]:
-    part, exponent = carried.v * power_of_two(carried.shift, carried.v.dtype), carried.exponent
+    part, exponent = carried.v, carried.exponent
     if len(of) < len(part):  # what is asked for may be much smaller than the rest
         part, extra = jax.vmap(rescale, 2, (2, 0))(part[of])
         exponent = exponent + extra
@@ -111,7 +106,7 @@ def _measured(
         square = jnp.sum(exactly * exactly, (0, 1))
         square = square + starts.weight * jnp.sum(by_chance * by_chance, (0, 1))
         total = _root(square)
-        norm, guess = _largest_seen(exactly if starts.leading else part, carried.guess)
+        norm, guess = _largest_seen(part, carried.guess)
     logs = log_of(norm, exponent), log_of(total, exponent)
     return carried._replace(guess=guess), logs
 
@@ -122,13 +117,23 @@ def _largest_seen(part: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex
     The top singular vector barely moves from one target to the next, so the steps add up.
     """
     columns = range(part.shape[1])
-    guess = jax.lax.stop_gradient(guess)
+    # A little of everything, so that what is left after an event is found.
+    fresh = first_guess(len(guess), guess.dtype)[:, None]
+    guess = _unit(jax.lax.stop_gradient(guess) + 0.1 * fresh, fresh)
     # Written out: a sum over the axis in the middle would go one entry at a time.
     image = sum(part[:, i] * guess[i] for i in columns)
-    norm = _root(jnp.sum(image * image, 0))
-    guess = jnp.stack([jnp.sum(part[:, i] * image, 0) for i in columns])
-    length = _root(jnp.sum(guess * guess, 0))
-    return norm, jax.lax.stop_gradient(guess / jnp.where(length == 0, 1, length))
+    image = image * power_of_two(-scale_of(image, (0,)), image.dtype)
+    guess = _unit(jnp.stack([jnp.sum(part[:, i] * image, 0) for i in columns]), fresh)
+    guess = jax.lax.stop_gradient(guess)
+    image = sum(part[:, i] * guess[i] for i in columns)
+    return _root(jnp.sum(image * image, 0)), guess
+
+
+def _unit(vectors: chex.Array, instead: chex.Array) -> chex.Array:
+    """Columns of length 1; another in the place of one that is zero."""
+    vectors = vectors * power_of_two(-scale_of(vectors, (0,)), vectors.dtype)
+    length = _root(jnp.sum(vectors * vectors, 0))
+    return jnp.where(length == 0, instead, vectors / jnp.where(length == 0, 1, length))
 
 
 def _root(square: chex.Array) -> chex.Array:

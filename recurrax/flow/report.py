@@ -153,6 +153,8 @@ def _rows_of_directions(exponents: Lyapunov, values: Spectrum) -> list[Row]:
     """How single directions grow in the long run, and how many are left at T."""
     top, error = (np.median(a[..., 0]) for a in (exponents.exponents, exponents.standard_errors))
     spread = f"+- {error:.2g}" if np.isfinite(error) else "too short for an error"
+    if np.isneginf(top):
+        spread = "singular: a step erases every difference"
     condition = float(np.median(values.log_condition[-1]))
     apart = "singular" if np.isinf(condition) else f"condition e^{condition:.4g}"
     surviving = float(np.median(values.surviving[-1]))

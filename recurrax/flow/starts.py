@@ -51,13 +51,14 @@ def sampled(
     leading = probes // 2
     drawn = probes - leading
     count = jax.tree.leaves(parts)[0].shape[0]
-    first, second = jax.random.split(key)
+    first, second, third = jax.random.split(key, 3)
     noise = jax.random.normal(second, (len(wrt), drawn, 1)).astype(dtype)
     noise = jnp.broadcast_to(noise, (len(wrt), drawn, count))
     if leading:
         start = jax.random.normal(first, (size, leading)).astype(dtype)
         noise = jnp.concatenate([_stretched(make_map, parts, start)[wrt], noise], 1)
-    v = jnp.zeros((size, probes, count), dtype).at[wrt].set(gram_schmidt(noise))
+    spare = jax.random.normal(third, (len(wrt), probes)).astype(dtype)
+    v = jnp.zeros((size, probes, count), dtype).at[wrt].set(gram_schmidt(noise, spare))
     weight = (len(wrt) - leading) / drawn
     return Directions(jax.lax.stop_gradient(v), leading, drawn, weight)
 
@@ -81,22 +82,27 @@ def _stretched(make_map: Callable[[Any], Any], parts: Any, start: chex.Array) ->
     return jnp.moveaxis(found, 0, -1)
 
 
-def gram_schmidt(v: chex.Array) -> chex.Array:
+def gram_schmidt(v: chex.Array, spare: chex.Array) -> chex.Array:
     """Orthonormal columns `[n, k, K]` for each of K, that span what the columns of v span.
 
-    For all K at once, where a factorisation would go one by one. A column that lies in the span of
-    those before it is replaced by what rounding leaves of it, which is as good a direction.
+    For all K at once, where a factorisation would go one by one. A column of which nothing is left
+    across those before it, as where an event has erased it, is replaced by a spare one `[n, k]`.
     """
 
     def body(i: chex.Array, basis: chex.Array) -> chex.Array:
-        column = basis[:, i]
         before = jnp.where(jnp.arange(basis.shape[1])[:, None] < i, 1, 0).astype(v.dtype)
-        for _ in range(2):  # twice is enough (Kahan, Parlett)
-            inside = before * jnp.sum(basis * column[:, None], 0)
-            column = column - jnp.sum(basis * inside, 1)
-            column = column * power_of_two(-scale_of(column, (0,)), v.dtype)
+
+        def across(column: chex.Array) -> chex.Array:
+            for _ in range(2):  # twice is enough (Kahan, Parlett)
+                column = column * power_of_two(-scale_of(column, (0,)), v.dtype)
+                inside = before * jnp.sum(basis * column[:, None], 0)
+                column = column - jnp.sum(basis * inside, 1)
+            return column * power_of_two(-scale_of(column, (0,)), v.dtype)
+
+        column, other = across(basis[:, i]), across(jnp.broadcast_to(spare[:, i, None], edge))
+        column = jnp.where(jnp.all(column == 0, 0), other, column)
         norm = jnp.sqrt(jnp.sum(column * column, 0))
         return basis.at[:, i].set(column / jnp.where(norm == 0, 1, norm))
 
-    v = v * power_of_two(-scale_of(v, (0,)), v.dtype)
+    edge = (v.shape[0], v.shape[2])
     return jax.lax.fori_loop(0, v.shape[1], body, v)

@@ -12,6 +12,7 @@ from recurrax import checks
 from recurrax.flow.gate_statistics import statistics
 from recurrax.flow.horizon import horizon, rate
 from recurrax.flow.joint import Problem, flatten, per_example, pose
+from recurrax.flow.logscale import power_of_two, rescale
 from recurrax.flow.probes import probed_decay
 from recurrax.flow.spectral import first_guess, largest_singular_value
 from recurrax.gated import GatedStep, split_gates
@@ -45,7 +46,7 @@ def watch(
     step: Any,
     last: Watched | None = None,
     every: int = 100,
-    examples: int = 4,
+    examples: int = 2,
     probes: int = 4,
     key: chex.PRNGKey | None = None,
 ) -> Watched:
@@ -184,8 +185,10 @@ def _norm_of_weights(step: Any, params: Any) -> chex.Array | None:
         return None
     blocks = split_gates(params.w_rec, step.gates)
     blocks = blocks.astype(jnp.promote_types(blocks.dtype, jnp.float32))
+    blocks, exponent = rescale(blocks)  # the norm is found by its square
     guess = first_guess(blocks.shape[-1], blocks.dtype)
-    return jnp.max(jax.vmap(lambda block: largest_singular_value(block, guess)[0])(blocks))
+    norms = jax.vmap(lambda block: largest_singular_value(block, guess)[0])(blocks)
+    return jnp.max(norms) * power_of_two(exponent, norms.dtype)
 
 
 def _unknown(leaf: jax.ShapeDtypeStruct) -> chex.Array:

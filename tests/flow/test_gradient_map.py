@@ -160,6 +160,56 @@ def test_weights_of_zero(probes):
     assert not np.isnan(found.log_frobenius).any()
 
 
+def leak(w, h, x):
+    """Each unit forgets by its w, and all of them where x is 0."""
+    h = w * h * x
+    return h, h
+
+
+@pytest.mark.parametrize("probes", [None, 4])
+def test_an_event_that_erases_everything(probes):
+    w = jnp.linspace(0.5, 0.95, 8)
+    xs = jnp.ones((12, 1)).at[6].set(0)
+    found = rx.flow.gradient_map(leak, w, jnp.ones(8), xs, probes=probes)
+    steps = found.targets[:, None] - found.sources[None]
+    across = (found.sources[None] <= 6) & (found.targets[:, None] > 6) & (steps > 0)
+    assert np.isneginf(found.log_norm[across]).all()
+    aside = (steps > 0) & ~across
+    assert np.isfinite(found.log_norm[aside]).all()
+    truth = np.log(0.95) * steps
+    if probes is None:
+        np.testing.assert_allclose(found.log_norm[aside], truth[aside], atol=1e-5)
+    else:
+        assert (found.log_norm[aside] <= truth[aside] + 1e-5).all()
+        assert (found.log_norm[aside] > truth[aside] - 3).all()
+
+
+def test_a_derivative_that_is_zero_at_first():
+    """A delay line: a reaches c after two steps, and then the directions must be found."""
+
+    def delay(_, s, x):
+        s = jnp.concatenate([0.5 * s[:6], s[:6], s[6:12]])
+        return s, s
+
+    step = lambda p, s, x: ({"s": delay(p, s["s"], x)[0]}, s["s"])  # noqa: E731
+    found = rx.flow.gradient_map(step, 0.0, {"s": jnp.ones(18)}, jnp.zeros((5, 1)), probes=4)
+    exact = rx.flow.gradient_map(step, 0.0, {"s": jnp.ones(18)}, jnp.zeros((5, 1)))
+    inside = np.tril_indices(5)
+    assert (found.log_norm[inside] > exact.log_norm[inside] - 2).all()
+
+
+@pytest.mark.parametrize("probes", [None, 1])
+def test_a_large_factor_at_every_step(probes):
+    """Two such factors have no place in float32."""
+    for factor in (1e-22, 1e22):
+        step = lambda w, h, x: (w * h * x, h)  # noqa: E731
+        xs = jnp.zeros((6, 1)) + factor
+        found = rx.flow.gradient_map(step, jnp.ones(2), jnp.zeros(2), xs, probes=probes)
+        inside = np.tril_indices(6)
+        steps = (found.targets[:, None] - found.sources[None])[inside]
+        np.testing.assert_allclose(found.log_frobenius[inside] / steps, np.log(factor), rtol=0.05)
+
+
 @pytest.mark.usefixtures("x64")
 def test_derivative():
     case = make_case("elman_tanh", "float64", T=3)
@@ -179,10 +229,12 @@ def test_derivative():
 def test_gram_schmidt():
     v = jnp.asarray(np.random.default_rng(0).standard_normal((6, 4, 5)))
     v = v.at[:, 1].set(1e-20 * v[:, 1])
-    basis = np.asarray(gram_schmidt(v))
+    v = v.at[:, 2, 3].set(0).at[:, 3, 4].set(v[:, 0, 4])  # erased, and twice the same
+    spare = jnp.asarray(np.random.default_rng(1).standard_normal((6, 4)))
+    basis = np.asarray(gram_schmidt(v, spare))
     eye = np.broadcast_to(np.eye(4)[:, :, None], (4, 4, 5))
     np.testing.assert_allclose(np.einsum("nik,njk->ijk", basis, basis), eye, atol=1e-5)
-    for k in range(5):
+    for k in range(3):
         q, r = np.linalg.qr(np.asarray(v[..., k], np.float64) * [1, 1e20, 1, 1])
         np.testing.assert_allclose(basis[..., k], q * np.sign(np.diag(r)), atol=1e-5)
 

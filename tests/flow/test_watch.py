@@ -92,6 +92,15 @@ def test_a_network_that_has_diverged():
     assert all(np.isnan(leaf) for leaf in jax.tree.leaves(found._replace(step=jnp.nan)))
 
 
+@pytest.mark.parametrize("size", [1e-25, 1e20])
+def test_weights_whose_square_has_no_place_in_float32(size):
+    cell = rx.cells.elman(1, 26)
+    params = cell.init(jax.random.key(0))
+    params = params._replace(w_rec=size * params.w_rec)
+    found = rx.flow.watch(cell, params, None, jnp.zeros((2, 1)), step=0)
+    np.testing.assert_allclose(found.largest_singular_value, size, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "text"),
     [
