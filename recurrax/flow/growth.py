@@ -9,7 +9,8 @@ staircase iteration), and from Householder's QR at the end of the block, where t
 
 How many steps go between two eliminations is decided anew for each block, from the errors seen in
 the last one: the more the exponents differ, the sooner a weak direction drowns in the rounding of a
-strong one.
+strong one. A block that turns out to have lost a direction this way is gone through again with an
+elimination at every step.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ import jax.numpy as jnp
 
 from recurrax.flow.joint import flatten
 from recurrax.flow.linear import linear_maps
-from recurrax.flow.logscale import rescale
+from recurrax.flow.logscale import power_of_two, scale_of
 from recurrax.flow.triangular import eliminated, orthonormal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import chex
 
     from recurrax.cell import StepFn
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 BLOCKS = 64  # at least so many where T allows, so that their spread gives an error bar
 _WIDEST = 64  # steps between eliminations, at most: beyond it there is nothing left to save
 _PUSH, _SPLIT, _IDLE = 0, 1, 2
+_LOST = 0.1  # the relative error from which a growth says nothing
 
 
 class Growth(NamedTuple):
@@ -43,6 +47,7 @@ class Growth(NamedTuple):
     condition: chex.Array  # [M, k], the worst: the error of a growth, in units of rounding
     every: chex.Array  # int32 [M], steps between eliminations
     basis: chex.Array  # [N, k], where the directions are at the end
+    finite: chex.Array  # bool [], whether the state was, all along
 
 
 class _Carried(NamedTuple):
@@ -51,10 +56,20 @@ class _Carried(NamedTuple):
     state: Any
     basis: chex.Array  # [N, k], orthonormal
     every: chex.Array  # int32 []
+    gone: chex.Array  # bool [k], directions that singular Jacobians have erased
+
+
+class _Seen(NamedTuple):
+    """What one block did to the directions."""
+
+    basis: chex.Array  # [N, k], orthonormal
+    log_growth: chex.Array  # [k]
+    worst: chex.Array  # [k], the largest condition of a growth in it
+    total: chex.Array  # [k], of all of them
 
 
 def tolerance(dtype: jnp.dtype) -> float:
-    """The relative error that a growth may have before eliminations are brought closer together."""
+    """The error an exponent may have before eliminations are brought closer together."""
     eps = float(jnp.finfo(dtype).eps)
     return math.pow(eps, 0.4)
 
@@ -95,17 +110,17 @@ def grow(
 
     vector = flatten(state)
     basis = first_basis(vector.shape[0], count, vector.dtype)
-    carried = _Carried(state, basis, jnp.int32(every or 1))
+    carried = _Carried(state, basis, jnp.int32(every or 1), jnp.zeros(count, bool))
     carried, found = jax.lax.scan(body, carried, (jax.tree.map(fold, xs), live))
-    log_growth, condition, used = (leaf[before:] for leaf in found)
-    return Growth(log_growth, condition, used, carried.basis)
+    log_growth, condition, used = (leaf[before:] for leaf in found[:3])
+    return Growth(log_growth, condition, used, carried.basis, jnp.all(found[3]))
 
 
 def _block(
     step: StepFn, params: Any, carried: _Carried, xs: Any, live: chex.Array, *, fixed: bool
-) -> tuple[_Carried, tuple[chex.Array, chex.Array, chex.Array]]:
+) -> tuple[_Carried, tuple[chex.Array, ...]]:
     """One block: along its trajectory, push or split at each step, and orthonormalise."""
-    state, basis, every = carried
+    state, basis, every, gone = carried
 
     def walk(state: Any, now: Any) -> tuple[Any, Any]:
         x, alive = now
@@ -113,68 +128,134 @@ def _block(
         return jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, state), state
 
     state, befores = jax.lax.scan(walk, state, (xs, live))
-    parts, make_map = linear_maps(step, params, befores, xs, columns=basis.shape[1])
+    parts, make_map = linear_maps(step, params, befores, xs)
+
+    def attempt(every: chex.Array) -> _Seen:
+        return _followed(make_map, parts, basis, live, every)
+
+    if fixed:
+        seen, used = attempt(every), every
+    else:
+        seen, used = _attempted(attempt, every, gone)
+        every = _next_interval(used, seen, jnp.sum(live))
+    gone = jnp.isneginf(seen.log_growth)
+    finite = [jnp.all(jnp.isfinite(flatten(s))) for s in (befores, state)]
+    result = seen.log_growth, seen.worst, jnp.minimum(used, len(live)), finite[0] & finite[1]
+    return _Carried(state, seen.basis, every, gone), result
+
+
+def _attempted(
+    attempt: Callable[[chex.Array], _Seen], every: chex.Array, gone: chex.Array
+) -> tuple[_Seen, chex.Array]:
+    """The block at this interval, or at every step if that lost what was there before."""
+    # Derivatives go through the block again, so that they keep no more than one block's steps.
+    attempt = jax.checkpoint(attempt, prevent_cse=False)
+
+    def body(before: tuple[_Seen, chex.Array], every: chex.Array) -> tuple[Any, None]:
+        seen, used = before
+
+        def again() -> tuple[_Seen, chex.Array]:
+            return attempt(every), every
+
+        wanted = (used == 0) | ((used > every) & _lost(seen, gone))
+        return jax.lax.cond(wanted, again, lambda: before), None
+
+    shapes = jax.eval_shape(attempt, every)
+    nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    tries = jnp.stack([every, jnp.ones_like(every)])
+    found: tuple[_Seen, chex.Array] = jax.lax.scan(body, (nothing, jnp.int32(0)), tries)[0]
+    return found
+
+
+def _lost(seen: _Seen, gone: chex.Array) -> chex.Array:
+    """Whether a direction drowned in rounding, and was not erased earlier by the Jacobians."""
+    eps = float(jnp.finfo(seen.worst.dtype).eps)
+    drowned = jnp.isneginf(seen.log_growth) | (seen.worst * eps > _LOST)
+    return jnp.any(drowned & ~gone)
+
+
+def _followed(
+    make_map: Callable[[Any], Any],
+    parts: Any,
+    basis: chex.Array,
+    live: chex.Array,
+    every: chex.Array,
+) -> _Seen:
+    """All steps of a block, with an elimination at the end of each interval."""
     turn = jnp.arange(1, live.shape[0] + 1) % every == 0
     action = jnp.where(live, jnp.where(turn, _SPLIT, _PUSH), _IDLE)
 
-    def body(basis: chex.Array, now: Any) -> tuple[chex.Array, Any]:
+    def body(carried: tuple[chex.Array, chex.Array], now: Any) -> tuple[Any, Any]:
         part, action = now
         derivative = make_map(part)
         branches = [partial(branch, derivative) for branch in (_pushed, _split, _idle)]
-        basis, logs, condition = jax.lax.switch(action, branches, basis)
-        return basis, (logs, condition)
+        after, seen = jax.lax.switch(action, branches, *carried)
+        return after, (*seen, jnp.where(action == _IDLE, 0, carried[1]))
 
-    basis, (logs, conditions) = jax.lax.scan(body, basis, (parts, action))
+    (basis, exponent), found = jax.lax.scan(body, (basis, jnp.int32(0)), (parts, action))
+    diagonals, conditions, exponents = found
     rest = eliminated(basis)  # what was only pushed since the last split
     basis, triangle = orthonormal(rest.basis)
-    log_growth = jnp.sum(logs, 0) + _log_diagonal(rest.upper) + _log_diagonal(triangle)
-    condition = jax.lax.stop_gradient(jnp.maximum(jnp.max(conditions, 0), rest.condition))
-    after = every if fixed else _next_interval(every, condition, log_growth, jnp.sum(live))
-    used = jnp.minimum(every, live.shape[0])
-    return _Carried(state, basis, after), (log_growth, condition, used)
+    log_growth = jnp.sum(_log(diagonals), 0) + _log(jnp.diagonal(rest.upper))
+    log_growth = log_growth + _log(jnp.diagonal(triangle))
+    log_growth = log_growth + (jnp.sum(exponents)).astype(basis.dtype) * math.log(2)
+    conditions = jax.lax.stop_gradient(jnp.concatenate([conditions, rest.condition[None]]))
+    return _Seen(basis, log_growth, jnp.max(conditions, 0), jnp.sum(conditions, 0))
 
 
-def _pushed(derivative: Any, basis: chex.Array) -> tuple[chex.Array, chex.Array, chex.Array]:
-    basis, exponent = rescale(derivative.push(basis))
+def _pushed(derivative: Any, basis: chex.Array, exponent: chex.Array) -> tuple[Any, Any]:
+    # What is scaled is the columns before the product, where it costs no pass of its own.
+    basis = derivative.push(basis * power_of_two(-exponent, basis.dtype))
     ones = jnp.ones(basis.shape[1], basis.dtype)
-    return basis, exponent.astype(basis.dtype) * math.log(2) * ones, ones
+    return (basis, _scale(basis)), (ones, 0 * ones)
 
 
-def _split(derivative: Any, basis: chex.Array) -> tuple[chex.Array, chex.Array, chex.Array]:
-    found = eliminated(derivative.push(basis))
-    return found.basis, _log_diagonal(found.upper), found.condition
+def _split(derivative: Any, basis: chex.Array, exponent: chex.Array) -> tuple[Any, Any]:
+    found = eliminated(derivative.push(basis * power_of_two(-exponent, basis.dtype)))
+    return (found.basis, jnp.int32(0)), (jnp.diagonal(found.upper), found.condition)
 
 
-def _idle(derivative: Any, basis: chex.Array) -> tuple[chex.Array, chex.Array, chex.Array]:
+def _idle(derivative: Any, basis: chex.Array, exponent: chex.Array) -> tuple[Any, Any]:
     ones = jnp.ones(basis.shape[1], basis.dtype)
-    return basis, 0 * ones, ones
+    return (basis, exponent), (ones, 0 * ones)
 
 
-def _next_interval(
-    every: chex.Array, condition: chex.Array, log_growth: chex.Array, steps: chex.Array
-) -> chex.Array:
+def _scale(basis: chex.Array) -> chex.Array:
+    """The exponent of the largest entry: by columns first, which a CPU does in wide operations."""
+    return scale_of(jnp.max(jnp.abs(jax.lax.stop_gradient(basis)), 0), (0,))
+
+
+def _next_interval(every: chex.Array, seen: _Seen, steps: chex.Array) -> chex.Array:
     """The widest interval whose error is likely to stay tolerable.
 
-    After m steps a direction is hidden m times as deep (in logs) as after one. Where it is not
-    hidden, as between the units of a diagonal Jacobian, it still must not underflow.
+    The error of an exponent is the mean over all steps of the errors of single growths, each of
+    which must also stay well below the whole growth. After m steps a direction is hidden m times
+    as deep (in logs) as after one. Where it is not hidden, as between the units of a diagonal
+    Jacobian, it still must not underflow.
     """
-    dtype = log_growth.dtype
-    finite = jnp.isfinite(log_growth)
-    largest = jnp.max(jnp.where(finite, log_growth, -jnp.inf))
-    smallest = jnp.min(jnp.where(finite, log_growth, jnp.inf))
-    spread = (largest - smallest) / jnp.maximum(steps, 1).astype(dtype)
+    dtype = seen.log_growth.dtype
+    finite = jnp.isfinite(seen.log_growth)
+    steps = jnp.maximum(steps, 1).astype(dtype)
+    largest = jnp.max(jnp.where(finite, seen.log_growth, -jnp.inf))
+    smallest = jnp.min(jnp.where(finite, seen.log_growth, jnp.inf))
+    spread = (largest - smallest) / steps
     spread = jnp.maximum(jnp.nan_to_num(spread, posinf=0, neginf=0), 1e-3)
-    limit = math.log(tolerance(dtype)) - math.log(float(jnp.finfo(dtype).eps))
-    # A direction that is gone has no finite condition, and no interval would bring it back.
-    worst = jnp.max(jnp.where(finite, condition, 1))
-    room = (limit - jnp.log(worst)) / spread
-    wider = jnp.minimum(every + room, limit / spread)
-    wider = jnp.minimum(wider, 2.0 * every.astype(dtype))
+    log_eps = math.log(float(jnp.finfo(dtype).eps))
+    log_mean = math.log(tolerance(dtype))
+    log_most = 0.5 * (log_mean + math.log(_LOST))
+
+    def room(condition: chex.Array, limit: float) -> chex.Array:
+        # A direction that is gone has no finite condition, and no interval would bring it back.
+        return limit - log_eps - jnp.log(jnp.max(jnp.where(finite, condition, 1e-9)))
+
+    most = -0.5 * math.log(float(jnp.finfo(dtype).tiny)) / spread
+    left = jnp.minimum(room(seen.worst, log_most), room(seen.total / steps, log_mean)) / spread
+    wider = jnp.minimum(jnp.minimum(every + left, most), 2.0 * every.astype(dtype))
     return jax.lax.stop_gradient(jnp.clip(jnp.floor(wider).astype(jnp.int32), 1, _WIDEST))
 
 
-def _log_diagonal(upper: chex.Array) -> chex.Array:
-    """The logs of the absolute diagonal: -inf at zero, with a derivative of zero there."""
-    diagonal = jnp.abs(jnp.diagonal(upper))
+def _log(diagonal: chex.Array) -> chex.Array:
+    """The logs of absolute values: -inf at zero, with a derivative of zero there."""
+    diagonal = jnp.abs(diagonal)
     zero = diagonal == 0
     return jnp.where(zero, -jnp.inf, jnp.log(jnp.where(zero, 1.0, diagonal)))

@@ -65,7 +65,7 @@ def lyapunov(
       burn_in: steps before the average begins, in which state and directions settle; a tenth of
         T by default.
       every: steps between two eliminations, which keep the directions apart. None chooses, and
-        chooses anew as it goes, aiming at an error of a growth below `eps ** 0.4`
+        chooses anew as it goes, aiming at an error of an exponent below `eps ** 0.4`
         (float64: 6e-7, float32: 2e-3), and eliminates at every step where that cannot be had.
 
     Returns:
@@ -96,7 +96,6 @@ def lyapunov(
     Bauer's "Treppeniteration" (1957); the dimension is Kaplan and Yorke's (1979).
     """
     problem = pose(cell, params, state, with_inputs(cell, params, state, xs, length))
-    check_states(problem)
     steps = jax.tree.leaves(problem.xs)[0].shape[0]
     size = jax.eval_shape(flatten, problem.example()).shape[0]
     count = check_count(k, size)
@@ -109,7 +108,10 @@ def lyapunov(
             )
     every = None if every is None else int(every)
     static = (problem.step, problem.batch, count, burn_in, every)
-    log_growth, condition, used = _grow(*static, problem.params, problem.state, problem.xs)
+    found = _grow(*static, problem.params, problem.state, problem.xs)
+    log_growth, condition, used, finite = found
+    if not isinstance(finite, jax.core.Tracer) and not finite.all():
+        check_states(problem)  # which says where
     if every is not None:
         _check_interval(every, log_growth, condition)
     measured = steps - burn_in
@@ -143,13 +145,13 @@ def check_burn_in(burn_in: int | None, steps: int, name: str = "burn_in") -> int
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def _grow(
     step: Any, batch: Any, count: int, burn_in: int, every: int | None, *arrays: Any
-) -> tuple[chex.Array, chex.Array, chex.Array]:
-    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, chex.Array, chex.Array]:
+) -> tuple[chex.Array, ...]:
+    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, ...]:
         found = grow(step, params, state, xs, count=count, burn_in=burn_in, every=every)
-        return found.log_growth, found.condition, found.every
+        return found.log_growth, found.condition, found.every, found.finite[None]
 
-    log_growth, condition, used = each_example(one, batch)(*arrays)
-    return log_growth, condition, used
+    results: tuple[chex.Array, ...] = each_example(one, batch)(*arrays)
+    return results
 
 
 def _check_interval(every: int, log_growth: Any, condition: Any) -> None:

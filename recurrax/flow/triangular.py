@@ -43,6 +43,7 @@ def eliminated(v: chex.Array) -> Eliminated:
 def _lu(v: chex.Array) -> tuple[chex.Array, ...]:
     size, count = v.shape
     factors, _, order = jax.lax.linalg.lu(v)
+    # Made here, not a constant: custom_vmap takes none inside a mapped branch.
     below = jnp.tril(jnp.ones(v.shape, bool), -1)
     lower = jnp.where(below, factors, jnp.eye(size, count, dtype=v.dtype))
     # Where each row of v went. Rows are gathered, since a CPU scatters them one by one.
@@ -50,14 +51,16 @@ def _lu(v: chex.Array) -> tuple[chex.Array, ...]:
     places = jnp.zeros_like(index).at[order].set(index, unique_indices=True)
     top, diagonal = factors[:count], jnp.abs(jnp.diagonal(factors))
     # Entry j of the diagonal is v less sum_k lower_jk upper_kj: its error is the rounding of those.
-    terms = jnp.sum(jnp.where(below[:count], jnp.abs(top * top.T), 0), 1) + diagonal
+    # Summed by columns, which a CPU does in wide operations.
+    terms = jnp.sum(jnp.where(below[:count].T, jnp.abs(top * top.T), 0), 0) + diagonal
     rounding = jnp.finfo(v.dtype).eps * terms
     gone = diagonal <= (4 + 2 * math.sqrt(size)) * rounding
     # Nothing at all is exact; a sum that cancels to nothing is not.
     nothing = jnp.where(terms == 0, 1.0, jnp.inf).astype(v.dtype)
     condition = jnp.where(diagonal == 0, nothing, terms / jnp.where(diagonal == 0, 1, diagonal))
     upper = jnp.where(below[:count] | (jnp.diag(gone)), 0, top)
-    return lower[places], upper, condition, order[:count].astype(jnp.int32)
+    basis = lower.at[places].get(mode="promise_in_bounds", unique_indices=True)
+    return basis, upper, condition, order[:count].astype(jnp.int32)
 
 
 @eliminated.defjvp
@@ -98,6 +101,7 @@ def _orthonormal_jvp(primals: Any, tangents: Any) -> Any:
     change = dv @ triangular_inverse(nonzero_diagonal(r), False)
     inner = q.T @ change
     # q' dq is antisymmetric, and what is left of `inner` is upper triangular.
+    # Made here, not a constant: custom_vmap takes none inside a mapped branch.
     below = jnp.tril(inner, -1)
     turn = below - below.T
     return (q, r), (change - q @ (inner - turn), (inner - turn) @ r)
