@@ -138,8 +138,9 @@ def _map(
         if probes is None:
             starts = everything(size, wrt, count, dtype)
         else:
-            starts = sampled(make_map, parts, size, wrt, probes, key, dtype)
-        return log_norms(make_map, parts, starts, of, wrt)
+            shape = (count, every)
+            starts = sampled(make_map, parts, size, wrt, probes, key, shape, dtype)
+        return log_norms(make_map, parts, starts, every, of, wrt)
 
     log_norm, log_frobenius = per_example(one, batch, out_axes=2)(params, state, xs)
     return log_norm, log_frobenius

@@ -1,13 +1,14 @@
 """Products of Jacobians from many sources to many targets at once.
 
-From each of K source times the same k directions set out. One scan over time carries those of all
-sources side by side, `[N, k, K]`: one wide product a step moves all of them, and each source has an
-exponent of its own. A source that lies ahead waits.
+From each of K source times the same k directions set out. Sources are taken in tiles, whose
+directions are the rows of one matrix, small enough to stay in the cache and large enough for one
+wide product a step to move all of them. Each source has an exponent of its own. Targets are taken
+in blocks as long as a tile: a pair of tile and block above the diagonal is left out, and on the
+diagonal a source that lies ahead waits.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax.flow.logscale import frobenius, log_of, power_of_two, rescale, scale_of
+from recurrax.flow.logscale import frobenius, log_of, power_of_two, scale_of
+from recurrax.flow.rows import push_rows
 from recurrax.flow.spectral import first_guess, gram_size, largest_singular_value
 
 if TYPE_CHECKING:
@@ -25,115 +27,135 @@ if TYPE_CHECKING:
 
     from recurrax.flow.starts import Directions
 
-_BLOCKS = 4  # of targets; sources that lie beyond a block are not carried through it
-_LONG = 32  # fewer targets than this are one block
+_ROWS = 256  # of a tile: a CPU multiplies as many at full speed
+_TURNS = 2  # of power iteration, from the last top singular vector
 
 
 class _Carried(NamedTuple):
-    """What goes on from one target to the next, for the sources up to the end of the block."""
+    """What goes on from one target to the next, for the W sources of a tile."""
 
-    v: chex.Array  # [N, k, K'], the largest entry of each source in [1/2, 1)
-    exponent: chex.Array  # int32 [K']
-    guess: chex.Array  # the last top singular vectors, [n, K']
+    v: chex.Array  # [W, k, N], the largest entry of each source in [1/2, 1)
+    exponent: chex.Array  # int32 [W]
+    guess: chex.Array  # the last top singular vectors, [W, n]
 
 
 def log_norms(
-    make_map: Callable[[Any], Any], parts: Any, starts: Directions, of: np.ndarray, wrt: np.ndarray
+    make_map: Callable[[Any], Any],
+    parts: Any,
+    starts: Directions,
+    every: int,
+    of: np.ndarray,
+    wrt: np.ndarray,
 ) -> tuple[chex.Array, chex.Array]:
     """Log spectral and log Frobenius norm, `[K, K]`: rows are targets, columns sources.
 
-    `parts` lead with `[K, m]`: the m steps up to each target.
+    `parts` lead with `[K, m]`: the m = every steps up to each target.
     """
-    count = starts.v.shape[-1]
-    blocks = _BLOCKS if count >= _LONG else 1
-    bounds = [count * block // blocks for block in range(blocks + 1)]
-    carried, rows = _setting_out(starts, of, 0, 0), []
-    for start, stop in itertools.pairwise(bounds):
-        both = zip(carried, _setting_out(starts, of, start, stop), strict=True)
-        carried = _Carried(*(jnp.concatenate(pair, -1) for pair in both))
-        here = jax.tree.map(lambda leaf, a=start, b=stop: leaf[a:b], parts)
+    count, width, _ = starts.v.shape
+    size = -(-count // -(-count * width // _ROWS)) if width < _ROWS else 1
+    tiles = -(-count // size)
+    parts, v = jax.tree.map(lambda leaf: _tiled(leaf, tiles, size), (parts, starts.v))
+    pairs = np.array([(i, j) for i in range(tiles) for j in range(i, tiles)])
 
-        def body(carried: _Carried, now: Any, live: int = stop) -> tuple[_Carried, Any]:
-            target, part = now
-            carried = _pushed(make_map, carried, part, jnp.arange(live) > target)
+    def body(carried: _Carried, pair: chex.Array) -> tuple[_Carried, Any]:
+        tile, block = pair
+        begins, now = tile == block, jnp.arange(size)
+        new = _setting_out(v[tile], starts, of)
+        carried = jax.tree.map(lambda a, b: jnp.where(begins, a, b), new, carried)
+
+        def step(carried: _Carried, target: Any) -> tuple[_Carried, Any]:
+            index, part = target
+            carried = _pushed(make_map, carried, part, every, begins & (now > index))
             return _measured(carried, starts, of)
 
-        carried, found = jax.lax.scan(body, carried, (jnp.arange(start, stop), here))
-        rows.append([jnp.pad(a, ((0, 0), (0, count - a.shape[1]))) for a in found])
-    logs = (jnp.concatenate(kind) for kind in zip(*rows, strict=True))
+        return jax.lax.scan(step, carried, (now, jax.tree.map(lambda leaf: leaf[block], parts)))
+
+    _, found = jax.lax.scan(body, _setting_out(v[0], starts, of), pairs)
+    logs = (_assembled(kind, pairs, tiles)[:count, :count] for kind in found)
     same = len(np.intersect1d(of, wrt))  # of the identity, what the chosen leaves see
     identity = (0.0, 0.5 * math.log(same)) if same else (-math.inf, -math.inf)
     log_norm, log_frobenius = (_causal(a, i) for a, i in zip(logs, identity, strict=True))
     return log_norm, log_frobenius
 
 
-def _setting_out(starts: Directions, of: np.ndarray, first: int, last: int) -> _Carried:
-    """The sources from `first` up to, not including, `last`."""
-    v, new = starts.v[..., first:last], last - first
-    length = v.shape[1] if starts.drawn else gram_size(len(of), v.shape[1])
-    guess = jnp.broadcast_to(first_guess(length, v.dtype)[:, None], (length, new))
-    return _Carried(v, jnp.zeros(new, jnp.int32), guess)
+def _tiled(leaf: chex.Array, tiles: int, size: int) -> chex.Array:
+    """`[K, ...]` as `[tiles, size, ...]`, the last entry repeated where some are missing."""
+    if len(leaf) < tiles * size:
+        leaf = leaf[np.minimum(np.arange(tiles * size), len(leaf) - 1)]
+    return leaf.reshape(tiles, size, *leaf.shape[1:])
+
+
+def _assembled(found: chex.Array, pairs: np.ndarray, tiles: int) -> chex.Array:
+    """One square from the squares `[size, size]` of the pairs."""
+    size = found.shape[-1]
+    whole = jnp.zeros((tiles, size, tiles, size), found.dtype)
+    whole = whole.at[pairs[:, 1], :, pairs[:, 0]].set(found)
+    return whole.reshape(tiles * size, tiles * size)
+
+
+def _setting_out(v: chex.Array, starts: Directions, of: np.ndarray) -> _Carried:
+    sources, width, _ = v.shape
+    length = width if starts.drawn else gram_size(len(of), width)
+    guess = jnp.broadcast_to(first_guess(length, v.dtype), (sources, length))
+    return _Carried(v, jnp.zeros(sources, jnp.int32), guess)
 
 
 def _pushed(
-    make_map: Callable[[Any], Any], carried: _Carried, parts: Any, waiting: chex.Array
+    make_map: Callable[[Any], Any], carried: _Carried, parts: Any, every: int, waiting: chex.Array
 ) -> _Carried:
     """All directions through the steps up to the next target, but those of waiting sources."""
 
     def body(now: Any, part: Any) -> tuple[Any, None]:
         v, exponent = now
-        moved = make_map(part).push(v.reshape(len(v), -1)).reshape(v.shape)
-        shift = scale_of(moved, (0, 1))
-        v = jnp.where(waiting, v, moved * power_of_two(-shift, v.dtype))
+        moved = push_rows(make_map(part), v.reshape(-1, v.shape[-1])).reshape(v.shape)
+        moved, shift = _rescaled(moved)
+        v = jnp.where(waiting[:, None, None], v, moved)
         return (v, exponent + jnp.where(waiting, 0, shift)), None
 
-    (v, exponent), _ = jax.lax.scan(body, carried[:2], parts)
+    (v, exponent), _ = jax.lax.scan(body, carried[:2], parts, every)
     return _Carried(v, exponent, carried.guess)
+
+
+def _rescaled(v: chex.Array) -> tuple[chex.Array, chex.Array]:
+    """Each source's directions with their largest entry in [1/2, 1), and what was taken out."""
+    shift = scale_of(v, (1, 2))
+    return v * power_of_two(-shift, v.dtype)[:, None, None], shift
 
 
 def _measured(
     carried: _Carried, starts: Directions, of: np.ndarray
 ) -> tuple[_Carried, tuple[chex.Array, chex.Array]]:
     part, exponent = carried.v, carried.exponent
-    if len(of) < len(part):  # what is asked for may be much smaller than the rest
-        part, extra = jax.vmap(rescale, 2, (2, 0))(part[of])
+    if len(of) < part.shape[-1]:  # what is asked for may be much smaller than the rest
+        part, extra = _rescaled(part[..., of])
         exponent = exponent + extra
     if not starts.drawn:
-        norm, guess = jax.vmap(largest_singular_value, (2, 1), (0, 1))(part, carried.guess)
-        total = jax.vmap(frobenius, 2)(part)
+        norm, guess = jax.vmap(largest_singular_value)(part.swapaxes(1, 2), carried.guess)
+        total = jax.vmap(frobenius)(part)
     else:
-        exactly, by_chance = part[:, : starts.leading], part[:, starts.leading :]
-        square = jnp.sum(exactly * exactly, (0, 1))
-        square = square + starts.weight * jnp.sum(by_chance * by_chance, (0, 1))
-        total = _root(square)
-        norm, guess = _largest_seen(part, carried.guess)
+        gram = jnp.einsum("skn,sln->skl", part, part, precision="highest")
+        squares = jnp.diagonal(gram, axis1=1, axis2=2)
+        exactly, by_chance = squares[:, : starts.leading], squares[:, starts.leading :]
+        total = _root(jnp.sum(exactly, 1) + starts.weight * jnp.sum(by_chance, 1))
+        norm, guess = _largest_seen(gram, carried.guess)
     logs = log_of(norm, exponent), log_of(total, exponent)
     return carried._replace(guess=guess), logs
 
 
-def _largest_seen(part: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex.Array]:
-    """A lower bound of each source's norm, by one step of power iteration from the last vector.
+def _largest_seen(gram: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex.Array]:
+    """A lower bound of each source's norm, by power iteration from the last vector.
 
-    The top singular vector barely moves from one target to the next, so the steps add up.
+    The top singular vector barely moves from one target to the next, so the turns add up.
     """
-    columns = range(part.shape[1])
+    fresh, seen = first_guess(guess.shape[1], guess.dtype), jax.lax.stop_gradient(gram)
     # A little of everything, so that what is left after an event is found.
-    fresh = first_guess(len(guess), guess.dtype)[:, None]
-    guess = _unit(jax.lax.stop_gradient(guess) + 0.1 * fresh, fresh)
-    # Written out: a sum over the axis in the middle would go one entry at a time.
-    image = sum(part[:, i] * guess[i] for i in columns)
-    image = image * power_of_two(-scale_of(image, (0,)), image.dtype)
-    guess = _unit(jnp.stack([jnp.sum(part[:, i] * image, 0) for i in columns]), fresh)
-    guess = jax.lax.stop_gradient(guess)
-    image = sum(part[:, i] * guess[i] for i in columns)
-    return _root(jnp.sum(image * image, 0)), guess
-
-
-def _unit(vectors: chex.Array, instead: chex.Array) -> chex.Array:
-    """Columns of length 1; another in the place of one that is zero."""
-    vectors = vectors * power_of_two(-scale_of(vectors, (0,)), vectors.dtype)
-    length = _root(jnp.sum(vectors * vectors, 0))
-    return jnp.where(length == 0, instead, vectors / jnp.where(length == 0, 1, length))
+    guess = guess + 0.1 * fresh
+    for _ in range(_TURNS):
+        guess = jnp.sum(seen * guess[:, None], 2)
+        length = jnp.sqrt(jnp.sum(guess * guess, 1, keepdims=True))
+        guess = jnp.where(length == 0, fresh, guess / jnp.where(length == 0, 1, length))
+    image = jnp.sum(gram * guess[:, None], 2)
+    return _root(jnp.maximum(jnp.sum(guess * image, 1), 0)), guess
 
 
 def _root(square: chex.Array) -> chex.Array:
