@@ -192,13 +192,13 @@ def _followed(
         after, seen = jax.lax.switch(action, branches, *carried)
         return after, (*seen, jnp.where(action == _IDLE, 0, carried[1]))
 
-    (basis, exponent), found = jax.lax.scan(body, (basis, jnp.int32(0)), (parts, action))
+    (basis, _), found = jax.lax.scan(body, (basis, jnp.int32(0)), (parts, action))
     diagonals, conditions, exponents = found
     rest = eliminated(basis)  # what was only pushed since the last split
     basis, triangle = orthonormal(rest.basis)
     log_growth = jnp.sum(_log(diagonals), 0) + _log(jnp.diagonal(rest.upper))
     log_growth = log_growth + _log(jnp.diagonal(triangle))
-    log_growth = log_growth + (jnp.sum(exponents)).astype(basis.dtype) * math.log(2)
+    log_growth = log_growth + jnp.sum(exponents).astype(basis.dtype) * math.log(2)
     conditions = jax.lax.stop_gradient(jnp.concatenate([conditions, rest.condition[None]]))
     return _Seen(basis, log_growth, jnp.max(conditions, 0), jnp.sum(conditions, 0))
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 from jax.extend.core import Literal
 
 from recurrax.flow.joint import flatten, unflatten
