@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from recurrax.flow import lags
+from recurrax.cell import as_step
+from recurrax.flow import lags, lags_any, lags_gated, losses
 from recurrax.flow.joint import check_states, floating_leaves, matches, pose
-from recurrax.flow.losses import by_outputs, check_loss
+from recurrax.flow.losses import check_loss
 from recurrax.gated import GatedStep
 from recurrax.unrolling import unroll_states
 
@@ -90,17 +90,41 @@ def lag_profile(
     Source: the sum over s is equations (3) to (5) of Pascanu, Mikolov and Bengio (2013).
     """
     check_loss(loss)
-    problem = pose(cell, params, state, xs)
-    check_states(problem)
-    step, params, state, xs, _ = problem
-    params = jax.tree.map(jnp.asarray, params)
-    where = _chosen(params, wrt)
-    befores, ys = _walked(step, params, state, xs)
-    _, ys_bar = by_outputs(loss, ys)
-    looks = _looks(ys_bar)
-    profile: LagProfile
-    profile, _ = _profile(step, where, looks, False, params, (befores, xs), ys_bar)
+    trajectory = _checked_walk(cell, params, state, xs)
+    where = _chosen(jax.tree.map(jnp.asarray, params), wrt)
+    ys = trajectory.states.h if trajectory.ys is None else trajectory.ys
+    ys_bar, looks = losses.looks(loss, ys)
+    profile: LagProfile = _profile(as_step(cell), where, looks, params, trajectory, ys_bar)
     return profile
+
+
+class _Trajectory(NamedTuple):
+    """What a cell went through."""
+
+    state: Any  # before the first step
+    xs: Any
+    states: Any  # after each step
+    kept: Any  # what else the derivatives of a gated cell need
+    ys: Any  # None where they are the states' h
+    finite: chex.Array  # [], whether params and all of this are
+
+
+def _checked_walk(cell: Any, params: Any, state: Any, xs: Any) -> _Trajectory:
+    """The trajectory, or the error that says what is wrong with the arguments.
+
+    Shapes are checked when it is traced, and one flag tells whether all values are finite. Only
+    where something is wrong, or traced already, are the arguments looked at one by one.
+    """
+    trajectory: _Trajectory
+    try:
+        trajectory = _walked(cell, params, state, xs)
+        if not isinstance(trajectory.finite, jax.core.Tracer) and trajectory.finite:
+            return trajectory
+    except Exception:  # whatever it was: what follows says it plainly
+        pass
+    check_states(pose(cell, params, state, xs))
+    trajectory = _walked(cell, params, state, xs)
+    return trajectory
 
 
 def _chosen(params: Any, wrt: Any) -> tuple[int, ...]:
@@ -132,55 +156,58 @@ def _unknown(paths: list[str], floats: set[str], got: Any) -> ValueError:
     )
 
 
-def _looks(ys_bar: list[chex.Array]) -> str:
-    """Whether the loss looks at the output of one instant, of many, or one cannot know yet."""
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in ys_bar):
-        return "unknown"
-    seen = [np.any(np.asarray(leaf).reshape(len(leaf), -1), axis=1) for leaf in ys_bar]
-    return "one" if not ys_bar or np.any(seen, axis=0).sum() <= 1 else "many"
-
-
 @partial(jax.jit, static_argnums=0)
-def _walked(step: Any, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
-    """The state before each step, and the outputs."""
-    states = unroll_states(step, params, state, xs)
-    befores = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), state, states)
+def _walked(cell: Any, params: Any, state: Any, xs: Any) -> _Trajectory:
+    step, params, state, xs, _ = pose(cell, params, state, xs)
+    ys, states, kept = None, None, None
     if isinstance(step, GatedStep):
-        return befores, states.h
-    return befores, jax.vmap(lambda before, x: step(params, before, x)[1])(befores, xs)
+        states, kept = lags_gated.walked(step, params, state, xs)
+    if states is None:
+        states = unroll_states(step, params, state, xs)
+        befores = _befores(state, states)
+        ys = jax.vmap(lambda before, x: step(params, before, x)[1])(befores, xs)
+    finite = [losses.all_finite(leaf) for leaf in jax.tree.leaves((params, state, xs, states))]
+    return _Trajectory(state, xs, states, kept, ys, jnp.all(jnp.stack(finite)))
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _befores(state: Any, states: Any) -> Any:
+    """The state before each step."""
+    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), state, states)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def _profile(
-    step: Any, where: tuple[int, ...], looks: str, keep: bool, params: Any, rows: Any, ys_bar: Any
-) -> tuple[LagProfile, Any]:
-    """The profile, and the parts themselves `(mantissa [T, P], exponent [T])` if asked to keep."""
+    step: Any, where: tuple[int, ...], looks: str, params: Any, trajectory: Any, ys_bar: Any
+) -> LagProfile:
     with jax.default_matmul_precision("highest"):  # accelerators round to ten bits otherwise
-        instants = _instants(step, where, params, rows)
-        direct = instants.begin(ys_bar)
-        total, signals = lags.whole(instants, direct)
+        instants = _instants(step, where, params, trajectory)
+        errors = instants.begin(ys_bar)
+        signals = instants.trace(errors)
+        total = lags.weighed(instants, signals)
+        seen = lags.seen(errors)
 
         def one() -> lags.Part:
-            seen = jnp.any(direct.reshape(len(direct), -1) != 0, axis=1)
-            return lags.one_look(instants, signals, jnp.argmax(seen), total, keep)
+            return lags.one_look(instants, signals, jnp.argmax(seen), total)
 
         def many() -> lags.Part:
-            return lags.every_lag(instants, direct, total, keep)
+            return lags.every_lag(instants, errors, total)
 
         if looks == "unknown":
-            seen = jnp.any(direct.reshape(len(direct), -1) != 0, axis=1)
             parts = jax.lax.cond(jnp.sum(seen) <= 1, one, many)
         else:
             parts = one() if looks == "one" else many()
-        return _summed_up(parts, total), parts.vector
+        return _summed_up(parts, total)
 
 
-def _instants(step: Any, where: tuple[int, ...], params: Any, rows: Any) -> lags.Instants:
-    if isinstance(step, GatedStep):
+def _instants(step: Any, where: tuple[int, ...], params: Any, found: _Trajectory) -> lags.Instants:
+    params = jax.tree.map(jnp.asarray, params)
+    if found.ys is None:
         names = [jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(params)]
         if [names[i] for i in where] == [".w_rec"]:
-            return lags.gated_instants(step, params, *rows)
-    return lags.AnyInstants(step, params, where, rows)
+            walk = (found.state, found.xs, found.states, found.kept)
+            return lags_gated.gated_instants(step, params, *walk)
+    rows = (_befores(found.state, found.states), found.xs)
+    return lags_any.AnyInstants(step, params, where, rows)
 
 
 def _summed_up(parts: lags.Part, total: tuple[chex.Array, chex.Array]) -> LagProfile:
