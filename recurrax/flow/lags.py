@@ -95,37 +95,41 @@ def every_lag(instants: Instants, errors: Any, total: Any) -> Part:
     """The parts of all lags of a loss that may look at every output."""
     rows, put = instants.ready().rows()
     length = len(jax.tree.leaves(errors)[0])
-    errors, exponents = rescaled_rows(errors, jnp.zeros(length, jnp.int32))
+    shifts = shifts_of(errors)
+    exponents = jnp.where(shifts == NOTHING, NOTHING, 0)
     rest, parts = total[0], []
-    bounds = [length * block // BLOCKS for block in range(BLOCKS + 1)]
+    blocks = min(BLOCKS, -(-length // 16))  # each is one more program to compile
+    bounds = [length * block // blocks for block in range(blocks + 1)]
     for start, stop in itertools.pairwise(bounds):
-        if start == stop:
-            continue
         live = length - start  # later rows have nothing left to bring
-        errors, exponents, mine = jax.tree.map(
-            lambda leaf, live=live: leaf[:live], (errors, exponents, rows)
+        errors, shifts, exponents, mine = jax.tree.map(
+            lambda leaf, live=live: leaf[:live], (errors, shifts, exponents, rows)
         )
         here = put(mine)
 
         def body(carry: Any, _: None, here: Any = here) -> tuple[Any, Part]:
-            errors, exponents, rest = carry
-            earlier, signals = here.back(errors)
+            # Scaled and moved on here, where they are used, and not where they are made: so
+            # neither takes a pass over memory of its own.
+            errors, shifts, exponents, rest = carry
+            earlier, signals = here.back(scaled_rows(errors, shifts))
+            exponents = added(exponents, shifts)
             part = weighed(here, Signals(signals, exponents))
             rest = rest - part[0] * power_of_two(part[1] - total[1], rest.dtype)
-            earlier, exponents = rescaled_rows(earlier, exponents)
-            errors = jax.tree.map(_one_row_on, earlier)
-            exponents = jnp.append(exponents[1:], NOTHING)
-            return (errors, exponents, rest), _seen(part, total, rest)
+            errors = jax.tree.map(lambda e: _one_row_on(e, 0), earlier)
+            exponents = _one_row_on(exponents, NOTHING)
+            return (errors, shifts_of(errors), exponents, rest), _seen(part, total, rest)
 
-        carry = (errors, exponents, rest)
-        (errors, exponents, rest), found = jax.lax.scan(body, carry, None, length=stop - start)
+        carry = (errors, shifts, exponents, rest)
+        (errors, shifts, exponents, rest), found = jax.lax.scan(
+            body, carry, None, length=stop - start
+        )
         parts.append(found)
     joined: Part = jax.tree.map(lambda *blocks: jnp.concatenate(blocks), *parts)
     return joined
 
 
-def _one_row_on(leaf: chex.Array) -> chex.Array:
-    return jnp.concatenate([leaf[1:], jnp.zeros_like(leaf[:1])])
+def _one_row_on(leaf: chex.Array, fill: int) -> chex.Array:
+    return jnp.concatenate([leaf[1:], jnp.full_like(leaf[:1], fill)])
 
 
 def seen(errors: Any) -> chex.Array:
@@ -202,16 +206,34 @@ def sum_of(matrix: chex.Array) -> chex.Array:
 
 
 def rescaled_rows(errors: Any, exponents: chex.Array) -> tuple[Any, chex.Array]:
-    """Each row with its largest entry in [1/2, 1), and the exponent of a row of zeros."""
+    """Each row with its largest entry in [1/2, 1), and its exponent; `NOTHING` for zeros."""
+    shifts = shifts_of(errors)
+    return scaled_rows(errors, shifts), added(exponents, shifts)
+
+
+def shifts_of(errors: Any) -> chex.Array:
+    """The exponent of the largest entry of each row; `NOTHING` for a row of zeros."""
     leaves = jax.tree.leaves(errors)
     sizes = jnp.stack([jnp.max(jnp.abs(e), axis=tuple(range(1, e.ndim))) for e in leaves])
     sizes = jnp.max(sizes, axis=0)
     _, shifts = jnp.frexp(sizes)
     most = jnp.finfo(sizes.dtype).maxexp - 2
-    shifts = jnp.clip(shifts, -most, most)
-    scale = power_of_two(-shifts, sizes.dtype)
-    scaled = jax.tree.map(lambda e: e * scale.reshape((-1,) + (1,) * (e.ndim - 1)), errors)
-    return scaled, jnp.where(sizes == 0, NOTHING, exponents + shifts)
+    return jnp.where(sizes == 0, NOTHING, jnp.clip(shifts, -most, most))
+
+
+def scaled_rows(errors: Any, shifts: chex.Array) -> Any:
+    """Each row divided by two to the power of its shift."""
+
+    def scaled(e: chex.Array) -> chex.Array:
+        scale = power_of_two(jnp.where(shifts == NOTHING, 0, -shifts), e.dtype)
+        return e * scale.reshape((-1,) + (1,) * (e.ndim - 1))
+
+    return jax.tree.map(scaled, errors)
+
+
+def added(exponents: chex.Array, shifts: chex.Array) -> chex.Array:
+    """Exponents of rows after their shifts; `NOTHING` where a row is."""
+    return jnp.where(shifts == NOTHING, NOTHING, exponents + shifts)
 
 
 def log_size(mantissa: chex.Array, exponent: chex.Array) -> chex.Array:

@@ -114,11 +114,14 @@ class GatedInstants(NamedTuple):
     def _back(self, now: Diagonals, errors: Any) -> tuple[Any, chex.Array]:
         """One step, for any number of instants at once."""
         gates = self.walk.spec.step.gates
-        # Side by side and not broadcast over a gate axis, so that the sum is one vectorised loop;
-        # and computed once, not again for each use.
-        like = jnp.concatenate([jnp.zeros_like(errors[0])] * gates, -1)
-        signals = weighted(now.rec, [jnp.concatenate([e] * gates, -1) for e in errors], like)
-        signals = jax.lax.optimization_barrier(signals)
+        # Gate by gate, so that it is one vectorised loop; and once, not again for each use.
+        hidden, like = self.h.shape[-1], jnp.zeros_like(errors[0])
+        columns = [slice(g * hidden, (g + 1) * hidden) for g in range(gates)]
+        by_gate = [
+            weighted([None if r is None else r[..., c] for r in now.rec], errors, like)
+            for c in columns
+        ]
+        signals = jax.lax.optimization_barrier(jnp.concatenate(by_gate, -1))
         earlier = [
             weighted([row[k] for row in now.direct], errors, e) for k, e in enumerate(errors)
         ]
