@@ -8,6 +8,7 @@ the recurrent weights moves all of them, and one product summed over time is tha
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -97,7 +98,7 @@ def every_lag(instants: Instants, errors: Any, total: Any) -> Part:
     length = len(jax.tree.leaves(errors)[0])
     shifts = shifts_of(errors)
     exponents = jnp.where(shifts == NOTHING, NOTHING, 0)
-    rest, parts = total[0], []
+    rest, parts, of_total = total[0], [], jnp.sqrt(sum_of(total[0] * total[0]))
     blocks = min(BLOCKS, -(-length // 16))  # each is one more program to compile
     bounds = [length * block // blocks for block in range(blocks + 1)]
     for start, stop in itertools.pairwise(bounds):
@@ -117,7 +118,8 @@ def every_lag(instants: Instants, errors: Any, total: Any) -> Part:
             rest = rest - part[0] * power_of_two(part[1] - total[1], rest.dtype)
             errors = jax.tree.map(lambda e: _one_row_on(e, 0), earlier)
             exponents = _one_row_on(exponents, NOTHING)
-            return (errors, shifts_of(errors), exponents, rest), _seen(part, total, rest)
+            seen = _seen(part, total, of_total, rest)
+            return (errors, shifts_of(errors), exponents, rest), seen
 
         carry = (errors, shifts, exponents, rest)
         (errors, shifts, exponents, rest), found = jax.lax.scan(
@@ -160,12 +162,13 @@ def one_look(instants: Instants, signals: Signals, last: chex.Array, total: Any)
 def by_instant(instants: Instants, signals: Signals, total: Any) -> Part:
     """The part of each instant, one after the other."""
     rows, put = instants.rows()
+    of_total = jnp.sqrt(sum_of(total[0] * total[0]))
 
     def body(rest: chex.Array, now: Any) -> tuple[chex.Array, Part]:
         row, signal = jax.tree.map(lambda leaf: leaf[None], now)
         part = weighed(put(row), signal)
         rest = rest + part[0] * power_of_two(part[1] - total[1], rest.dtype)
-        return rest, _seen(part, total, rest)
+        return rest, _seen(part, total, of_total, rest)
 
     found: Part = jax.lax.scan(body, jnp.zeros_like(total[0]), (rows, signals))[1]
     return found
@@ -193,8 +196,8 @@ def bring_together(later: Any, own: Any) -> tuple[Any, chex.Array]:
     return jax.tree.map(add, x, y), top
 
 
-def _seen(part: Any, total: Any, rest: chex.Array) -> Part:
-    norm, of_total = (jnp.sqrt(sum_of(a * a)) for a in (part[0], total[0]))
+def _seen(part: Any, total: Any, of_total: chex.Array, rest: chex.Array) -> Part:
+    norm = jnp.sqrt(sum_of(part[0] * part[0]))
     both = norm * of_total
     cosine = sum_of(part[0] * total[0]) / jnp.where(both == 0, 1, both)
     return Part(log_of(norm, part[1]), cosine, log_size(rest, total[1]))
@@ -214,8 +217,8 @@ def rescaled_rows(errors: Any, exponents: chex.Array) -> tuple[Any, chex.Array]:
 def shifts_of(errors: Any) -> chex.Array:
     """The exponent of the largest entry of each row; `NOTHING` for a row of zeros."""
     leaves = jax.tree.leaves(errors)
-    sizes = jnp.stack([jnp.max(jnp.abs(e), axis=tuple(range(1, e.ndim))) for e in leaves])
-    sizes = jnp.max(sizes, axis=0)
+    columns = [jnp.max(jnp.abs(e), axis=tuple(range(1, e.ndim - 1))) for e in leaves]
+    sizes = jnp.max(functools.reduce(jnp.maximum, columns), axis=1)  # as in sum_of
     _, shifts = jnp.frexp(sizes)
     most = jnp.finfo(sizes.dtype).maxexp - 2
     return jnp.where(sizes == 0, NOTHING, jnp.clip(shifts, -most, most))

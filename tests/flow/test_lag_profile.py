@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import gc
 import itertools
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -120,6 +123,100 @@ def test_far_below_the_smallest_number():
     found = rx.flow.lag_profile(last, step, 0.5, jnp.ones(1), jnp.zeros((100, 0)), wrt=None)
     np.testing.assert_allclose(found.log_norm, 99 * np.log(0.5), rtol=1e-5)
     np.testing.assert_allclose(found.share, np.arange(1, 101) / 100, rtol=1e-4)
+
+
+def linear_cell(w):
+    """`h = h w + x`, gated, with one hidden unit."""
+    cell = rx.cells.elman(1, 1, activation="relu")
+    one = jnp.ones((1, 1))
+    return cell, cell.init(jax.random.key(0))._replace(w_in=one, w_rec=w * one, b=jnp.zeros(1))
+
+
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_a_gated_cell_far_below_the_smallest_number(batch):
+    """`h_t = h_{t-1} / 16 + x` with h = 1 throughout: parts of (1 / 16)^k, to 1e-119."""
+    cell, params = linear_cell(1 / 16)
+    state = cell.initial_state(params, batch)._replace(h=jnp.ones((*batch, 1)))
+    xs = jnp.full((100, *batch, 1), 15 / 16)
+    found = rx.flow.lag_profile(lambda ys: jnp.sum(ys[-1]), cell, params, state, xs)
+    size = np.log(max(1, *batch)) if batch else 0
+    expected = size - np.arange(100) * np.log(16)
+    np.testing.assert_allclose(found.log_norm, expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found.log_total, size + np.log(16 / 15), rtol=1e-5)
+
+
+def test_parts_of_one_example_that_cancel():
+    """`h_t = x - a h_{t-1}` with h = 1: the parts are (-a)^k, and their sums cancel."""
+    a, length = 0.9999, 101
+    cell, params = linear_cell(-a)
+    state = cell.initial_state(params)._replace(h=jnp.ones(1))
+    xs = jnp.full((length, 1), 1 + a)
+    found = rx.flow.lag_profile(lambda ys: jnp.sum(ys[-1]), cell, params, state, xs)
+    parts = (-a) ** np.arange(length)
+    error = np.abs(np.cumsum(parts[::-1])[::-1][1:] / parts.sum())
+    np.testing.assert_allclose(found.error[:-1], error, atol=2e-5)  # some roundings of G
+    assert error.min() < 1e-2
+
+
+def test_a_loss_is_known_again_only_while_it_is_the_same():
+    """From the second call on it is compiled; what it refers to may be another by then."""
+    case = make_case("gru", "float32")
+    goal = jnp.zeros(())
+
+    def loss(ys):
+        return jnp.sum((ys[-1] - goal) ** 2)
+
+    def fresh(goal):  # a function of its own at each call, never compiled
+        return rx.flow.lag_profile(lambda ys: jnp.sum((ys[-1] - goal) ** 2), *case)
+
+    for goal in jnp.zeros(()), jnp.ones(()):
+        expected = fresh(goal)
+        for _ in range(3):
+            found = rx.flow.lag_profile(loss, *case)
+            np.testing.assert_allclose(found.log_norm, expected.log_norm, rtol=1e-5)
+    goal = jnp.asarray(jnp.nan)
+    for _ in range(3):
+        with pytest.raises(ValueError, match=r"the gradient of loss by ys.* is not finite: nan"):
+            rx.flow.lag_profile(loss, *case)
+
+
+def test_a_loss_is_not_kept_alive():
+    case = make_case("gru", "float32")
+
+    def call():
+        def loss(ys):
+            return jnp.sum(ys[-1])
+
+        for _ in range(2):
+            rx.flow.lag_profile(loss, *case)
+        return weakref.ref(loss)
+
+    found = call()
+    gc.collect()
+    assert found() is None
+
+
+@jax.custom_vjp
+def clipped(h):
+    return h
+
+
+clipped.defvjp(lambda h: (h, None), lambda _, error: (jnp.clip(error, -9, 9),))
+
+
+@pytest.mark.usefixtures("x64")
+def test_a_gated_cell_that_the_engine_cannot_take_apart():
+    """Its gradient is clipped, so it is not linear in general; no error here is that large."""
+    cell, params, state, xs = make_case("elman_tanh", "float64")
+    step = cell.step
+    odd = dataclasses.replace(step, pointwise=lambda *a: type(state)(clipped(step.pointwise(*a).h)))
+    small = lambda ys: 1e-3 * LOSSES["all"](ys)  # noqa: E731
+    expected = rx.flow.lag_profile(small, step, params, state, xs)
+    found = rx.flow.lag_profile(small, odd, params, state, xs)
+    for name in ("log_norm", "share", "error", "cosine"):
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(expected, name), rtol=1e-7, atol=1e-9, err_msg=name
+        )
 
 
 @pytest.mark.parametrize("keep", [0.95, 0.5])
