@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks
@@ -90,7 +91,6 @@ def gradient_map(
     norm by directions of two kinds is that of Meyer, Musco, Musco and Woodruff (2021), "Hutch++".
     """
     problem = pose(cell, params, state, xs)
-    check_states(problem)
     length = checks.check_time(problem.xs)
     checks.check_positive_int("every", every)
     if every > length:
@@ -103,7 +103,10 @@ def gradient_map(
     key = jax.random.key(0) if key is None else key
     checks.check_key(key)
     static = (problem.step, problem.batch, rows, columns, probes, int(every))
-    log_norm, log_frobenius = _map(*static, key, problem.params, problem.state, problem.xs)
+    arrays = problem.params, problem.state, problem.xs
+    log_norm, log_frobenius, finite = _map(*static, key, *arrays)
+    if not isinstance(finite, jax.core.Tracer) and not np.all(finite):
+        check_states(problem)  # to say where
     sources = np.arange(length // every) * every
     return GradientMap(log_norm, log_frobenius, sources + every, sources)
 
@@ -120,10 +123,11 @@ def _map(
     params: Any,
     state: Any,
     xs: Any,
-) -> tuple[chex.Array, chex.Array]:
+) -> tuple[chex.Array, chex.Array, chex.Array]:
+    """The two logs, and whether each state on the way is finite, seen in the same pass."""
     of, wrt = (np.concatenate([np.arange(a, b) for a, b in spans]) for spans in (rows, columns))
 
-    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, chex.Array]:
+    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, chex.Array, chex.Array]:
         count = jax.tree.leaves(xs)[0].shape[0] // every
 
         def walk(state: Any, x: Any) -> tuple[Any, Any]:
@@ -132,7 +136,9 @@ def _map(
         def fold(leaf: chex.Array) -> chex.Array:
             return leaf[: count * every].reshape(count, every, *leaf.shape[1:])
 
-        parts, make_map = linear_maps(step, params, jax.lax.scan(walk, state, xs)[1], xs)
+        last, befores = jax.lax.scan(walk, state, xs)
+        finite = jnp.isfinite(flatten(last)).all() & jnp.isfinite(jax.vmap(flatten)(befores)).all()
+        parts, make_map = linear_maps(step, params, befores, xs)
         parts, vector = jax.tree.map(fold, parts), flatten(state)
         size, dtype = len(vector), vector.dtype
         if probes is None:
@@ -140,7 +146,7 @@ def _map(
         else:
             shape = (count, every)
             starts = sampled(make_map, parts, size, wrt, probes, key, shape, dtype)
-        return log_norms(make_map, parts, starts, every, of, wrt)
+        return *log_norms(make_map, parts, starts, every, of, wrt), finite[None, None]
 
-    log_norm, log_frobenius = per_example(one, batch, out_axes=2)(params, state, xs)
-    return log_norm, log_frobenius
+    log_norm, log_frobenius, finite = per_example(one, batch, out_axes=2)(params, state, xs)
+    return log_norm, log_frobenius, finite
