@@ -152,9 +152,9 @@ def test_few_directions_of_some_leaves():
     inside = np.tril_indices(6)
     below = exact.log_norm[inside] - few.log_norm[inside]
     assert (below > -1e-5).all()
-    assert jnp.median(below) < 0.1
+    assert jnp.median(below) < 0.25
     apart = few.log_frobenius[inside] - exact.log_frobenius[inside]
-    assert jnp.median(jnp.abs(apart)) < 0.1
+    assert jnp.median(jnp.abs(apart)) < 0.25
 
 
 def test_as_many_probes_as_directions_are_exact():
