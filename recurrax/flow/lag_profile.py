@@ -54,7 +54,9 @@ def lag_profile(
     is cut off after k steps.
 
     Args:
-      loss: `loss(ys) -> scalar`, of the outputs `[T, *batch, ...]` of `rx.unroll`.
+      loss: `loss(ys) -> scalar`, of the outputs `[T, *batch, ...]` of `rx.unroll`. Compiled from
+        its second call on if it is the same function and all that it refers to is the same and
+        cannot change in place: constants, arrays of JAX, functions of the same kind.
       cell: a `Cell` or a step function.
       params: the cell's params.
       state: the state before the first step, or None for the initial state of a `Cell`.
