@@ -69,6 +69,12 @@ def as_step(cell: Cell | StepFn) -> StepFn:
             f"got {type(cell).__name__}. Build one with rx.cells.lstm(input_size, hidden_size), "
             "say."
         )
+    if getattr(cell, "__annotations__", {}).get("return") in ("Cell", Cell):
+        name = getattr(cell, "__name__", "the function")
+        raise TypeError(
+            f"cell must be a rx.Cell or a step function (params, state, x) -> (state, y), got "
+            f"{name}, which makes a cell: call it, {name}(...)"
+        )
     try:
         hash(cell)
     except TypeError:

@@ -44,10 +44,20 @@ class _Word(str):
         return str(self)
 
 
+def kind(value: Any) -> str:
+    """What came in the place of something else: an array by its type, all else by its class."""
+    return show(value) if hasattr(value, "dtype") else type(value).__name__
+
+
 # --- arguments of constructors ----------------------------------------------------------------
 
 
 def check_positive_int(name: str, value: Any) -> None:
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(
+            f"{name} must be a positive integer that is known when compiling, got a traced value. "
+            f"Under jax.jit make it static: jax.jit(..., static_argnames={name!r})."
+        )
     try:
         good = operator.index(value) >= 1 and not isinstance(value, bool)
     except TypeError:
@@ -141,10 +151,10 @@ def check_step(step: StepFn, params: Any, state: Any, x: Any) -> None:
         chex.assert_trees_all_equal_structs(before, result[0])
         chex.assert_trees_all_equal_shapes_and_dtypes(before, result[0])
     except AssertionError:
-        raise _state_changed(step, before, result[0]) from None
+        raise _state_changed(step, before, result[0], {"params": params, "xs": x}) from None
 
 
-def _state_changed(step: StepFn, before: Any, after: Any) -> Exception:
+def _state_changed(step: StepFn, before: Any, after: Any, given: dict[str, Any]) -> Exception:
     structures: list[Any] = [jax.tree.structure(before), jax.tree.structure(after)]
     if structures[0] != structures[1]:
         return TypeError(
@@ -161,11 +171,24 @@ def _state_changed(step: StepFn, before: Any, after: Any) -> Exception:
             )
         if old.dtype != new.dtype:
             return TypeError(
-                f"{named(step)} changed the dtype of {name} from {old.dtype} to {new.dtype}. Cast "
-                f"the inputs and params to {old.dtype}, start from a state of {new.dtype}, or "
-                "cast the new state in the step."
+                f"{named(step)} changed the dtype of {name} from {old.dtype} to {new.dtype}. "
+                f"{_cast(old.dtype, given)} from a state of {new.dtype}, or cast the new state in "
+                "the step."
             )
     raise AssertionError("chex saw a difference that is not there")
+
+
+def _cast(dtype: Any, given: dict[str, Any]) -> str:
+    """What to cast so that a floating-point state keeps its dtype; nothing, if nothing differs."""
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        return "Start"  # inputs are not to become integers for its sake
+    differ = []
+    for name, tree in given.items():
+        found = {leaf.dtype for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")}
+        other = [str(d) for d in found if jnp.issubdtype(d, jnp.inexact) and d != dtype]
+        if other:
+            differ.append(f"{name} from {' and '.join(sorted(other))}")
+    return f"Cast {' and '.join(differ)} to {dtype}, start" if differ else "Start"
 
 
 def named(function: Any) -> str:
@@ -176,13 +199,39 @@ def named(function: Any) -> str:
 # --- time ---------------------------------------------------------------------------------------
 
 
-def check_time(xs: Any) -> int:
-    """The length T of a sequence, from every leaf of xs."""
+def check_arrays(name: str, tree: Any) -> None:
+    """Every leaf is an array, or a number that becomes one."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if isinstance(leaf, jax.Array):
+            continue
+        try:
+            jnp.asarray(leaf)
+        except (TypeError, ValueError, OverflowError):
+            came = kind(leaf) if hasattr(leaf, "dtype") else repr(leaf)
+            raise TypeError(
+                f"{leaf_name(name, path)} must be an array of numbers, got {came}"
+            ) from None
+
+
+def check_inputs_are_arrays(xs: Any) -> None:
+    """As `check_arrays`, and nested lists are not taken apart number by number."""
+    leaves = jax.tree.leaves(xs)
+    numbers = (bool, int, float, complex)
+    if isinstance(xs, (list, tuple)) and leaves and all(type(leaf) in numbers for leaf in leaves):
+        raise TypeError(
+            f"xs must be an array [T, ...], got a {type(xs).__name__} of numbers: pass "
+            "jnp.asarray(xs)"
+        )
+    check_arrays("xs", xs)
+
+
+def check_time(xs: Any, *, masks: bool = False) -> int:
+    """The length T of a sequence, from every leaf of xs; whether its caller takes masks."""
     leaves = jax.tree_util.tree_leaves_with_path(xs)
     if not leaves:
         raise ValueError(
-            "xs has no arrays, so its length T is unknown. A step that needs no input still "
-            "takes one: pass jnp.zeros((T, 0))."
+            f"xs has no arrays, so its length T is unknown: expected [T, ...], got {show(xs)}. For "
+            "a step function that reads no input pass jnp.zeros((T, 0))."
         )
     lengths = {}
     for path, leaf in leaves:
@@ -194,8 +243,13 @@ def check_time(xs: Any) -> int:
     length = next(iter(lengths.values()))
     if length == 0:
         raise ValueError(
-            "xs has no time steps (T = 0); expected T >= 1. For rows of zero length keep T >= 1 "
-            "and pass a mask that is False: rx.length_mask(lengths, T)."
+            "xs has no time steps (T = 0); expected T >= 1."
+            + (
+                " For rows of zero length keep T >= 1 and pass a mask that is False: "
+                "rx.length_mask(lengths, T)."
+                if masks
+                else ""
+            )
         )
     return length
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.checks import named
+from recurrax.checks import kind, named
 
 
 def check_gated_inputs(
@@ -18,7 +18,7 @@ def check_gated_inputs(
     if not isinstance(state, step.state):
         raise TypeError(
             f"state must be a {step.state.__name__}, as cell.initial_state(params, batch_shape) "
-            f"returns; got {type(state).__name__}"
+            f"returns; got {kind(state)}"
         )
     batch = jnp.shape(state.h)[:-1]
     for field, leaf in zip(state._fields, state, strict=True):
@@ -81,6 +81,11 @@ def _check_inputs_shape(
         return
     layout = f"[{'T, ' if timed else ''}{'B, ' * len(batch)}I]"
     head = f"{name} has shape {shape}, expected {layout} with "
+    if size == 1 and shape[-1:] != (1,):
+        raise ValueError(
+            f"{head}I = 1 feature on the last axis. If that axis is missing, add it: "
+            f"{name}[..., None]."
+        )
     if shape[-1:] != (size,):
         raise ValueError(
             f"{head}I = {size} features on the last axis. Was the cell built for another "

@@ -74,6 +74,18 @@ def test_another_number_of_features(params, state):
         rx.unroll(cell, params, state, xs[..., :2])
 
 
+def test_inputs_without_the_axis_of_one_feature(params, state):
+    lone = params._replace(w_in=jnp.ones((1, 4 * H)))
+    message = (
+        "xs has shape (6, 3), expected [T, {}I] with I = 1 feature on the last axis. If that axis "
+        "is missing, add it: xs[..., None]."
+    )
+    with says(ValueError, message.format("B, ")):
+        rx.unroll(rx.cells.lstm(1, H), lone, state, xs[..., 0])
+    with says(ValueError, message.format("")):
+        rx.unroll(rx.cells.lstm(1, H), lone, None, xs[..., 0])
+
+
 def test_a_single_step_names_x(params, state):
     message = (
         "x has shape (3, 2), expected [B, I] with I = 5 features on the last axis. Was the cell "
@@ -142,6 +154,8 @@ def test_the_state_of_another_cell(params):
     )
     with says(TypeError, message):
         rx.unroll(cell, params, rx.cells.GRUState(jnp.zeros((B, H))), xs)
+    with says(TypeError, message.replace("GRUState", "float32[3,4]")):
+        jax.jit(lambda h: rx.unroll(cell, params, h, xs))(jnp.zeros((B, H)))
 
 
 def test_a_state_of_another_size(params, state):
@@ -158,11 +172,14 @@ def test_a_state_of_another_size(params, state):
 def test_a_float32_state_for_bfloat16_params(params, state):
     half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (params, state))
     message = (
-        "lstm_pointwise changed the dtype of state.h from bfloat16 to float32. Cast the inputs "
-        "and params to bfloat16, start from a state of float32, or cast the new state in the step."
+        "lstm_pointwise changed the dtype of state.h from bfloat16 to float32. Cast xs from "
+        "float32 to bfloat16, start from a state of float32, or cast the new state in the step."
     )
     with says(TypeError, message):
         rx.unroll(cell, *half, xs)
+    message = message.replace("Cast xs", "Cast params from float32 and xs")
+    with says(TypeError, message):
+        rx.unroll(cell, params, half[1], xs)
 
 
 def test_a_gated_step_that_returns_something_else(params, state):
@@ -246,11 +263,23 @@ def test_a_state_that_changes_its_dtype():
         return {"a": state["a"].astype(jnp.bfloat16), "b": state["b"]}, x
 
     message = (
-        "narrow changed the dtype of state['a'] from float32 to bfloat16. Cast the inputs and "
-        "params to float32, start from a state of bfloat16, or cast the new state in the step."
+        "narrow changed the dtype of state['a'] from float32 to bfloat16. Start from a state of "
+        "bfloat16, or cast the new state in the step."
     )
     with says(TypeError, message):
         run_step(narrow, {"a": jnp.zeros(2), "b": jnp.zeros(2)})
+
+
+def test_an_integer_for_a_state():
+    def add(params, state, x):
+        return state + x, x
+
+    message = (
+        "add changed the dtype of state from int32 to float32. Start from a state of float32, or "
+        "cast the new state in the step."
+    )
+    with says(TypeError, message):
+        run_step(add, 1, jnp.ones(3))
 
 
 def test_a_state_that_changes_its_shape():

@@ -7,6 +7,7 @@ asked of this joint state.
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -207,7 +208,7 @@ def pick(name: str, leaves: str | tuple[str, ...] | None, problem: Problem) -> t
     wanted = (leaves,) if isinstance(leaves, str) else leaves
     if not isinstance(wanted, (tuple, list)) or not all(isinstance(w, str) for w in wanted):
         raise TypeError(f"{name} must be a name or a tuple of names of leaves, got {leaves!r}")
-    known = ", ".join(repr(path.lstrip(".")) for path, _, _ in spans)
+    known = ", ".join(_ways_to_write(path) for path, _, _ in spans)
     picked = []
     for want in wanted:
         found = [(a, b) for path, a, b in spans if matches(path, want)]
@@ -220,4 +221,16 @@ def pick(name: str, leaves: str | tuple[str, ...] | None, problem: Problem) -> t
 
 
 def matches(path: str, want: str) -> bool:
-    return path.lstrip(".") == want.lstrip(".") or path.endswith("." + want.lstrip("."))
+    """Whether a name means this leaf: the end of its path, a key of a dict bare or in brackets."""
+    path, want = _bare(path), _bare(want).lstrip(".")
+    return path.lstrip(".") == want or path.endswith("." + want)
+
+
+def _bare(path: str) -> str:
+    """`.h` for `['h']`."""
+    return re.sub(r"\['([^']*)'\]", r".\1", path)
+
+
+def _ways_to_write(path: str) -> str:
+    names = dict.fromkeys((_bare(path).lstrip("."), path.lstrip(".")))
+    return " or ".join(map(repr, names))

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def check_loss(loss: Any) -> None:
     """Raise if a loss is not a function; called first, since it is the first argument."""
     if not callable(loss):
-        raise TypeError(f"loss must be a function of the outputs ys, got {loss!r}; it comes first")
+        came = repr(loss) if isinstance(loss, (str, int, float)) else checks.kind(loss)
+        raise TypeError(f"loss must be a function of the outputs ys, got {came}; it comes first")
 
 
 def by_outputs(loss: Callable[[Any], Any], ys: Any) -> tuple[chex.Array, list[chex.Array]]:
@@ -33,8 +34,8 @@ def by_outputs(loss: Callable[[Any], Any], ys: Any) -> tuple[chex.Array, list[ch
     shape = jax.eval_shape(loss, ys)
     if not hasattr(shape, "shape") or shape.shape or not jnp.issubdtype(shape.dtype, jnp.floating):
         raise TypeError(
-            f"loss must take the outputs ys and return a real scalar, got {shape}. Take a mean or "
-            "a sum over time and batch."
+            "loss must take the outputs ys and return a real scalar, got "
+            f"{checks.show(shape)}. Take a mean or a sum over time and batch."
         )
     value, ys_bar = jax.value_and_grad(loss, allow_int=True)(ys)
     ys_bar = [leaf for leaf in jax.tree.leaves(ys_bar) if leaf.dtype != jax.dtypes.float0]

@@ -53,7 +53,7 @@ def spectrum(
       params: the cell's params.
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`.
-      at: the times t to look at, integers from 1 to T; None for T alone.
+      at: the times t to look at, one integer from 1 to T or several; None for T alone.
       below: the fraction of a gradient that no longer counts, between 0 and 1.
 
     Returns:
@@ -103,7 +103,13 @@ def spectrum(
 
 def _times(at: Any, length: int) -> tuple[int, ...]:
     """The chosen times, ascending and each once."""
-    wanted = (length,) if at is None else at if isinstance(at, (tuple, list)) else (at,)
+    if isinstance(at, jax.core.Tracer):
+        raise TypeError(
+            "at must be known when compiling, got a traced value. Under jax.jit make it static: "
+            "jax.jit(..., static_argnames='at')."
+        )
+    asked = length if at is None else at.tolist() if hasattr(at, "tolist") else at
+    wanted = tuple(asked) if isinstance(asked, (tuple, list, range)) else (asked,)
     good = all(isinstance(t, (int, np.integer)) and not isinstance(t, bool) for t in wanted)
     if not good or not wanted:
         raise TypeError(f"at must be an integer or a tuple of integers, got {at!r}")

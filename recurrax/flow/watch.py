@@ -29,7 +29,7 @@ class Watched(NamedTuple):
 
     step: chex.Array  # int32 [], the training step at which it was measured; -1: none yet
     log_norm: chex.Array  # [], median over the batch of log || d s_T / d s_0 ||, nats
-    log_frobenius: chex.Array  # [], the same of the Frobenius norm
+    log_frobenius: chex.Array  # [], the same of the Frobenius norm, an estimate for few probes
     rate: chex.Array  # [], median rate over the second half of the sequence, nats a step
     horizon: chex.Array  # [], median steps back that are felt; inf where it does not shrink
     largest_singular_value: Any  # [] of w_rec, its largest gate; None for a step that is not gated
@@ -106,6 +106,9 @@ def watch(
         )
     key = jax.random.key(0) if key is None else key
     checks.check_key(key)
+    checks.check_inputs_are_arrays(xs)  # here, since what jit says of them names no argument
+    checks.check_arrays("params", params)
+    checks.check_arrays("state", state)
     static = (cell, int(every), int(examples), int(probes))
     found: Watched = _watch(*static, key, jnp.asarray(step, jnp.int32), last, params, state, xs)
     return found

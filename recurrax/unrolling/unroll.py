@@ -171,7 +171,7 @@ def _unroll(
         raise TypeError(f"reverse must be True or False, got {reverse!r}")
     if remat is not None:
         checks.check_positive_int("remat", remat)
-    state, xs = prepare(cell, params, state, xs)
+    state, xs = prepare(cell, params, state, xs, masks=True)
     length = checks.check_time(xs)
     for name, flags in (("mask", mask), ("resets", resets)):
         if flags is not None:
@@ -198,11 +198,19 @@ def _unroll(
     return final, collected
 
 
-def prepare(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
-    """Check a step against what it is to be run on; the state and the inputs as arrays."""
+def prepare(
+    cell: Cell | StepFn, params: Any, state: Any, xs: Any, *, masks: bool = False
+) -> tuple[Any, Any]:
+    """Check a step against what it is to be run on; the state and the inputs as arrays.
+
+    `masks`: whether the caller takes them, for the advice on sequences of no length.
+    """
     step = as_step(cell)
+    checks.check_inputs_are_arrays(xs)
+    checks.check_arrays("params", params)
+    checks.check_arrays("state", state)
     xs = jax.tree.map(jnp.asarray, xs)
-    checks.check_time(xs)
+    checks.check_time(xs, masks=masks)
     if state is None and not isinstance(cell, Cell):
         raise TypeError(
             "state=None stands for the initial state of a rx.Cell; a bare step function has none. "
@@ -210,8 +218,10 @@ def prepare(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> tuple[Any,
         )
     if state is None and isinstance(cell, Cell):
         if not hasattr(xs, "ndim") or xs.ndim < 2:
+            column = " (xs[:, None] for one feature a step)" if hasattr(xs, "ndim") else ""
             raise ValueError(
-                "state=None needs xs of shape [T, *batch, I] to read the batch shape from; pass "
+                "state=None needs xs of shape [T, *batch, I] to read the batch shape from, got "
+                f"{checks.show(xs)}: pass xs of that shape{column}, or the state, "
                 "cell.initial_state(params, batch_shape)"
             )
         state = cell.initial_state(params, tuple(xs.shape[1:-1]))

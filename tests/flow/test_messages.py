@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from brute_force import linear
 from close import says
@@ -92,8 +93,7 @@ def test_no_time_steps(ask):
     cell, params, state, xs = make_case("gru", "float32")
     with says(
         ValueError,
-        "xs has no time steps (T = 0); expected T >= 1. For rows of zero length keep T >= 1 and "
-        "pass a mask that is False: rx.length_mask(lengths, T).",
+        "xs has no time steps (T = 0); expected T >= 1.",  # no question takes a mask
     ):
         ask(cell, params, state, xs[:0])
 
@@ -168,3 +168,90 @@ def test_not_a_cell(ask):
         "Build one with rx.cells.lstm(input_size, hidden_size), say.",
     ):
         ask("lstm", None, jnp.zeros(2), jnp.zeros((3, 1)))
+
+
+def test_no_inputs():
+    cell, params, state, _ = make_case("gru", "float32")
+    with says(
+        ValueError,
+        "xs has no arrays, so its length T is unknown: expected [T, ...], got None. For a step "
+        "function that reads no input pass jnp.zeros((T, 0)).",
+    ):
+        rx.flow.decay(cell, params, state, None)
+
+
+def test_inputs_that_are_no_array(ask):
+    cell, params, state, _ = make_case("gru", "float32")
+    with says(TypeError, "xs must be an array of numbers, got 'abc'"):
+        ask(cell, params, state, "abc")
+
+
+def test_a_function_that_makes_a_cell(ask):
+    with says(
+        TypeError,
+        "cell must be a rx.Cell or a step function (params, state, x) -> (state, y), got lstm, "
+        "which makes a cell: call it, lstm(...)",
+    ):
+        ask(rx.cells.lstm, None, None, jnp.zeros((3, 1)))
+
+
+def test_watch_names_what_is_no_array():
+    cell, params, state, xs = make_case("lstm", "float32")
+    with says(TypeError, "xs must be an array of numbers, got 'abc'"):
+        rx.flow.watch(cell, params, state, "abc", step=0)
+    with says(TypeError, "params must be an array of numbers, got 'abc'"):
+        rx.flow.watch(cell, "abc", state, xs, step=0)
+    with says(TypeError, "state must be an array of numbers, got 'abc'"):
+        rx.flow.watch(cell, params, "abc", xs, step=0)
+    with says(
+        TypeError,
+        "state must be a LSTMState, as cell.initial_state(params, batch_shape) returns; got "
+        "float32[3,4]",
+    ):
+        rx.flow.watch(cell, params, state.h, xs, step=0)
+
+
+def test_arguments_that_are_traced():
+    case = make_case("gru", "float32")
+    message = (
+        "{} must be a positive integer that is known when compiling, got a traced value. Under "
+        "jax.jit make it static: jax.jit(..., static_argnames='{}')."
+    )
+    for name in ("k", "every"):
+        with says(TypeError, message.format(name, name)):
+            jax.jit(lambda n, name=name: rx.flow.lyapunov(*case, **{name: n}))(2)
+
+
+def test_a_loss_in_the_place_of_the_cell():
+    cell, *rest = make_case("gru", "float32")
+    with says(TypeError, "loss must be a function of the outputs ys, got Cell; it comes first"):
+        rx.flow.loss_gradients(cell, jnp.sum, *rest)
+
+
+def test_leaves_of_a_dict_by_their_keys():
+    def step(w, state, x):
+        return {"h": 0.5 * state["h"], "m": 0.25 * state["m"]}, x
+
+    case = (step, None, {"h": jnp.ones(2), "m": jnp.ones(2)}, jnp.zeros((1, 1)))
+    for name in ("m", "['m']"):
+        got = rx.flow.decay(*case, of=name)
+        assert float(abs(got.log_norm[0] - jnp.log(0.25))) < 1e-6
+    with says(
+        ValueError,
+        """of must name leaves of the state ('h' or "['h']", 'm' or "['m']"), got 'c'""",
+    ):
+        rx.flow.decay(*case, of="c")
+
+
+def test_times_in_any_row_of_integers():
+    case = (linear, 0.5 * jnp.eye(2), jnp.ones(2), jnp.zeros((4, 2)))
+    for at in (range(1, 4), [1, 2, 3], np.arange(1, 4), jnp.arange(1, 4)):
+        assert rx.flow.spectrum(*case, at=at).t.tolist() == [1, 2, 3]
+    with says(TypeError, "at must be an integer or a tuple of integers, got array([1., 2.])"):
+        rx.flow.spectrum(*case, at=np.array([1.0, 2.0]))
+    with says(
+        TypeError,
+        "at must be known when compiling, got a traced value. Under jax.jit make it static: "
+        "jax.jit(..., static_argnames='at').",
+    ):
+        jax.jit(lambda at: rx.flow.spectrum(*case, at=at))(2)

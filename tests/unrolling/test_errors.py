@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from close import says
 
@@ -41,8 +42,8 @@ def test_no_time_steps(run):
 
 def test_no_inputs(run):
     message = (
-        "xs has no arrays, so its length T is unknown. A step that needs no input still takes "
-        "one: pass jnp.zeros((T, 0))."
+        "xs has no arrays, so its length T is unknown: expected [T, ...], got None. For a step "
+        "function that reads no input pass jnp.zeros((T, 0))."
     )
     with says(ValueError, message):
         run(cell, None, state, None)
@@ -67,13 +68,45 @@ def test_leaves_of_other_lengths(run):
 
 def test_no_state_and_nothing_to_read_its_batch_from(run):
     message = (
-        "state=None needs xs of shape [T, *batch, I] to read the batch shape from; pass "
+        "state=None needs xs of shape [T, *batch, I] to read the batch shape from, got "
+        "{'a': float32[6,3,2]}: pass xs of that shape, or the state, "
         "cell.initial_state(params, batch_shape)"
     )
     with says(ValueError, message):
         run(cell, None, None, {"a": xs})
+    message = message.replace("{'a': float32[6,3,2]}", "float32[6]")
+    message = message.replace("that shape,", "that shape (xs[:, None] for one feature a step),")
     with says(ValueError, message):
         run(cell, None, None, jnp.ones(T))
+
+
+def test_what_is_no_array(run):
+    with says(TypeError, "xs must be an array of numbers, got 'abc'"):
+        run(cell, None, state, "abc")
+    with says(TypeError, "xs['a'] must be an array of numbers, got object[1]"):
+        run(cell, None, state, {"a": np.array([None])})
+    with says(TypeError, "params['w'] must be an array of numbers, got 'abc'"):
+        run(cell, {"w": "abc"}, state, xs)
+    with says(TypeError, "state must be an array of numbers, got 'abc'"):
+        run(cell, None, "abc", xs)
+
+
+def test_nested_lists(run):
+    with says(
+        TypeError,
+        "xs must be an array [T, ...], got a list of numbers: pass jnp.asarray(xs)",
+    ):
+        run(cell, None, state, xs.tolist())
+
+
+def test_a_function_that_makes_a_cell(run):
+    message = (
+        "cell must be a rx.Cell or a step function (params, state, x) -> (state, y), got {0}, "
+        "which makes a cell: call it, {0}(...)"
+    )
+    for make in (rx.cells.lstm, rx.stack):
+        with says(TypeError, message.format(make.__name__)):
+            run(make, None, None, xs)
 
 
 # --- masks and resets ----------------------------------------------------------------------------
@@ -153,6 +186,15 @@ def test_an_unknown_engine(run):
 def test_remat_that_counts_nothing(run, remat, kind):
     with says(kind, f"remat must be a positive integer, got {remat}"):
         run(cell, None, state, xs, remat=remat)
+
+
+def test_remat_that_is_traced(run):
+    message = (
+        "remat must be a positive integer that is known when compiling, got a traced value. Under "
+        "jax.jit make it static: jax.jit(..., static_argnames='remat')."
+    )
+    with says(TypeError, message):
+        jax.jit(lambda remat: run(cell, None, state, xs, remat=remat))(2)
 
 
 # --- where the checks happen ---------------------------------------------------------------------
