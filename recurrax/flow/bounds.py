@@ -65,7 +65,8 @@ def bounds(cell: Cell | StepFn, params: Any, state: Any = None, xs: Any = None) 
 
     Returns:
       A `Bounds`. The spectral radius decides only a *linear* network, and only in the long run.
-      `log_lower` is -inf from the first step that is singular to rounding.
+      `log_lower` is -inf from the first step that is singular to rounding. Has no derivatives:
+      they are words and numbers about concrete weights.
 
     Raises:
       ValueError: if the step is not gated and no xs are given, or as `rx.unroll` does.

@@ -66,11 +66,14 @@ def covariant_vectors(
         that k directions stay apart in rounding: see `flow.lyapunov`, whose `every` tells.
 
     Returns:
-      A `CovariantVectors`, float32 or wider, of M times. Memory grows with `T N k / every`.
+      A `CovariantVectors`, float32 or wider, of M times. Vector i is the one that the i-th
+      exponent of `flow.lyapunov` belongs to; over a few steps their growths may come in another
+      order. Memory grows with `T N k / every`.
 
     Raises:
       ValueError, TypeError: as `flow.lyapunov` does; if nothing is left to measure; if a Jacobian
-        is singular along the k directions, since vectors cannot be followed back through it.
+        is singular along the k directions, to rounding, since vectors cannot be followed back
+        through it.
 
     Example:
       >>> import jax.numpy as jnp, recurrax as rx
@@ -125,7 +128,10 @@ def _ginelli(
 
             (state, v, exponent), _ = jax.lax.scan(push, (state, basis, jnp.int32(0)), block)
             basis, upper = orthonormal(v)
-            return (state, basis), (basis, upper, exponent)
+            # What is left of a column across those before it may be nothing but its rounding.
+            rounding = (4 + 2 * len(v) ** 0.5) * jnp.finfo(v.dtype).eps * jnp.linalg.norm(v, axis=0)
+            gone = jnp.any(jnp.diagonal(upper) <= rounding)
+            return (state, basis), (basis, upper, exponent, gone)
 
         whole = jax.tree.leaves(xs)[0].shape[0] // every
 
@@ -134,11 +140,10 @@ def _ginelli(
 
         vector = flatten(state)
         basis = first_basis(vector.shape[0], count, vector.dtype)
-        bases, uppers, exponents = jax.lax.scan(forward, (state, basis), jax.tree.map(fold, xs))[1]
+        found = jax.lax.scan(forward, (state, basis), jax.tree.map(fold, xs))[1]
 
         def back(coordinates: chex.Array, now: Any) -> tuple[chex.Array, Any]:
-            basis, upper, exponent = now
-            gone = jnp.any(jnp.diagonal(upper) == 0)
+            basis, upper, exponent, gone = now
             earlier = triangular_inverse(nonzero_diagonal(upper), False) @ coordinates
             shrunk = jnp.linalg.norm(earlier, axis=0)
             log_growth = exponent.astype(shrunk.dtype) * jnp.log(2.0) - jnp.log(shrunk)
@@ -148,7 +153,7 @@ def _ginelli(
         eye = jnp.eye(count, dtype=vector.dtype)
         # A general direction in each space, not the one that the basis happens to have.
         general = jnp.triu(jnp.ones_like(eye)) / jnp.sqrt(jnp.arange(1, count + 1, dtype=eye.dtype))
-        scanned = jax.lax.scan(back, general, (bases, uppers, exponents), reverse=True)[1]
+        scanned = jax.lax.scan(back, general, found, reverse=True)[1]
         return scanned[0], scanned[1]
 
     growth, vectors = each_example(one, batch)(*arrays)
@@ -162,6 +167,7 @@ def _check_invertible(growth: Any) -> None:
     if len(gone):
         raise ValueError(
             f"the Jacobians up to time {int(gone[0][0]) + 1} (in units of every) are singular "
-            f"along the {growth.shape[-1]} directions followed, so vectors cannot be followed back "
-            "through them. Take a smaller k: flow.lyapunov says how many exponents are finite."
+            f"along the {growth.shape[-1]} directions followed, to rounding, so vectors cannot be "
+            "followed back through them. Take a smaller k (flow.lyapunov says how many exponents "
+            "are finite), a smaller every, or float64."
         )

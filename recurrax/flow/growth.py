@@ -75,8 +75,11 @@ def tolerance(dtype: jnp.dtype) -> float:
 
 
 def first_basis(size: int, count: int, dtype: jnp.dtype) -> chex.Array:
-    """Orthonormal directions `[N, k]` that no structure of a network singles out."""
-    return orthonormal(jax.random.normal(jax.random.key(0), (size, count)).astype(dtype))[0]
+    """Orthonormal directions `[N, k]` that no structure of a network singles out.
+
+    Drawn one after the other, so that the first ones are the same whatever k is.
+    """
+    return orthonormal(jax.random.normal(jax.random.key(0), (count, size)).astype(dtype).T)[0]
 
 
 def block_length(length: int, every: int | None) -> int:

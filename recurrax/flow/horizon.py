@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks
+from recurrax.flow.decay import Decay
 
 if TYPE_CHECKING:
     import chex
-
-    from recurrax.flow.decay import Decay
 
 
 class Horizon(NamedTuple):
@@ -132,7 +131,13 @@ def verdict(
 
 
 def _log_norm(decay: Any) -> chex.Array:
-    log_norm = jnp.asarray(getattr(decay, "log_norm", decay))
+    log_norm = decay.log_norm if isinstance(decay, Decay) else decay
+    if not isinstance(log_norm, (jax.Array, np.ndarray, list)):
+        raise TypeError(
+            f"decay must be a rx.flow.Decay or its log_norm [T, *batch], got a "
+            f"{type(decay).__name__}. rx.flow.decay(cell, params, state, xs) gives one."
+        )
+    log_norm = jnp.asarray(log_norm)
     if log_norm.ndim == 0 or log_norm.shape[0] == 0:
         raise ValueError(
             f"decay must be a rx.flow.Decay or its log_norm [T, *batch] with T >= 1, got shape "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.logscale import log_of, power_of_two
+from recurrax.flow.logscale import log_of, power_of_two, root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,7 @@ def every_lag(instants: Instants, errors: Any, total: Any) -> Part:
     length = len(jax.tree.leaves(errors)[0])
     shifts = shifts_of(errors)
     exponents = jnp.where(shifts == NOTHING, NOTHING, 0)
-    rest, parts, of_total = total[0], [], jnp.sqrt(sum_of(total[0] * total[0]))
+    rest, parts, of_total = total[0], [], root(sum_of(total[0] * total[0]))
     blocks = min(BLOCKS, -(-length // 16))  # each is one more program to compile
     bounds = [length * block // blocks for block in range(blocks + 1)]
     for start, stop in itertools.pairwise(bounds):
@@ -162,7 +162,7 @@ def one_look(instants: Instants, signals: Signals, last: chex.Array, total: Any)
 def by_instant(instants: Instants, signals: Signals, total: Any) -> Part:
     """The part of each instant, one after the other."""
     rows, put = instants.rows()
-    of_total = jnp.sqrt(sum_of(total[0] * total[0]))
+    of_total = root(sum_of(total[0] * total[0]))
 
     def body(rest: chex.Array, now: Any) -> tuple[chex.Array, Part]:
         row, signal = jax.tree.map(lambda leaf: leaf[None], now)
@@ -197,7 +197,7 @@ def bring_together(later: Any, own: Any) -> tuple[Any, chex.Array]:
 
 
 def _seen(part: Any, total: Any, of_total: chex.Array, rest: chex.Array) -> Part:
-    norm = jnp.sqrt(sum_of(part[0] * part[0]))
+    norm = root(sum_of(part[0] * part[0]))
     both = norm * of_total
     cosine = sum_of(part[0] * total[0]) / jnp.where(both == 0, 1, both)
     return Part(log_of(norm, part[1]), cosine, log_size(rest, total[1]))
@@ -241,4 +241,4 @@ def added(exponents: chex.Array, shifts: chex.Array) -> chex.Array:
 
 def log_size(mantissa: chex.Array, exponent: chex.Array) -> chex.Array:
     """The log of the norm of a gradient."""
-    return log_of(jnp.sqrt(sum_of(mantissa * mantissa)), exponent)
+    return log_of(root(sum_of(mantissa * mantissa)), exponent)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.flow.lags import NOTHING, Part, rescaled_rows, sum_of
-from recurrax.flow.logscale import log_of, power_of_two
+from recurrax.flow.logscale import log_of, power_of_two, root
 
 if TYPE_CHECKING:
     import chex
@@ -43,13 +43,13 @@ def sums(h: chex.Array, d: chex.Array, exponents: chex.Array, total: Any) -> tup
     """
     zero = jnp.zeros_like(exponents)
     (h, p), (d, q) = rescaled_rows(h, zero), rescaled_rows(d, zero)
-    size = jnp.sqrt(jnp.sum(h * h, axis=1) * jnp.sum(d * d, axis=1))
+    size = root(jnp.sum(h * h, axis=1) * jnp.sum(d * d, axis=1))
     exponents = jnp.where(size == 0, NOTHING, exponents + p + q)
-    whole = jnp.sqrt(sum_of(total[0] * total[0]))
+    whole = root(sum_of(total[0] * total[0]))
     scale = jnp.where(size == 0, 1, size) * jnp.where(whole == 0, 1, whole)
     cosine = jnp.sum((h @ total[0]) * d, axis=1) / scale
     square, gross, tops = _squares(h, d, exponents, size)
-    norm = jnp.sqrt(jnp.maximum(square, 0))
+    norm = root(jnp.maximum(square, 0))
     size_of_total = whole * power_of_two(total[1] - tops, whole.dtype)
     least = jnp.sqrt(jnp.finfo(h.dtype).eps) * gross
     bound = _CANCELS * jnp.maximum(norm, least) * jnp.maximum(norm, size_of_total)
@@ -90,5 +90,5 @@ def _squares(h: Any, d: Any, exponents: Any, size: Any) -> tuple[Any, Any, Any]:
     carried = power_of_two(before[:, None] - tops, h.dtype)
     crossed = jnp.sum(weights * cross[:, None, :], axis=2)
     squares = carried * (carried * square[:, None] + 2 * crossed) + within
-    gross = carried * jnp.sqrt(square)[:, None] + jnp.sum(weights * size[:, None, :], axis=2)
+    gross = carried * root(square)[:, None] + jnp.sum(weights * size[:, None, :], axis=2)
     return tuple(a.reshape(-1)[:length] for a in (squares, gross, tops))  # type: ignore[return-value]

@@ -51,11 +51,15 @@ def log_of(value: chex.Array, exponent: chex.Array) -> chex.Array:
     return jnp.where(zero, -jnp.inf, log)
 
 
-def frobenius(a: chex.Array) -> chex.Array:
-    """The 2-norm of all entries, with a derivative of zero at zero."""
-    square = jnp.sum(a * a)
+def root(square: chex.Array) -> chex.Array:
+    """The square root, with a derivative of zero at zero."""
     zero = square == 0
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square)))
+
+
+def frobenius(a: chex.Array) -> chex.Array:
+    """The 2-norm of all entries, with a derivative of zero at zero."""
+    return root(jnp.sum(a * a))
 
 
 def add_scaled(

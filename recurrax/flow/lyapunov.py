@@ -72,15 +72,18 @@ def lyapunov(
       A `Lyapunov`. The sum of all N exponents is the mean of `log |det A_t|`. A `condition` near
       `1 / eps` of the dtype (float32: 8e6) says that the smallest exponents are rounding: use
       float64. What is below rounding altogether is -inf. Differentiable with respect to params,
-      state and xs, any number of times, where the exponents are finite and different.
+      state and xs, any number of times, where the exponents are finite and different. Over a
+      finite T an exponent also depends on the direction it began with; that is the same one for
+      every k.
 
     Raises:
       ValueError, TypeError: as `rx.unroll` does; if concrete values are not finite or the state
         overflows on the way; if k, burn_in, every or length does not fit; if a chosen `every`
-        loses exponents in rounding.
+        above 1 loses exponents in rounding.
 
     Warns:
-      UserWarning: if a chosen `every` costs more than half the digits, or gives exponents of -inf.
+      UserWarning: if a chosen `every` above 1 costs more than half the digits, or gives exponents
+        of -inf.
 
     Example:
       >>> import jax.numpy as jnp, recurrax as rx
@@ -112,7 +115,7 @@ def lyapunov(
     log_growth, condition, used, finite = found
     if not isinstance(finite, jax.core.Tracer) and not finite.all():
         check_states(problem)  # which says where
-    if every is not None:
+    if every is not None and every > 1:
         _check_interval(every, log_growth, condition)
     measured = steps - burn_in
     block = block_length(measured, every)
@@ -171,7 +174,7 @@ def _check_interval(every: int, log_growth: Any, condition: Any) -> None:
     if worst.max() * eps > eps**0.5:
         message = f"{what}: a growth may be wrong by {worst.max() * eps:.1e}. {remedy}"
         warnings.warn(message, UserWarning, stacklevel=3)
-    elif every > 1 and np.isneginf(np.asarray(log_growth)).any():
+    elif np.isneginf(np.asarray(log_growth)).any():
         message = (
             f"every={every} gave exponents of -inf: the Jacobians are singular, or their product "
             "over so many steps underflows. every=1 tells which."
@@ -179,6 +182,7 @@ def _check_interval(every: int, log_growth: Any, condition: Any) -> None:
         warnings.warn(message, UserWarning, stacklevel=3)
 
 
+@partial(jax.jit, static_argnums=(3, 4, 5))
 def _summary(
     log_growth: chex.Array,
     condition: chex.Array,

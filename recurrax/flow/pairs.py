@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax.flow.logscale import frobenius, log_of, power_of_two, scale_of
+from recurrax.flow.logscale import frobenius, log_of, power_of_two, root, scale_of
 from recurrax.flow.rows import push_rows
 from recurrax.flow.spectral import first_guess, gram_size, largest_singular_value
 
@@ -136,7 +136,7 @@ def _measured(
         gram = jnp.einsum("skn,sln->skl", part, part, precision="highest")
         squares = jnp.diagonal(gram, axis1=1, axis2=2)
         exactly, by_chance = squares[:, : starts.leading], squares[:, starts.leading :]
-        total = _root(jnp.sum(exactly, 1) + starts.weight * jnp.sum(by_chance, 1))
+        total = root(jnp.sum(exactly, 1) + starts.weight * jnp.sum(by_chance, 1))
         norm, guess = _largest_seen(gram, carried.guess)
     logs = log_of(norm, exponent), log_of(total, exponent)
     return carried._replace(guess=guess), logs
@@ -155,13 +155,7 @@ def _largest_seen(gram: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex
         length = jnp.sqrt(jnp.sum(guess * guess, 1, keepdims=True))
         guess = jnp.where(length == 0, fresh, guess / jnp.where(length == 0, 1, length))
     image = jnp.sum(gram * guess[:, None], 2)
-    return _root(jnp.maximum(jnp.sum(guess * image, 1), 0)), guess
-
-
-def _root(square: chex.Array) -> chex.Array:
-    """The square root, with a derivative of zero at zero."""
-    zero = square == 0
-    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square)))
+    return root(jnp.maximum(jnp.sum(guess * image, 1), 0)), guess
 
 
 def _causal(log: chex.Array, identity: float) -> chex.Array:

@@ -73,7 +73,7 @@ def predict(
 
     Returns:
       A `Prediction`. `log_frobenius [T]` compares with that of `rx.flow.decay`, over a batch with
-      1/2 log of the mean square.
+      1/2 log of the mean square. It has derivatives in forward mode (`jax.jvp`, `jax.jacfwd`) only.
 
     Raises:
       ValueError: if the step is not gated, weights is unknown, samples is not positive, or

@@ -90,8 +90,9 @@ def _polished(a: chex.Array, norm: chex.Array, v: chex.Array) -> chex.Array:
 @one_at_a_time
 def _norm_and_vector(a: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex.Array]:
     if a.shape[1] <= DENSE:
-        _, values, rows = jnp.linalg.svd(a, full_matrices=False)
-        return values[0], rows[0]
+        finite = jnp.all(jnp.isfinite(a))  # LAPACK never returns from some infinities
+        _, values, rows = jnp.linalg.svd(jnp.where(finite, a, 0.0), full_matrices=False)
+        return jnp.where(finite, values[0], jnp.nan), rows[0]
     gram = a.T @ a
     top, vector = _proven(gram, *_lanczos(gram, guess))
     return jnp.sqrt(jnp.maximum(top, 0)), vector

@@ -42,7 +42,8 @@ def eliminated(v: chex.Array) -> Eliminated:
 @one_at_a_time
 def _lu(v: chex.Array) -> tuple[chex.Array, ...]:
     size, count = v.shape
-    factors, _, order = jax.lax.linalg.lu(v)
+    factors, swaps, _ = jax.lax.linalg.lu(v)
+    order = _order(swaps, size)
     # Made here, not a constant: custom_vmap takes none inside a mapped branch.
     below = jnp.tril(jnp.ones(v.shape, bool), -1)
     lower = jnp.where(below, factors, jnp.eye(size, count, dtype=v.dtype))
@@ -61,6 +62,31 @@ def _lu(v: chex.Array) -> tuple[chex.Array, ...]:
     upper = jnp.where(below[:count] | (jnp.diag(gone)), 0, top)
     basis = lower.at[places].get(mode="promise_in_bounds", unique_indices=True)
     return basis, upper, condition, order[:count].astype(jnp.int32)
+
+
+def _order(swaps: chex.Array, size: int) -> chex.Array:
+    """Which row of v each row of the factors was, from LAPACK's swaps of rows i and swaps[i] >= i.
+
+    Row i is where swap i found it: at `swaps[i]`, put there by the last swap before that took that
+    place, or never moved. So each place points to the swap it was last part of, and following the
+    pointers, doubled at each turn, is a few wide operations in place of one swap after the other.
+    """
+    count = len(swaps)
+    i = jnp.arange(count, dtype=swaps.dtype)
+
+    def last(places: chex.Array, before: chex.Array) -> chex.Array:
+        """The last swap before a time that moved a row to a place, or -1."""
+        here = (swaps[:, None] == places) & (i[:, None] < before)
+        return jnp.max(jnp.where(here, i[:, None], -1), 0)
+
+    pointer = last(i, i)
+    pointer = jnp.where(pointer < 0, i, pointer)
+    for _ in range(math.ceil(math.log2(max(count, 2)))):
+        pointer = pointer[pointer]
+    # Rows below the last swap are where they were, or where some swap put them.
+    places = jnp.concatenate([swaps, jnp.arange(count, size, dtype=swaps.dtype)])
+    moved = last(places, jnp.minimum(jnp.arange(size), count))
+    return jnp.where(moved < 0, places, pointer[jnp.maximum(moved, 0)])
 
 
 @eliminated.defjvp

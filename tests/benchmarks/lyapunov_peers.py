@@ -44,8 +44,8 @@ def network(size: int, gain: float, steps: int) -> Network:
     rng = np.random.default_rng(size)
     matrix = jnp.asarray(gain / np.sqrt(size) * rng.normal(size=(size, size)))
     start = jnp.asarray(rng.normal(size=size))
-    # recurrax and lyapax both begin with the columns of this matrix; chaotax is handed them.
-    return Network(matrix, start, jax.random.normal(jax.random.key(0), (size, size)), steps)
+    # recurrax begins with these columns; the others are handed them.
+    return Network(matrix, start, jax.random.normal(jax.random.key(0), (size, size)).T, steps)
 
 
 def reference(net: Network) -> np.ndarray:
@@ -93,9 +93,17 @@ def chaotax(net: Network, compiled: bool) -> Callable[[], jax.Array]:
 def lyapax(net: Network, compiled: bool, every: int = 1) -> Callable[[], jax.Array]:
     """A QR every so many steps."""
     import lyapax
+    from lyapax.core import LyapunovCheckpoint
+
+    basis = jnp.linalg.qr(net.directions)[0]
+    sums = jnp.zeros(len(basis))
 
     def run(start: jax.Array) -> jax.Array:
-        return lyapax.lyapunov_spectrum(net, start, 1.0, net.steps, renorm_every=every).exponents
+        begin = LyapunovCheckpoint(start, basis, sums, jnp.zeros(()), 1.0)
+        found = lyapax.lyapunov_spectrum(
+            net, start, 1.0, net.steps, renorm_every=every, resume=begin
+        )
+        return found.exponents
 
     return functools.partial(jax.jit(run) if compiled else run, net.start)
 
@@ -144,7 +152,7 @@ def by_columns(cell: rx.Cell, k: int) -> Callable[..., jax.Array]:
     def exponents(params: Any, state: Any, xs: Any) -> jax.Array:
         vector, unravel = ravel_pytree(state)
         size = vector.shape[0]
-        first = jax.random.normal(jax.random.key(0), (size, k))
+        first = jax.random.normal(jax.random.key(0), (k, size)).T
         rest = jax.random.normal(jax.random.key(1), (size, size - k))
 
         def body(carried: Any, x: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -61,11 +62,18 @@ def test_a_singular_step_is_refused():
     with says(
         ValueError,
         "the Jacobians up to time 1 (in units of every) are singular along the 2 directions "
-        "followed, so vectors cannot be followed back through them. Take a smaller k: "
-        "flow.lyapunov says how many exponents are finite.",
+        "followed, to rounding, so vectors cannot be followed back through them. Take a smaller k "
+        "(flow.lyapunov says how many exponents are finite), a smaller every, or float64.",
     ):
         covariant(*case)
     assert covariant(*case, k=1).vectors.shape[-1] == 1
+
+
+def test_a_jacobian_singular_but_for_rounding_is_refused():
+    cell = rx.cells.lstm(2, 3)  # at zero weights nothing comes back from h
+    params = jax.tree.map(jnp.zeros_like, cell.init(jax.random.key(0)))
+    with pytest.raises(ValueError, match="are singular along the 6 directions followed, to round"):
+        covariant(cell, params, None, jnp.zeros((40, 2)))
 
 
 def test_nothing_left_to_measure():

@@ -199,3 +199,16 @@ def test_verdict_of_nan():
 def test_verdict_of_what_is_traced():
     with says(TypeError, "verdict returns a word, which depends on values: call it outside jit"):
         jax.jit(lambda d: jnp.zeros(len(verdict(d))))(jnp.zeros(3))
+
+
+@pytest.mark.parametrize("question", [rx.flow.rate, rx.flow.horizon, rx.flow.verdict])
+def test_another_result_than_a_decay(question):
+    """A gradient map has a `log_norm` too, but no time that leads it."""
+    other = rx.flow.GradientMap(*(jnp.zeros((3, 3)),) * 4)
+    for got, name in ((other, "GradientMap"), ("a", "str"), (None, "NoneType")):
+        with says(
+            TypeError,
+            f"decay must be a rx.flow.Decay or its log_norm [T, *batch], got a {name}. "
+            "rx.flow.decay(cell, params, state, xs) gives one.",
+        ):
+            question(got)

@@ -264,3 +264,19 @@ def test_bad_keep(keep):
     )
     with pytest.raises(ValueError, match="keep"):
         rx.flow.truncation(found, keep=keep)
+
+
+@pytest.mark.usefixtures("x64")
+def test_its_derivative_by_the_inputs():
+    cell = rx.cells.lstm(2, 4)
+    params = jax.tree.map(lambda leaf: leaf.astype("float64"), cell.init(jax.random.key(0)))
+    xs = jax.random.normal(jax.random.key(1), (12, 2), "float64")
+
+    @jax.jit
+    def of(scale):
+        found = rx.flow.lag_profile(lambda ys: jnp.sum(ys[-1] ** 2), cell, params, None, scale * xs)
+        return jnp.stack([found.error[2], found.share[2], found.log_total])
+
+    slopes = (of(1 + 1e-5) - of(1 - 1e-5)) / 2e-5
+    np.testing.assert_allclose(jax.jacrev(of)(1.0), slopes, rtol=1e-6)
+    np.testing.assert_allclose(jax.jacfwd(of)(1.0), slopes, rtol=1e-6)

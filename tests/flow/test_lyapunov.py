@@ -230,6 +230,24 @@ def test_zero_weights_have_no_finite_exponent(every):
     assert not any(np.isnan(leaf).any() for leaf in found)
 
 
+def test_every_step_is_no_interval_to_refuse():
+    """Half of the exponents of a zero LSTM are gone, which no smaller interval would mend."""
+    cell = rx.cells.lstm(2, 3)
+    params = jax.tree.map(jnp.zeros_like, cell.init(jax.random.key(0)))
+    found = lyapunov(cell, params, None, jnp.zeros((40, 2)), every=1)
+    np.testing.assert_allclose(found.exponents[:3], -np.log(2), rtol=1e-5)
+    np.testing.assert_array_equal(found.exponents[3:], -np.inf)
+
+
+def test_the_first_exponents_are_the_same_for_any_number():
+    """Over a finite time an exponent depends on the direction it began with."""
+    cell = rx.cells.lstm(2, 8)
+    params = cell.init(jax.random.key(1))
+    xs = jax.random.normal(jax.random.key(2), (60, 2))
+    few, all_of_them = (lyapunov(cell, params, None, xs, k=k).exponents for k in (1, None))
+    np.testing.assert_allclose(few[0], all_of_them[0], rtol=1e-5)
+
+
 def test_a_singular_jacobian_loses_one_exponent():
     """Rank N - 1 by its numbers, not by zeros: the last exponent is -inf, the others are right."""
     draw = np.random.default_rng(2)

@@ -94,3 +94,11 @@ def test_small_rows_keep_their_digits():
     # The condition says so: it bounds the error that came, in units of rounding.
     eps = np.finfo(np.float32).eps
     assert (np.abs(ratio - 1) <= 5 * np.asarray(found.condition) * eps).all()
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (2, 2), (7, 1), (9, 3), (33, 32)])
+def test_the_order_of_rows_is_that_of_lapacks_swaps(rows, columns):
+    for seed in range(5):
+        v = jax.random.normal(jax.random.key(seed), (rows, columns))
+        _, swaps, order = jax.lax.linalg.lu(v)
+        np.testing.assert_array_equal(triangular._order(swaps, rows), order)

@@ -92,6 +92,16 @@ def test_a_network_that_has_diverged():
     assert all(np.isnan(leaf) for leaf in jax.tree.leaves(found._replace(step=jnp.nan)))
 
 
+def test_one_infinite_weight():
+    """LAPACK never returns from some infinities."""
+    cell = rx.cells.elman(1, 8)
+    params = cell.init(jax.random.key(0))
+    params = params._replace(w_rec=params.w_rec.at[0, 0].set(jnp.inf))
+    found = rx.flow.watch(cell, params, None, jnp.zeros((20, 1)), step=0)
+    assert np.isnan(found.log_norm)
+    assert np.isnan(found.largest_singular_value)
+
+
 @pytest.mark.parametrize("size", [1e-25, 1e20])
 def test_weights_whose_square_has_no_place_in_float32(size):
     cell = rx.cells.elman(1, 26)
