@@ -1,5 +1,33 @@
-"""Problems of known difficulty. So far: real data read one pixel at a time."""
+"""Problems of known difficulty, synthetic and real, in one form.
 
-from recurrax.tasks.digits import DigitSequences, digit_sequences
+Endless tasks are drawn from a key, tasks made of data from their split; `Task.draw` does both.
+"""
 
-__all__ = ["DigitSequences", "digit_sequences"]
+from recurrax.tasks.adding import adding, multiplication
+from recurrax.tasks.batch import Batch, Split, check_batch
+from recurrax.tasks.copying import copying
+from recurrax.tasks.counting import counting
+from recurrax.tasks.digits import DigitSequences, digit_sequences, digits
+from recurrax.tasks.names import NAMES as NAMES
+from recurrax.tasks.names import get
+from recurrax.tasks.task import Task
+from recurrax.tasks.temporal_order import temporal_order
+from recurrax.tasks.text import text
+
+# Of NAMES, the names that `get` knows, no docstring can be asked, so it is not listed.
+__all__ = [
+    "Batch",
+    "DigitSequences",
+    "Split",
+    "Task",
+    "adding",
+    "check_batch",
+    "copying",
+    "counting",
+    "digit_sequences",
+    "digits",
+    "get",
+    "multiplication",
+    "temporal_order",
+    "text",
+]

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from typing import NamedTuple
 
 import numpy as np
+
+from recurrax.tasks import losses
+from recurrax.tasks.batch import Batch, Split
+from recurrax.tasks.task import Task
+
+_PIXELS = 64
 
 
 class DigitSequences(NamedTuple):
@@ -44,3 +52,82 @@ def digit_sequences() -> DigitSequences:
     pixels, labels = load_digits(return_X_y=True)
     xs = np.ascontiguousarray(pixels.T[:, :, None] / 16, np.float32)
     return DigitSequences(xs, labels.astype(np.int32))
+
+
+def digits(permuted: bool = False) -> Task:
+    """Which digit is it, after all its pixels were read one by one.
+
+    One pixel of scikit-learn's 8 by 8 images a step, the digit asked at the last. Every fifth
+    image of each digit, in the order they come in, is for testing; so both parts hold the digits
+    in the same proportions, and always the same images. A guess is right once in ten times; the
+    task is solved at .95.
+
+    Args:
+      permuted: whether the pixels come in one fixed random order, the same for all images, instead
+        of row by row. It takes away what neighbouring pixels tell about each other, and so needs a
+        longer memory.
+
+    Returns:
+      A `Task` made of data, T = 64, I = 1, O = 10, with the metric `"accuracy"`.
+
+    Raises:
+      TypeError: if permuted is not a bool.
+      ImportError: from its `split()`, if scikit-learn is not installed.
+
+    Example:
+      >>> import jax, recurrax as rx
+      >>> task = rx.tasks.digits()
+      >>> split = task.split()
+      >>> split.train.xs.shape, split.test.xs.shape
+      ((64, 1442, 1), (64, 355, 1))
+      >>> task.draw(jax.random.key(0), 32, split.train).xs.shape
+      (64, 32, 1)
+
+    Source: the data as in `digit_sequences`; read pixel by pixel and permuted as in Le, Jaitly and
+    Hinton (2015), "A simple way to initialize recurrent networks of rectified linear units".
+    """
+    if not isinstance(permuted, bool):
+        raise TypeError(f"permuted must be True or False, got {permuted!r}")
+    return Task(
+        "digits",
+        input_size=1,
+        output_size=10,
+        length=_PIXELS,
+        loss=losses.cross_entropy,
+        metrics=losses.accuracy_metrics,
+        baseline=(("loss", math.log(10)), ("accuracy", 1 / 10)),
+        goal=("accuracy", ">=", 0.95),
+        split=DigitSplit(permuted),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DigitSplit:
+    """`split()` of the task."""
+
+    permuted: bool
+
+    def __call__(self) -> Split:
+        data = digit_sequences()
+        xs = data.xs[pixel_order()] if self.permuted else data.xs
+        test = _every_fifth(data.labels)
+        return Split(_batch(xs, data.labels, ~test), _batch(xs, data.labels, test))
+
+
+def pixel_order() -> np.ndarray:
+    """One fixed order of the 64 pixels: PCG64's raw stream is promised never to change."""
+    return np.argsort(np.random.PCG64(64).random_raw(_PIXELS))
+
+
+def _every_fifth(labels: np.ndarray) -> np.ndarray:
+    test = np.zeros(labels.shape, bool)
+    for digit in range(10):
+        test[np.flatnonzero(labels == digit)[4::5]] = True
+    return test
+
+
+def _batch(xs: np.ndarray, labels: np.ndarray, chosen: np.ndarray) -> Batch:
+    targets = np.zeros((_PIXELS, chosen.sum()), np.int32)
+    weights = np.zeros(targets.shape, np.float32)
+    targets[-1], weights[-1] = labels[chosen], 1
+    return Batch(xs[:, chosen], targets, weights)

@@ -1,0 +1,115 @@
+"""Sequences and the answers to them, and what makes them fit for a loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from recurrax import checks
+
+if TYPE_CHECKING:
+    import chex
+
+
+class Batch(NamedTuple):
+    """Sequences, the answers to them, and which answers count."""
+
+    xs: chex.Array  # float32 [T, B, I]; as a Split stores it also integer symbols [T, B]
+    targets: chex.Array  # [T, B], the class as an integer, or [T, B, O], floating
+    weights: chex.Array  # [T, B], how much each answer counts; 0 where none is asked for
+
+
+class Split(NamedTuple):
+    """Fixed data in two parts: NumPy arrays, stored as small as they can be."""
+
+    train: Batch
+    test: Batch
+
+
+def check_batch(
+    batch: Batch, input_size: int | None = None, output_size: int | None = None
+) -> None:
+    """Refuse a batch of your own that no loss can be computed of.
+
+    Shapes are checked always, values of concrete arrays only: inside `jax.jit` there are none yet.
+    Targets that do not count, those of weight 0, may hold any class.
+
+    Args:
+      batch: a `Batch` with xs `[T, B, I]`, targets `[T, B]` (classes) or `[T, B, O]` (numbers) and
+        weights `[T, B]`; xs may be integer symbols `[T, B]`, as a `Split` stores them.
+      input_size: I, if it is known.
+      output_size: O, if it is known: how many classes there are, or numbers to answer.
+
+    Raises:
+      ValueError, TypeError: if shapes disagree, a class or symbol is out of range, a weight is
+        negative, or a number is not finite.
+
+    Example:
+      >>> import jax.numpy as jnp, recurrax as rx
+      >>> batch = rx.tasks.Batch(jnp.zeros((5, 3, 2)), jnp.full((5, 3), 10), jnp.ones((5, 3)))
+      >>> rx.tasks.check_batch(batch, output_size=10)
+      Traceback (most recent call last):
+        ...
+      ValueError: targets is 10 at index (0, 0), out of range: 10 outputs are the classes 0 to 9
+    """
+    if not isinstance(batch, Batch):
+        raise TypeError(
+            f"batch must be a rx.tasks.Batch(xs, targets, weights), got {type(batch).__name__}"
+        )
+    steps = checks.check_time(batch.xs)
+    symbols, classes = is_integer(batch.xs), is_integer(batch.targets)
+    xs_shape = _check_rank("xs", batch.xs, "symbols" if symbols else None, input_size)
+    lead = (steps, xs_shape[1])
+    if lead[1] == 0:
+        raise ValueError("xs holds no sequences (B = 0); expected B >= 1")
+    targets = _check_rank("targets", batch.targets, "classes" if classes else None, output_size)
+    for name, shape in (("targets", targets), ("weights", jnp.shape(batch.weights))):
+        if shape[:2] != lead or (name == "weights" and len(shape) != 2):
+            raise ValueError(f"{name} has shape {shape}, but xs has [T, B] = {lead}")
+    _check_values(batch, input_size if symbols else None, output_size if classes else None)
+
+
+def is_integer(array: Any) -> bool:
+    return bool(jnp.issubdtype(jnp.result_type(array), jnp.integer))
+
+
+def _check_rank(name: str, array: Any, integers: str | None, size: int | None) -> tuple[int, ...]:
+    """`[T, B]` for symbols and classes, `[T, B, size]` for numbers."""
+    shape = jnp.shape(array)
+    last = name[:1].replace("x", "I").replace("t", "O")
+    if integers and len(shape) != 2:
+        raise ValueError(f"{name} has shape {shape}, expected [T, B] for integer {integers}")
+    if not integers and len(shape) != 3:
+        raise ValueError(
+            f"{name} has shape {shape}, expected [T, B, {last}] for {jnp.result_type(array)}"
+        )
+    if not integers and size is not None and shape[2] != size:
+        raise ValueError(f"{name} has shape {shape}, expected [T, B, {last}] with {last} = {size}")
+    return shape
+
+
+def _check_values(batch: Batch, symbols: int | None, classes: int | None) -> None:
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in batch):
+        return
+    weights = np.asarray(batch.weights)
+    checks.check_finite("batch", batch, "Leave those steps out, or fill them.")
+    if (weights < 0).any():
+        raise ValueError("weights must not be negative; a step of weight 0 does not count")
+    _check_range("xs", np.asarray(batch.xs), symbols, "inputs are the symbols")
+    asked = np.where(weights > 0, np.asarray(batch.targets), 0) if classes else batch.targets
+    _check_range("targets", np.asarray(asked), classes, "outputs are the classes")
+
+
+def _check_range(name: str, values: np.ndarray, count: int | None, words: str) -> None:
+    if count is None:
+        return
+    wrong = np.argwhere((values < 0) | (values >= count))
+    if len(wrong):
+        where = tuple(int(i) for i in wrong[0])
+        raise ValueError(
+            f"{name} is {values[where]} at index {where}, out of range: {count} {words} 0 to "
+            f"{count - 1}"
+        )

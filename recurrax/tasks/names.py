@@ -1,0 +1,72 @@
+"""Tasks by name, for the command and for tables."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from recurrax.tasks.adding import adding, multiplication
+from recurrax.tasks.copying import copying
+from recurrax.tasks.counting import counting
+from recurrax.tasks.digits import digits
+from recurrax.tasks.temporal_order import temporal_order
+from recurrax.tasks.text import text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from recurrax.tasks.task import Task
+
+_BUILDERS: dict[str, Callable[..., Task]] = {
+    builder.__name__: builder
+    for builder in (adding, multiplication, copying, temporal_order, counting, digits, text)
+}
+
+NAMES = tuple(_BUILDERS)  # what `get` knows
+
+
+def get(name: str, **options: Any) -> Task:
+    """A task by its name.
+
+    Args:
+      name: one of `rx.tasks.NAMES`.
+      **options: the arguments of the function of that name.
+
+    Returns:
+      The `Task`.
+
+    Raises:
+      ValueError: if there is no such task, with the nearest name.
+      TypeError: if the task has no such option, or needs one that is missing.
+
+    Example:
+      >>> import recurrax as rx
+      >>> rx.tasks.get("adding", T=50) == rx.tasks.adding(50)
+      True
+      >>> rx.tasks.get("ading")
+      Traceback (most recent call last):
+        ...
+      ValueError: there is no task 'ading'; did you mean 'adding'? The tasks are adding, \
+multiplication, copying, temporal_order, counting, digits, text
+    """
+    if name not in _BUILDERS:
+        raise ValueError(
+            f"there is no task {name!r}{_nearest(name, NAMES)} The tasks are {', '.join(NAMES)}"
+        )
+    parameters = inspect.signature(_BUILDERS[name]).parameters
+    for option in options:
+        if option not in parameters:
+            raise TypeError(
+                f"task {name!r} has no option {option!r}{_nearest(option, parameters)} Its "
+                f"options are {', '.join(parameters)}"
+            )
+    for option, parameter in parameters.items():
+        if parameter.default is parameter.empty and option not in options:
+            raise TypeError(f"task {name!r} needs {option}: rx.tasks.get({name!r}, {option}=...)")
+    return _BUILDERS[name](**options)
+
+
+def _nearest(name: Any, names: Any) -> str:
+    found = difflib.get_close_matches(str(name), list(names), n=1)
+    return f"; did you mean {found[0]!r}?" if found else "."

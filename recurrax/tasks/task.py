@@ -1,0 +1,147 @@
+"""The one protocol of all tasks: where batches come from, and how answers to them are judged."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from recurrax import checks
+from recurrax.tasks.batch import Batch, Split
+
+if TYPE_CHECKING:
+    import chex
+
+
+Sample = Callable[[Any, int], Batch]
+"""`sample(key, batch) -> Batch`, pure and jittable."""
+
+_RELATIONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A problem of known difficulty: where its batches come from, and how answers are judged.
+
+    A task is a static value, as a cell is: equal to another when its fields are equal, so a task
+    built twice from the same numbers never compiles twice. Endless tasks have a `sample`, tasks
+    made of data a `split`; `draw` works for both.
+
+    Args:
+      name: what `rx.tasks.get` knows it by.
+      input_size: I, features of one input.
+      output_size: O, numbers in one output.
+      length: T, steps of one sequence.
+      loss: `loss(outputs, batch) -> scalar`, outputs `[T, B, O]`; a mean over what is asked for.
+      metrics: `metrics(outputs, batch) -> {name: scalar}`.
+      baseline: pairs `(name, value)`, for `"loss"` and each metric: what a guess without memory
+        reaches.
+      goal: `(metric, relation, value)`, such as `("mse", "<", 0.01)`: when the task is solved.
+        Its first entry is the metric to show.
+      sample: `sample(key, batch) -> Batch`, or None for a task made of data.
+      split: `split() -> Split`, or None for an endless task.
+
+    Raises:
+      ValueError, TypeError: if a size is not a positive integer, if not exactly one of sample
+        and split is given, or if the goal or the baseline names no metric.
+
+    Example:
+      >>> import jax, recurrax as rx
+      >>> task = rx.tasks.adding(20)
+      >>> batch = task.draw(jax.random.key(0), 32)
+      >>> batch.xs.shape, batch.targets.shape, int(batch.weights.sum())
+      ((20, 32, 2), (20, 32, 1), 32)
+      >>> task == rx.tasks.adding(20), task.solved({"mse": 0.005})
+      (True, True)
+    """
+
+    name: str
+    input_size: int
+    output_size: int
+    length: int
+    loss: Callable[[Any, Batch], Any]
+    metrics: Callable[[Any, Batch], dict[str, Any]]
+    baseline: tuple[tuple[str, float], ...]
+    goal: tuple[str, str, float]
+    sample: Sample | None = None
+    split: Callable[[], Split] | None = None
+
+    def __post_init__(self) -> None:
+        for size in ("input_size", "output_size", "length"):
+            checks.check_positive_int(size, getattr(self, size))
+        if (self.sample is None) == (self.split is None):
+            raise ValueError(
+                f"task {self.name!r} needs either sample, if it is endless, or split, if it is "
+                f"made of data; got {'neither' if self.sample is None else 'both'}"
+            )
+        metric, relation, _ = self.goal
+        checks.check_choice("the goal's relation", relation, tuple(_RELATIONS))
+        names = tuple(name for name, _ in self.baseline)
+        if "loss" not in names or metric not in names:
+            raise ValueError(
+                f"baseline must give a value for 'loss' and for the goal's metric {metric!r}, "
+                f"got {', '.join(map(repr, names)) or 'none'}"
+            )
+
+    def solved(self, metrics: Any) -> Any:
+        """Whether metrics reach the goal; an array of bool where the metric is an array."""
+        metric, relation, value = self.goal
+        if metric not in metrics:
+            raise ValueError(
+                f"task {self.name!r} is solved by its {metric}, which is not among the metrics "
+                f"given: {', '.join(map(str, metrics)) or 'none'}"
+            )
+        reached = np.asarray(_RELATIONS[relation](np.asarray(metrics[metric]), value))
+        return reached if reached.ndim else bool(reached)
+
+    def draw(self, key: chex.PRNGKey, size: int, data: Batch | None = None) -> Batch:
+        """A minibatch of `size` sequences, pure and jittable, the same for the same key.
+
+        An endless task draws it from the key alone; a task made of data picks sequences of
+        `data`, usually `split().train`, each drawn from all of them.
+        """
+        check_draw(key, size)
+        if self.sample is not None:
+            if data is not None:
+                raise ValueError(f"task {self.name!r} is endless and draws no data; leave data out")
+            return self.sample(key, size)
+        if data is None:
+            raise ValueError(
+                f"task {self.name!r} is made of data: pass draw(key, size, split.train), with "
+                "split = task.split()"
+            )
+        return self.take(data, jax.random.randint(key, (size,), 0, data.weights.shape[1]))
+
+    def take(self, data: Batch, columns: chex.Array) -> Batch:
+        """The sequences `columns`, integers `[B]`, of stored data, ready for a network.
+
+        Stored symbols become one-hot float32 inputs `[T, B, I]`, classes int32 and weights
+        float32.
+        """
+        xs, targets, weights = (jnp.take(jnp.asarray(leaf), columns, axis=1) for leaf in data)
+        if jnp.issubdtype(xs.dtype, jnp.integer):
+            xs = jax.nn.one_hot(xs, self.input_size, dtype=jnp.float32)
+        if jnp.issubdtype(targets.dtype, jnp.integer):
+            targets = targets.astype(jnp.int32)
+        return Batch(xs, targets, weights.astype(jnp.float32))
+
+
+# --- checks that tasks share ---------------------------------------------------------------------
+
+
+def check_draw(key: Any, size: Any) -> None:
+    """What every sampler is given."""
+    checks.check_key(key)
+    checks.check_positive_int("the batch size", size)
+
+
+def check_length(task: str, name: str, value: Any, shortest: int, reason: str) -> None:
+    """A length that leaves room for what the task puts into it."""
+    checks.check_positive_int(name, value)
+    if value < shortest:
+        raise ValueError(f"{task} needs {name} >= {shortest}, {reason}; got {value}")

@@ -1,0 +1,92 @@
+"""Telling in which order two symbols came, long before."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+
+from recurrax.tasks import losses
+from recurrax.tasks.batch import Batch
+from recurrax.tasks.task import Task, check_draw, check_length
+
+if TYPE_CHECKING:
+    import chex
+
+_DISTRACTORS = 4
+
+
+def temporal_order(T: int = 100) -> Task:
+    """The temporal order problem: which of A and B came first, and which second.
+
+    Two steps hold A or B, each with probability 1/2: one in [T/10, 2T/10), one in [4T/10, 5T/10).
+    All others hold one of four distractors. At the last step the order AA, AB, BA or BB is asked,
+    classes 0 to 3. A guess is right once in four times; the task is solved above .99.
+
+    Args:
+      T: steps of a sequence, at least 10.
+
+    Returns:
+      An endless `Task`, I = 6 (A, B, then the distractors, one-hot), O = 4, with the metric
+      `"accuracy"`.
+
+    Raises:
+      ValueError, TypeError: if T is no integer of 10 or more.
+
+    Example:
+      >>> import jax, recurrax as rx
+      >>> task = rx.tasks.temporal_order(50)
+      >>> batch = task.draw(jax.random.key(0), 4)
+      >>> batch.xs.shape, [int(n) for n in batch.xs[..., :2].sum((0, 2))]
+      ((50, 4, 6), [2, 2, 2, 2])
+
+    Source: Hochreiter and Schmidhuber (1997), "Long short-term memory", in the form of Pascanu,
+    Mikolov and Bengio (2013), "On the difficulty of training recurrent neural networks".
+    """
+    check_length(
+        "temporal_order", "T", T, 10, "so that a tenth of a sequence has a place for each symbol"
+    )
+    return Task(
+        "temporal_order",
+        input_size=2 + _DISTRACTORS,
+        output_size=4,
+        length=T,
+        loss=losses.cross_entropy,
+        metrics=losses.accuracy_metrics,
+        baseline=(("loss", math.log(4)), ("accuracy", 1 / 4)),
+        goal=("accuracy", ">", 0.99),
+        sample=OrderedSymbols(T),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class OrderedSymbols:
+    """`sample(key, batch)` of the task."""
+
+    length: int
+
+    def __call__(self, key: chex.PRNGKey, batch: int) -> Batch:
+        check_draw(key, batch)
+        drawn: Batch = _sample(key, batch, self.length)
+        return drawn
+
+
+@functools.partial(jax.jit, static_argnames=("batch", "length"))
+def _sample(key: chex.PRNGKey, batch: int, length: int) -> Batch:
+    distractor_key, symbol_key, early_key, late_key = jax.random.split(key, 4)
+    inputs = 2 + jax.random.randint(distractor_key, (length, batch), 0, _DISTRACTORS)
+    first, second = jax.random.randint(symbol_key, (2, batch), 0, 2)
+    early = jax.random.randint(early_key, (batch,), length // 10, 2 * length // 10)
+    late = jax.random.randint(late_key, (batch,), 4 * length // 10, 5 * length // 10)
+    column = jnp.arange(batch)
+    inputs = inputs.at[early, column].set(first).at[late, column].set(second)
+    last = jnp.broadcast_to(jnp.arange(length)[:, None] == length - 1, (length, batch))
+    return Batch(
+        jax.nn.one_hot(inputs, 2 + _DISTRACTORS, dtype=jnp.float32),
+        jnp.where(last, 2 * first + second, 0).astype(jnp.int32),
+        last.astype(jnp.float32),
+    )
