@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 
-from recurrax import checks
-from recurrax.flow.logscale import power_of_two, rescale
+from recurrax.cures import norm
 
 if TYPE_CHECKING:
     import chex
-
-_POLICIES = ("skip", "zero", "propagate")
 
 
 class ClipState(NamedTuple):
@@ -57,58 +53,21 @@ def clip_by_global_norm(max_norm: float, *, nonfinite: str = "skip") -> Any:
 
     Source: algorithm 1 of Pascanu, Mikolov and Bengio (2013).
     """
-    checks.check_number("max_norm", max_norm)
-    if max_norm <= 0:
-        raise ValueError(f"max_norm must be above 0, got {max_norm}")
-    checks.check_choice("nonfinite", nonfinite, _POLICIES)
+    norm.check_above_zero("max_norm", max_norm)
+    norm.check_policy(nonfinite)
 
     def init(params: Any) -> ClipState:
         del params
-        zeros = [jnp.zeros([], jnp.int32) for _ in range(3)]
-        return ClipState(jnp.zeros([], jnp.float32), *zeros)
+        return ClipState(jnp.zeros([], jnp.float32), *(jnp.zeros([], jnp.int32) for _ in range(3)))
 
     def update(updates: Any, state: ClipState, params: Any = None) -> tuple[Any, ClipState]:
         del params
-        bad = _any_nonfinite(updates)
-        if nonfinite == "zero":
-            updates = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0), updates)
-        length, exponent = _scaled_norm(updates)
-        unit = power_of_two(-exponent, length.dtype)
-        long = length > max_norm * unit
-        if nonfinite != "zero":
-            long &= ~bad
-
-        def shorten(g: Any) -> Any:
-            wide = g.astype(jnp.promote_types(g.dtype, jnp.float32))
-            short = wide * unit.astype(wide.dtype) * (max_norm / length).astype(wide.dtype)
-            return jnp.where(long, short, wide).astype(g.dtype)
-
-        clipped = jax.tree.map(shorten, updates)
+        measured = norm.measure(updates, nonfinite)
+        long = norm.is_longer(measured, max_norm)
+        updates = norm.shorten(measured, max_norm, long)
         if nonfinite == "skip":
-            clipped = jax.tree.map(lambda g: jnp.where(bad, jnp.zeros_like(g), g), clipped)
-        counts = (long, bad, True)
-        totals = [
-            old + jnp.asarray(new, jnp.int32) for old, new in zip(state[1:], counts, strict=True)
-        ]
-        return clipped, ClipState((length / unit).astype(jnp.float32), *totals)
+            updates = norm.drop(updates, measured.bad)
+        totals = norm.add_counts(state[1:], long, measured.bad, True)
+        return updates, ClipState(measured.norm, *totals)
 
     return optax.GradientTransformation(init, update)
-
-
-def _any_nonfinite(updates: Any) -> chex.Array:
-    flags = [~jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(updates)]
-    return jnp.any(jnp.stack(flags)) if flags else jnp.asarray(False)
-
-
-def _scaled_norm(updates: Any) -> tuple[chex.Array, chex.Array]:
-    """The global norm as `length * 2**exponent`, entries scaled to a largest of 1/2 to 4."""
-    leaves = [
-        g.astype(jnp.promote_types(g.dtype, jnp.float32))
-        for g in jax.tree.leaves(updates)
-        if g.size
-    ]
-    if not leaves:
-        return jnp.zeros([]), jnp.zeros([], jnp.int32)
-    _, exponent = rescale(jnp.stack([jnp.max(jnp.abs(g)) for g in leaves]))
-    squares = [jnp.sum((g * power_of_two(-exponent, g.dtype)) ** 2) for g in leaves]
-    return jnp.sqrt(jnp.sum(jnp.stack(squares))), exponent
