@@ -8,6 +8,7 @@ from recurrax.tasks.batch import Batch, Split, check_batch
 from recurrax.tasks.copying import copying
 from recurrax.tasks.counting import counting
 from recurrax.tasks.digits import DigitSequences, digit_sequences, digits
+from recurrax.tasks.losses import accuracy, cross_entropy, squared_error
 from recurrax.tasks.names import NAMES as NAMES
 from recurrax.tasks.names import get
 from recurrax.tasks.task import Task
@@ -20,14 +21,17 @@ __all__ = [
     "DigitSequences",
     "Split",
     "Task",
+    "accuracy",
     "adding",
     "check_batch",
     "copying",
     "counting",
+    "cross_entropy",
     "digit_sequences",
     "digits",
     "get",
     "multiplication",
+    "squared_error",
     "temporal_order",
     "text",
 ]

@@ -59,6 +59,9 @@ def check_batch(
         raise TypeError(
             f"batch must be a rx.tasks.Batch(xs, targets, weights), got {type(batch).__name__}"
         )
+    for name, leaf in batch._asdict().items():
+        if not hasattr(leaf, "dtype"):
+            raise TypeError(f"{name} must be an array, got {type(leaf).__name__}")
     steps = checks.check_time(batch.xs)
     symbols, classes = is_integer(batch.xs), is_integer(batch.targets)
     xs_shape = _check_rank("xs", batch.xs, "symbols" if symbols else None, input_size)

@@ -53,6 +53,7 @@ def counting(T: int = 41, letters: int = 2, n_min: int = 1, n_max: int | None = 
     Source: Gers and Schmidhuber (2001), "LSTM recurrent networks learn simple context-free and
     context-sensitive languages".
     """
+    checks.check_positive_int("letters", letters)
     if letters not in (2, 3):
         raise ValueError(f"letters must be 2 (a^n b^n) or 3 (a^n b^n c^n), got {letters!r}")
     checks.check_positive_int("n_min", n_min)

@@ -19,31 +19,91 @@ if TYPE_CHECKING:
 
 
 def squared_error(outputs: chex.Array, batch: Batch) -> chex.Array:
-    """The mean over what is asked of `mean_o (output_o - target_o)^2`."""
+    """The mean squared error of what is asked, `sum w (y - target)^2 / sum w`, averaged over O.
+
+    Args:
+      outputs: `[T, B, O]`, floating.
+      batch: a `Batch` with targets `[T, B, O]`.
+
+    Returns:
+      A scalar, float32 at least; 0 where all weights are 0.
+
+    Raises:
+      ValueError: if outputs and targets differ in shape.
+
+    Example:
+      >>> import jax.numpy as jnp, recurrax as rx
+      >>> batch = rx.tasks.Batch(jnp.ones((2, 1, 1)), jnp.ones((2, 1, 1)), jnp.array([[0], [1]]))
+      >>> float(rx.tasks.squared_error(jnp.array([[[9.0]], [[3.0]]]), batch))
+      4.0
+    """
     outputs = _wide(outputs)
-    _check_outputs(outputs, batch)
-    error = jnp.square(outputs - jnp.asarray(batch.targets).astype(outputs.dtype))
+    targets = jnp.asarray(batch.targets)
+    if outputs.ndim != 3 or outputs.shape != targets.shape:
+        raise ValueError(
+            f"outputs has shape {outputs.shape}, expected [T, B, O] as the targets, {targets.shape}"
+        )
+    error = jnp.square(outputs - targets.astype(outputs.dtype))
     return mean(error.mean(-1), batch.weights)
 
 
 def cross_entropy(outputs: chex.Array, batch: Batch) -> chex.Array:
-    """The mean over what is asked of `-log softmax(output)[target]`, in nats."""
+    """The cross-entropy of what is asked, `-sum w log softmax(y)[target] / sum w`, in nats.
+
+    A class that counts and is out of range, which only `check_batch` can name, makes it NaN.
+
+    Args:
+      outputs: logits `[T, B, O]`, floating.
+      batch: a `Batch` with targets `[T, B]`, integers from 0 to O - 1 where weights are not 0.
+
+    Returns:
+      A scalar, float32 at least; 0 where all weights are 0.
+
+    Raises:
+      ValueError, TypeError: if the targets are no integers `[T, B]`, as the outputs are.
+
+    Example:
+      >>> import jax.numpy as jnp, recurrax as rx
+      >>> batch = rx.tasks.Batch(jnp.ones((2, 1, 1)), jnp.array([[-1], [3]]), jnp.array([[0], [1]]))
+      >>> round(float(rx.tasks.cross_entropy(jnp.zeros((2, 1, 4)), batch)), 4)  # ln 4
+      1.3863
+    """
     outputs = _wide(outputs)
-    _check_outputs(outputs, batch)
-    # What does not count may be any class, so that nothing is read out of range.
-    targets = jnp.where(jnp.asarray(batch.weights) > 0, batch.targets, 0)
-    chosen = jnp.take_along_axis(jax.nn.log_softmax(outputs), targets[..., None], axis=-1)
+    _check_classes(outputs, batch)
+    # What does not count may be any class; of the rest, -1 is not to mean the last one.
+    targets = jnp.where(jnp.asarray(batch.weights) > 0, jnp.asarray(batch.targets, jnp.int32), 0)
+    targets = jnp.where(targets < 0, outputs.shape[-1], targets)
+    chosen = jnp.take_along_axis(
+        jax.nn.log_softmax(outputs), targets[..., None], axis=-1, mode="fill"
+    )
     return mean(-chosen[..., 0], batch.weights)
 
 
 def accuracy(outputs: chex.Array, batch: Batch) -> chex.Array:
-    """The fraction of what is asked whose largest output is the target."""
-    _check_outputs(outputs, batch)
+    """The fraction of what is asked whose largest output is the target's.
+
+    Args:
+      outputs: `[T, B, O]`, floating.
+      batch: a `Batch` with targets `[T, B]`, integers.
+
+    Returns:
+      A scalar, float32; 0 where all weights are 0.
+
+    Raises:
+      ValueError, TypeError: if the targets are no integers `[T, B]`, as the outputs are.
+
+    Example:
+      >>> import jax.numpy as jnp, recurrax as rx
+      >>> batch = rx.tasks.Batch(jnp.ones((2, 1, 1)), jnp.array([[1], [3]]), jnp.ones((2, 1)))
+      >>> float(rx.tasks.accuracy(jnp.eye(4)[None, [1]].repeat(2, 0), batch))
+      0.5
+    """
     return mean(right(outputs, batch), batch.weights)
 
 
 def right(outputs: chex.Array, batch: Batch) -> chex.Array:
     """Whether the largest output is the target, bool `[T, B]`."""
+    _check_classes(outputs, batch)
     return jnp.argmax(outputs, -1) == jnp.asarray(batch.targets)
 
 
@@ -74,12 +134,12 @@ def _wide(array: chex.Array) -> chex.Array:
     return jnp.asarray(array).astype(jnp.promote_types(jnp.result_type(array), jnp.float32))
 
 
-def _check_outputs(outputs: chex.Array, batch: Batch) -> None:
-    targets = jnp.shape(batch.targets)
-    lead = targets if len(targets) == 2 else targets[:2]
-    shape = jnp.shape(outputs)
-    if len(shape) != 3 or shape[:2] != lead or targets not in (lead, shape):
+def _check_classes(outputs: chex.Array, batch: Batch) -> None:
+    targets = jnp.asarray(batch.targets)
+    if not jnp.issubdtype(targets.dtype, jnp.integer):
+        raise TypeError(f"targets must be integer classes [T, B], got {targets.dtype}")
+    if jnp.ndim(outputs) != 3 or jnp.shape(outputs)[:2] != targets.shape:
         raise ValueError(
-            f"outputs has shape {shape}, expected [T, B, O] for targets of shape {targets}; an "
-            "output is asked for at every step"
+            f"outputs has shape {jnp.shape(outputs)}, expected [T, B, O] with [T, B] = "
+            f"{targets.shape}, as the targets"
         )

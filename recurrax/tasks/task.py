@@ -79,8 +79,19 @@ class Task:
                 f"task {self.name!r} needs either sample, if it is endless, or split, if it is "
                 f"made of data; got {'neither' if self.sample is None else 'both'}"
             )
-        metric, relation, _ = self.goal
-        checks.check_choice("the goal's relation", relation, tuple(_RELATIONS))
+        if len(self.goal) != 3 or self.goal[1] not in _RELATIONS:
+            raise ValueError(
+                f"goal must be (metric, relation, value) with a relation among "
+                f"{', '.join(_RELATIONS)}, such as ('mse', '<', 0.01); got {self.goal!r}"
+            )
+        metric = self.goal[0]
+        try:
+            hash(self)
+        except TypeError:
+            raise TypeError(
+                f"task {self.name!r} must be hashable, since it decides what is compiled: give "
+                "baseline and goal as tuples, and functions or frozen dataclasses"
+            ) from None
         names = tuple(name for name, _ in self.baseline)
         if "loss" not in names or metric not in names:
             raise ValueError(
@@ -114,6 +125,10 @@ class Task:
             raise ValueError(
                 f"task {self.name!r} is made of data: pass draw(key, size, split.train), with "
                 "split = task.split()"
+            )
+        if not isinstance(data, Batch):
+            raise TypeError(
+                f"data must be a rx.tasks.Batch such as split.train, got {type(data).__name__}"
             )
         return self.take(data, jax.random.randint(key, (size,), 0, data.weights.shape[1]))
 

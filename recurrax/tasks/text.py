@@ -104,7 +104,7 @@ def _unigram_loss(source: TextSplit) -> float:
     """Nats a byte: the training part's frequencies, asked about the windows of the other."""
     counts = np.bincount(source.parts()[0], minlength=_BYTES) + 1
     surprise = -np.log(counts / counts.sum())
-    return float(surprise[source().test.targets].mean())
+    return float(surprise[_windows(source.parts()[1], source.length).targets].mean())
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:
