@@ -1,5 +1,27 @@
-"""Cures for a gradient that explodes. So far: clipping by a norm that cannot overflow."""
+"""Cures for gradients that vanish or explode: clipping, initialisers, regularisers."""
 
+from recurrax.cures import init
 from recurrax.cures.clip import ClipState, clip_by_global_norm
+from recurrax.cures.clip_by_percentile import PercentileState, clip_by_percentile
+from recurrax.cures.clip_by_zscore import ZscoreState, clip_by_zscore
+from recurrax.cures.flossing import flossing
+from recurrax.cures.fraction import clip_fraction
+from recurrax.cures.omega import omega
+from recurrax.cures.orthogonality import orthogonality
+from recurrax.cures.skip_spikes import SpikeState, skip_spikes
 
-__all__ = ["ClipState", "clip_by_global_norm"]
+__all__ = [
+    "ClipState",
+    "PercentileState",
+    "SpikeState",
+    "ZscoreState",
+    "clip_by_global_norm",
+    "clip_by_percentile",
+    "clip_by_zscore",
+    "clip_fraction",
+    "flossing",
+    "init",
+    "omega",
+    "orthogonality",
+    "skip_spikes",
+]

@@ -1,0 +1,135 @@
+"""The edge of chaos of a tanh network, by mean-field theory."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from recurrax import checks
+from recurrax.cures.init.blocks import check_gates, in_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import chex
+
+_DISTRIBUTIONS = ("normal", "orthogonal")
+_MOST = 1e12  # the largest variance for which the search below has been tried
+
+
+@dataclasses.dataclass(frozen=True)
+class Critical:
+    """The initialiser that `critical` returns."""
+
+    input_variance: float
+    bias_variance: float
+    distribution: str
+    gates: int
+
+    @property
+    def gain(self) -> float:
+        """sigma_w, so that a weight has variance `sigma_w^2 / H`."""
+        return _critical_point(self.input_variance + self.bias_variance)[0]
+
+    @property
+    def q(self) -> float:
+        """The variance of a pre-activation at the fixed point."""
+        return _critical_point(self.input_variance + self.bias_variance)[1]
+
+    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
+        def normal(key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
+            return jax.random.normal(key, shape, dtype) * (self.gain / shape[0] ** 0.5)
+
+        orthogonal = jax.nn.initializers.orthogonal(self.gain)
+        draw = normal if self.distribution == "normal" else orthogonal
+        return in_blocks(draw, key, shape, dtype, name="critical", gates=self.gates, square=True)
+
+
+def critical(
+    *,
+    input_variance: float = 0.0,
+    bias_variance: float = 0.0,
+    distribution: str = "normal",
+    gates: int = 1,
+) -> Critical:
+    """Recurrent weights at the edge of chaos of a tanh Elman network.
+
+    The variance q of a pre-activation settles where `q = sigma_w^2 E[tanh(sqrt(q) z)^2] + v`, z
+    standard normal, v what inputs and biases add. There a small perturbation grows in each step by
+    the factor `chi = sigma_w^2 E[tanh'(sqrt(q) z)^2]` in mean square. This is the sigma_w for which
+    chi is 1: gradients neither vanish nor explode on average, H -> infinity. Without inputs and
+    biases it is 1; the more they saturate the units, the larger.
+
+    Args:
+      input_variance: of `x_t @ w_in` over units, examples and time; for LeCun's w_in, the mean
+        square of an input feature.
+      bias_variance: of b over units; 0 for the cells' default.
+      distribution: `"normal"`, i.i.d. of variance `sigma_w^2 / H`, or `"orthogonal"` times sigma_w,
+        which has the same q and chi and all singular values equal.
+      gates: how many blocks `[H, H]` stand side by side; 1 within a cell.
+
+    Returns:
+      An initialiser `(key, shape, dtype) -> array`, whose `gain` is sigma_w and whose `q` is the
+      fixed point.
+
+    Raises:
+      ValueError, TypeError: if a variance is negative, not a number or above 1e12, distribution
+        unknown, or gates not a positive integer; when called, if the blocks are not square.
+
+    Example:
+      >>> import jax, recurrax as rx
+      >>> init = rx.cures.init.critical(input_variance=1.0)
+      >>> round(init.gain, 4), round(init.q, 4)
+      (1.8556, 3.0364)
+      >>> cell = rx.cells.elman(16, 64, recurrent_init=init)
+      >>> cell.init(jax.random.key(0)).w_rec.shape
+      (64, 64)
+
+    Source: Poole et al. (2016), Schoenholz et al. (2017); for recurrent networks, Chen, Pennington
+    and Schoenholz (2018).
+    """
+    for name, value in (("input_variance", input_variance), ("bias_variance", bias_variance)):
+        checks.check_number(name, value)
+        if not 0 <= value <= _MOST:
+            raise ValueError(f"{name} must be from 0 to {_MOST:.0e}, got {value!r}")
+    checks.check_choice("distribution", distribution, _DISTRIBUTIONS)
+    check_gates(gates)
+    return Critical(float(input_variance), float(bias_variance), distribution, int(gates))
+
+
+@functools.cache
+def _critical_point(variance: float) -> tuple[float, float]:
+    """sigma_w and q where chi is 1: the root of `q - E[phi^2] / E[phi'^2] - v`, which rises in q.
+
+    Near 0 it is `4/3 q^3 - v`, for large q about `q - 1.9 sqrt(q) - v`.
+    """
+    if variance == 0:
+        return 1.0, 0.0
+    low, high = 0.0, variance + 4 * variance**0.5 + 4
+    for _ in range(200):  # to the last bit, whatever the size of q
+        q = 0.5 * (low + high)
+        square, slope = _moments(q)
+        low, high = (q, high) if q - square / slope < variance else (low, q)
+    return float(_moments(high)[1] ** -0.5), high
+
+
+def _moments(q: float) -> tuple[float, float]:
+    """`E[tanh(u)^2]` and `E[tanh'(u)^2]`, u normal of variance q, by the trapezoid rule.
+
+    It converges exponentially for functions so smooth (Gauss and Hermite's does not where q is
+    large, since tanh has poles at `+-i pi/2`). The grid covers ten standard deviations, or where
+    `tanh' = sech^2` is above 1e-17, whichever is less.
+    """
+    deviation = q**0.5
+    reach = min(10 * deviation, 20.0)
+    u, step = np.linspace(-reach, reach, 401, retstep=True)
+    weight = np.exp(-0.5 * (u / deviation) ** 2) * (step / deviation / np.sqrt(2 * np.pi))
+    slope = np.cosh(u) ** -2.0
+    # Where the grid does not reach, tanh^2 is 1; where it does, 1 less the rest would cancel.
+    square = np.sum(weight * np.tanh(u) ** 2) if reach < 20 else 1 - np.sum(weight * slope)
+    return float(square), float(np.sum(weight * slope**2))

@@ -1,0 +1,266 @@
+"""Recurrent weights of a chosen size: orthogonal, the identity, or any others scaled exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from recurrax import checks
+from recurrax.cures.init.blocks import check_gates, in_blocks
+from recurrax.flow.logscale import rescale
+from recurrax.gated import LECUN_NORMAL, Initializer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import chex
+
+_SQUARINGS = 32  # A^(2^32): what is not the spectral radius has shrunk to less than rounding
+
+
+# --- orthogonal ---------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Orthogonal:
+    """The initialiser that `orthogonal` returns."""
+
+    gain: float
+    gates: int
+
+    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
+        draw = jax.nn.initializers.orthogonal(self.gain)
+        return in_blocks(draw, key, shape, dtype, name="orthogonal", gates=self.gates)
+
+
+def orthogonal(gain: float = 1.0, *, gates: int = 1) -> Initializer:
+    """Orthogonal weights, so that every singular value of a gate's block is the gain.
+
+    `W = gain Q`, `Q^T Q = 1`, Q uniform over the orthogonal group. A matrix that is not square gets
+    orthonormal rows or columns, whichever there are fewer of.
+
+    Args:
+      gain: of every direction; 0 or above.
+      gates: how many blocks stand side by side on the last axis, each orthogonal by itself. A cell
+        asks for one gate at a time: leave it at 1. For a whole `[H, G*H]` give G: an orthogonal
+        joint matrix would give each gate a gain of `sqrt(1 / G)`.
+
+    Returns:
+      An initialiser `(key, shape, dtype) -> array`. Drawn in float32 at least, then cast.
+
+    Raises:
+      ValueError, TypeError: if gain is negative or not a number, or gates not a positive integer;
+        when called, if the shape is not a matrix of that many blocks.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> cell = rx.cells.lstm(3, 8, recurrent_init=rx.cures.init.orthogonal(0.5))
+      >>> w_f = cell.init(jax.random.key(0)).w_rec[:, 8:16]
+      >>> bool(jnp.allclose(w_f.T @ w_f, 0.25 * jnp.eye(8), atol=1e-6))
+      True
+
+    Source: Saxe, McClelland and Ganguli (2014); for recurrent networks, Henaff, Szlam and
+    LeCun (2016).
+    """
+    _check_size("gain", gain)
+    check_gates(gates)
+    return Orthogonal(float(gain), int(gates))
+
+
+# --- identity -----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """The initialiser that `identity` returns."""
+
+    scale: float
+    gates: int
+
+    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
+        def draw(key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
+            del key
+            return jnp.asarray(self.scale, dtype) * jnp.eye(*shape, dtype=dtype)
+
+        return in_blocks(draw, key, shape, dtype, name="identity", gates=self.gates, square=True)
+
+
+def identity(scale: float = 1.0, *, gates: int = 1) -> Initializer:
+    """The identity, times a scale: with a relu, the IRNN.
+
+    `W = scale 1`: a state that meets no input stays as it is, and its gradient with it.
+
+    Args:
+      scale: of the identity; below 1 the network forgets at that rate.
+      gates: how many blocks `[H, H]` stand side by side; 1 within a cell.
+
+    Returns:
+      An initialiser `(key, shape, dtype) -> array`; the key is not used.
+
+    Raises:
+      ValueError, TypeError: if scale is not a finite number, or gates not a positive integer;
+        when called, if the blocks are not square.
+
+    Example:
+      >>> import jax, recurrax as rx
+      >>> irnn = rx.cells.elman(2, 3, activation="relu", recurrent_init=rx.cures.init.identity())
+      >>> irnn.init(jax.random.key(0)).w_rec.tolist()
+      [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+
+    Source: Le, Jaitly and Hinton (2015).
+    """
+    checks.check_number("scale", scale)
+    check_gates(gates)
+    return Identity(float(scale), int(gates))
+
+
+# --- any weights, scaled ------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectralRadius:
+    """The initialiser that `spectral_radius` returns."""
+
+    rho: float
+    base: Initializer
+    gates: int
+
+    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
+        def draw(key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
+            block = _drawn(self.base, key, shape, dtype)
+            log_radius = _log_spectral_radius(block)
+            dead = jnp.isneginf(log_radius)
+            scale = self.rho * jnp.exp(-jnp.where(dead, 0.0, log_radius))
+            return block * jnp.where(dead, 1.0, scale).astype(dtype)
+
+        name = "spectral_radius"
+        return in_blocks(draw, key, shape, dtype, name=name, gates=self.gates, square=True)
+
+
+def spectral_radius(rho: float, *, base: Initializer = LECUN_NORMAL, gates: int = 1) -> Initializer:
+    """Weights scaled to a spectral radius, as echo state networks are.
+
+    `W = rho W_0 / max |eigenvalue(W_0)|`, gate by gate. It decides how a *linear* network grows in
+    the long run; over few steps a largest singular value above it can still stretch a gradient.
+
+    Args:
+      rho: the largest absolute eigenvalue of each block; 0 or above.
+      base: the initialiser of W_0; LeCun normal by default.
+      gates: how many blocks `[H, H]` stand side by side; 1 within a cell.
+
+    Returns:
+      An initialiser `(key, shape, dtype) -> array`. A block of radius 0, zeros or nilpotent, cannot
+      be scaled and comes back as `base` drew it.
+
+    Raises:
+      ValueError, TypeError: if rho is negative or not a number, base not an initialiser, or gates
+        not a positive integer; when called, if the blocks are not square.
+
+    Example:
+      >>> import jax, numpy as np, recurrax as rx
+      >>> cell = rx.cells.elman(3, 64, recurrent_init=rx.cures.init.spectral_radius(0.9))
+      >>> bounds = rx.flow.bounds(cell, cell.init(jax.random.key(0)))
+      >>> round(float(bounds.spectral_radius[0]), 4)
+      0.9
+
+    Source: Jaeger (2001). The radius is found as `||W^n||^(1/n)` (Gelfand) by repeated squaring,
+    which needs no eigenvalues and so runs on every device and inside `jax.jit`.
+    """
+    _check_size("rho", rho)
+    _check_base(base)
+    check_gates(gates)
+    return SpectralRadius(float(rho), base, int(gates))
+
+
+@dataclasses.dataclass(frozen=True)
+class LargestSingularValue:
+    """The initialiser that `largest_singular_value` returns."""
+
+    sigma: float
+    base: Initializer
+    gates: int
+
+    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
+        def draw(key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
+            block, _ = rescale(_drawn(self.base, key, shape, dtype))
+            norm = jnp.linalg.norm(block, 2)
+            return block * (self.sigma / jnp.where(norm == 0, 1.0, norm)).astype(dtype)
+
+        name = "largest_singular_value"
+        return in_blocks(draw, key, shape, dtype, name=name, gates=self.gates)
+
+
+def largest_singular_value(
+    sigma: float, *, base: Initializer = LECUN_NORMAL, gates: int = 1
+) -> Initializer:
+    """Weights scaled to a largest singular value.
+
+    `W = sigma W_0 / max singular value of W_0`, gate by gate. In a tanh or relu Elman network
+    `sigma < 1` is sufficient for the gradient to vanish, `sigma > 1` necessary for it to explode.
+
+    Args:
+      sigma: the largest singular value of each block; 0 or above.
+      base: the initialiser of W_0; LeCun normal by default.
+      gates: how many blocks stand side by side; 1 within a cell.
+
+    Returns:
+      An initialiser `(key, shape, dtype) -> array`. A block of zeros stays zero.
+
+    Raises:
+      ValueError, TypeError: if sigma is negative or not a number, base not an initialiser, or
+        gates not a positive integer; when called, if the shape is not a matrix of that many blocks.
+
+    Example:
+      >>> import jax, recurrax as rx
+      >>> cell = rx.cells.elman(3, 64, recurrent_init=rx.cures.init.largest_singular_value(0.9))
+      >>> rx.flow.bounds(cell, cell.init(jax.random.key(0))).vanishing_guaranteed
+      True
+
+    Source: section 2.1 of Pascanu, Mikolov and Bengio (2013).
+    """
+    _check_size("sigma", sigma)
+    _check_base(base)
+    check_gates(gates)
+    return LargestSingularValue(float(sigma), base, int(gates))
+
+
+def _drawn(base: Initializer, key: Any, shape: tuple[int, int], dtype: Any) -> chex.Array:
+    block = base(key, shape, dtype)
+    checks.check_initialized(base, block, shape)
+    return jnp.asarray(block, dtype)
+
+
+def _log_spectral_radius(matrix: chex.Array) -> chex.Array:
+    """`log ||A^n|| / n` at n = 2^32; -inf for a nilpotent matrix.
+
+    With `A = 2^e0 M0` and `M_k^2 = 2^e_k M_{k+1}` it is `log 2 (e0 + e1 / 2 + e2 / 4 + ...)`, so
+    that the rounding of the k-th square counts for `2^-k` of itself.
+    """
+    matrix, exponent = rescale(matrix)
+    log2 = exponent.astype(matrix.dtype)
+
+    def body(k: Any, carry: Any) -> Any:
+        matrix, log2 = carry
+        matrix, exponent = rescale(jnp.matmul(matrix, matrix, precision="highest"))
+        return matrix, log2 + jnp.ldexp(exponent.astype(matrix.dtype), -k - 1)
+
+    matrix, log2 = jax.lax.fori_loop(0, _SQUARINGS, body, (matrix, log2))
+    return jnp.where(jnp.any(matrix != 0), log2 * math.log(2), -jnp.inf)
+
+
+def _check_size(name: str, value: Any) -> None:
+    checks.check_number(name, value)
+    if value < 0:
+        raise ValueError(f"{name} must not be negative, got {value!r}")
+
+
+def _check_base(base: Any) -> None:
+    if not callable(base):
+        raise TypeError(
+            "base must be an initialiser (key, shape, dtype) -> array, such as "
+            f"jax.nn.initializers.lecun_normal(), got {base!r}"
+        )
