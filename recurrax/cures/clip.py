@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax.numpy as jnp
 import optax
 
 from recurrax.cures import norm
@@ -58,7 +57,7 @@ def clip_by_global_norm(max_norm: float, *, nonfinite: str = "skip") -> Any:
 
     def init(params: Any) -> ClipState:
         del params
-        return ClipState(jnp.zeros([], jnp.float32), *(jnp.zeros([], jnp.int32) for _ in range(3)))
+        return ClipState(norm.number(), norm.counter(), norm.counter(), norm.counter())
 
     def update(updates: Any, state: ClipState, params: Any = None) -> tuple[Any, ClipState]:
         del params
@@ -67,7 +66,11 @@ def clip_by_global_norm(max_norm: float, *, nonfinite: str = "skip") -> Any:
         updates = norm.shorten(measured, max_norm, long)
         if nonfinite == "skip":
             updates = norm.drop(updates, measured.bad)
-        totals = norm.add_counts(state[1:], long, measured.bad, True)
-        return updates, ClipState(measured.norm, *totals)
+        return updates, ClipState(
+            norm=measured.norm,
+            clipped=norm.count(state.clipped, long),
+            nonfinite=norm.count(state.nonfinite, measured.bad),
+            steps=norm.count(state.steps),
+        )
 
     return optax.GradientTransformation(init, update)

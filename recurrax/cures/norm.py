@@ -79,9 +79,19 @@ def drop(updates: Any, flag: chex.Array) -> Any:
     return jax.tree.map(lambda g: jnp.where(flag, jnp.zeros_like(g), g), updates)
 
 
-def add_counts(totals: tuple[chex.Array, ...], *more: Any) -> list[chex.Array]:
-    """Counters, each plus one where its flag is set."""
-    return [old + jnp.asarray(new, jnp.int32) for old, new in zip(totals, more, strict=True)]
+def number() -> chex.Array:
+    """Where a norm will stand; each its own array, since shared buffers cannot be donated."""
+    return jnp.zeros([], jnp.float32)
+
+
+def counter() -> chex.Array:
+    """Where events will be counted."""
+    return jnp.zeros([], jnp.int32)
+
+
+def count(total: chex.Array, flag: chex.Array | bool = True) -> chex.Array:
+    """One more, where the flag is set."""
+    return total + jnp.asarray(flag, jnp.int32)
 
 
 def _scaled_norm(updates: Any) -> tuple[chex.Array, chex.Array]:
