@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from recurrax.cli.mistakes import Mistake, told
+from recurrax.cli.show import steps_of
 from recurrax.tasks import digit_sequences
 
 LONGEST = 256  # steps measured of a file unless --length says otherwise
@@ -118,7 +119,7 @@ def _table(path: Path, separator: str) -> np.ndarray:
     for number, row in lines:
         if len(row) != width:
             raise Mistake(
-                f"{path} is ragged: line {number} has {len(row)} columns, line {lines[0][0]} has "
+                f"{path} is ragged: line {number} has {_columns(len(row))}, line {lines[0][0]} has "
                 f"{width}; every time step needs the same features"
             )
         for column, cell in enumerate(row, 1):
@@ -128,6 +129,10 @@ def _table(path: Path, separator: str) -> np.ndarray:
                     f"that column or encode it, and separate columns by {separator!r}"
                 )
     return np.array([[float(cell) for cell in row] for _, row in lines])
+
+
+def _columns(count: int) -> str:
+    return f"{count} column{'' if count == 1 else 's'}"
 
 
 def _is_number(cell: str) -> bool:
@@ -151,7 +156,7 @@ def _cut(name: str, rows: np.ndarray, length: int | None, batch: int) -> Sequenc
     whole = rows.shape[0]
     steps = min(whole, LONGEST) if length is None else length
     if steps > whole:
-        raise Mistake(f"--length {steps} is longer than {name}, which has {whole} steps")
+        raise Mistake(f"--length {steps} is longer than {name}, which has {steps_of(whole)}")
     if rows.ndim == 3:
         return Sequences(name, rows[:steps, :batch].astype(np.float32), whole)
     count = min(batch, whole // steps)

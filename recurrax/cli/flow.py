@@ -18,8 +18,9 @@ from recurrax.cli.mistakes import Mistake, told
 from recurrax.cli.numbers import as_json
 from recurrax.cli.page import document
 from recurrax.cli.questions import QUESTIONS, Answer, answer, as_numbers
-from recurrax.cli.show import Row, of_row, print_report, progress
+from recurrax.cli.show import Difference, Row, difference, of_row, print_report, progress
 from recurrax.cli.subjects import Subject, choose
+from recurrax.cli.values import integer, number, two_files
 
 EXACT_UP_TO = 512  # joint state size N above which 32 random directions stand for all N
 PROBES = 32
@@ -41,30 +42,34 @@ class FlowOptions:
 
     data: Annotated[str, _arg("DATA")] = "digits"
     """digits (scikit-learn's, pixel by pixel), or a path to a .npy or .npz ([T, I] or [T, B, I]), a .csv (one time step a line) or any text file (read as bytes, one-hot)."""  # noqa: E501
-    length: Annotated[int | None, _arg("INT", "all; of a file at most 256")] = None
+    length: Annotated[
+        int | None, _arg("INT", "all; of a file at most 256"), integer("--length")
+    ] = None
     """Time steps T to measure."""
-    batch: int = 16
+    batch: Annotated[int, integer("--batch")] = 16
     """Sequences B to measure; one long sequence is cut into as many windows."""
     cells: Annotated[str | None, _arg("NAMES", "elman,lstm,gru")] = None
     """Which cells to measure, comma-separated."""
-    hidden: Annotated[int | None, _arg("INT", "64")] = None
+    hidden: Annotated[int | None, _arg("INT", "64"), integer("--hidden")] = None
     """Hidden units H."""
-    recurrent_scale: float = 1.0
+    recurrent_scale: Annotated[float, number("--recurrent-scale")] = 1.0
     """Multiplies the recurrent weights: the vanilla network's gradient vanishes at .5, explodes at 2."""  # noqa: E501
-    forget_bias: Annotated[float | None, _arg("FLOAT", "1")] = None
+    forget_bias: Annotated[float | None, _arg("FLOAT", "1"), number("--forget-bias")] = None
     """Added to the bias of the LSTM's forget gate."""
-    seed: int = 0
+    seed: Annotated[int, integer("--seed")] = 0
     """Of the initial weights."""
     params: Annotated[Path | None, _arg("FILE", "fresh weights")] = None
-    """Weights to measure, saved with rx.interop.save."""
-    compare: Annotated[tuple[Path, Path] | None, _arg("BEFORE AFTER", "none")] = None
-    """Two files of weights, such as before and after training, side by side."""
+    """Weights to measure, a file that rx.interop.save wrote."""
+    compare: Annotated[
+        tuple[Path, Path] | None, _arg("BEFORE AFTER", "none"), two_files("--compare")
+    ] = None
+    """Two files of weights that rx.interop.save wrote, such as before and after training, side by side."""  # noqa: E501
     report: bool = False
-    """Answer every question of rx.flow in one HTML file; takes a minute or so a cell."""
+    """Answer the questions of rx.flow in one HTML file: decay, rate, horizon, verdict, bounds, predict, report, lyapunov, spectrum, gradient_map, loss_gradients, lag_profile, truncation, paths (jacobians, covariant_vectors and watch are for code); takes a minute or so a cell."""  # noqa: E501
     out: Annotated[Path, _arg("DIR", "this folder")] = Path()
     """Folder for the picture and the numbers; made if it is not there."""
     json: bool = False
-    """Print the numbers as JSON and nothing else."""
+    """Print the numbers as JSON and nothing else; what is not finite is the string "inf", "-inf" or "nan"."""  # noqa: E501
 
 
 def flow(options: FlowOptions) -> int:
@@ -86,12 +91,13 @@ def flow(options: FlowOptions) -> int:
     numbers = {row.name: of_row(row, decays[row.name]) for row in rows}
     for name, found in answers.items():
         numbers[name]["questions"] = as_numbers(found)
-    text = as_json(dataclasses.asdict(options), sequences, numbers)
-    written = _write(options, sequences, text, ax, rows, answers)
+    change = difference(*rows) if options.compare else None
+    text = as_json(dataclasses.asdict(options), sequences, numbers, change)
+    written = _write(options, sequences, text, ax, rows, answers, change)
     if options.json:
         print(text)
     else:
-        print_report(sequences, rows, written, compared=options.compare is not None)
+        print_report(sequences, rows, written, change)
     return 0
 
 
@@ -102,6 +108,7 @@ def _write(
     ax: Any,
     rows: list[Row],
     answers: dict[str, list[Answer]],
+    change: Difference | None,
 ) -> list[Path]:
     """The picture or the page, and the numbers; returns their paths."""
     stem = "gradient_report" if options.report else "gradient_flow"
@@ -110,7 +117,7 @@ def _write(
     )
     try:
         if answers:
-            page = document(_title(options, sequences), sequences, rows, ax, answers)
+            page = document(_title(options, sequences), sequences, rows, ax, answers, change)
             shown.write_text(page, encoding="utf-8")
         else:
             plot.save(ax, shown)

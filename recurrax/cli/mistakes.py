@@ -14,9 +14,9 @@ class Mistake(Exception):
 
 
 @contextmanager
-def told(*errors: type[Exception]) -> Iterator[None]:
+def told(*errors: type[Exception], prefix: str = "") -> Iterator[None]:
     """Errors of these kinds are the user's to mend, and their message says how."""
     try:
         yield
     except errors as error:
-        raise Mistake(str(error)) from None
+        raise Mistake(f"{prefix}{error}") from None

@@ -1,4 +1,7 @@
-"""What was measured as strict JSON: plain numbers, and null for what is not finite."""
+"""What was measured as strict JSON: plain numbers, and "inf", "-inf" or "nan" as strings.
+
+Both `float(...)` of such a string and `np.asarray(row, float)` give the number back.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from recurrax.cli.data import Sequences
+    from recurrax.cli.show import Difference
 
 
-def as_json(options: Mapping[str, Any], sequences: Sequences, cells: Mapping[str, Any]) -> str:
-    """One document: versions, what was asked, the data, and each cell by name."""
+def as_json(
+    options: Mapping[str, Any],
+    sequences: Sequences,
+    cells: Mapping[str, Any],
+    change: Difference | None = None,
+) -> str:
+    """One document: versions, what was asked, the data, what two compare to, each cell by name."""
     length, batch, features = sequences.xs.shape
     asked = {name: plain(value) for name, value in options.items() if name != "json"}
     document = {
@@ -26,6 +35,7 @@ def as_json(options: Mapping[str, Any], sequences: Sequences, cells: Mapping[str
         "jax": jax.__version__,
         "options": asked,
         "data": {"name": sequences.name, "T": length, "B": batch, "I": features},
+        **({} if change is None else {"comparison": plain(change)}),
         "cells": cells,
     }
     return json.dumps(document, indent=1, allow_nan=False)
@@ -46,5 +56,5 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, float):
-        return float(f"{value:.7g}") if math.isfinite(value) else None
+        return float(f"{value:.7g}") if math.isfinite(value) else str(value)
     return str(value)

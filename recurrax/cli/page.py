@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 import recurrax
-from recurrax.cli.questions import EXAMPLES
-from recurrax.cli.show import promise, story
+from recurrax.cli.questions import ANSWERED, EXAMPLES, LEFT_TO_CODE
+from recurrax.cli.show import COLUMNS, line, steps_of, story
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from recurrax.cli.data import Sequences
     from recurrax.cli.questions import Answer
-    from recurrax.cli.show import Row
+    from recurrax.cli.show import Difference, Row
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -42,11 +42,16 @@ def document(
     rows: list[Row],
     ax: Axes,
     answers: Mapping[str, list[Answer]],
+    change: Difference | None = None,
 ) -> str:
     """The whole page."""
     length, batch, features = sequences.xs.shape
     few = min(EXAMPLES, batch)
-    asked = f"the first {few} of {batch} sequences" if few < batch else "all of them"
+    asked = (
+        f"The first picture and the table are of all of them, what follows of the first {few}. "
+        if few < batch
+        else ""
+    )
     sections = [_section(row, answers[row.name], length) for row in rows]
     return "\n".join(
         [
@@ -54,23 +59,28 @@ def document(
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
             f"<h1>{_text(title)}</h1>",
-            f"<p>{_text(sequences.name)}: T = {length} steps, B = {batch}, I = {features}. "
-            f"The first picture is of all of them, what follows of {asked}. "
-            "Logs are natural; a nat is a factor of e.</p>",
-            _picture(ax, title),
+            "" if change is None else f"<p><strong>{_text(_sentence(change.words))}</strong></p>",
             _overview(rows),
+            f"<p>{_text(sequences.name)}: T = {steps_of(length)}, B = {batch}, I = {features}. "
+            f"{asked}Logs are natural; a nat is a factor of e.</p>",
+            _picture(ax, title),
             *sections,
+            f"<p>Of rx.flow this page answers {', '.join(ANSWERED)}; "
+            f"{', '.join(LEFT_TO_CODE)} are left to code.</p>",
             f"<footer>recurrax {recurrax.__version__}, jax {jax.__version__}</footer>",
             "</body>\n</html>\n",
         ]
     )
 
 
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
 def _overview(rows: list[Row]) -> str:
-    """The verdict of each cell."""
-    heads = ("cell", "state size N", "the weights promise", "verdict")
-    lines = [(row.name, row.state_size, promise(row.bounds), row.verdict) for row in rows]
-    return _table(heads, lines)
+    """What the console prints of each cell."""
+    heads = [heading.replace("\n", " ") for heading in COLUMNS]
+    return _table((*heads, "state size N"), [(*line(row), row.state_size) for row in rows])
 
 
 def _section(row: Row, answers: list[Answer], length: int) -> str:

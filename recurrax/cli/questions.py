@@ -12,6 +12,7 @@ import numpy as np
 from recurrax import flow, plot
 from recurrax.cli.mistakes import told
 from recurrax.cli.numbers import plain
+from recurrax.cli.show import steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +21,25 @@ if TYPE_CHECKING:
 
     from recurrax.cli.data import Sequences
     from recurrax.cli.subjects import Subject
+
+# The functions of rx.flow, by whether this page answers them.
+ANSWERED = (
+    "decay",
+    "rate",
+    "horizon",
+    "verdict",
+    "bounds",
+    "predict",
+    "report",
+    "lyapunov",
+    "spectrum",
+    "gradient_map",
+    "loss_gradients",
+    "lag_profile",
+    "truncation",
+    "paths",
+)
+LEFT_TO_CODE = ("jacobians", "covariant_vectors", "watch")
 
 EXAMPLES = 4  # sequences that are asked about, the first ones
 _TIMES = 128  # of a gradient map, each way
@@ -101,13 +121,19 @@ def _report(title: str, case: Case) -> Answer:
 def _lyapunov(title: str, case: Case) -> Answer:
     found = flow.lyapunov(*case, k=min(_size(case), _LARGEST))
     top = float(np.median(found.exponents[..., 0]))
-    growth = "grow" if top > 0 else "die out"
     words = (
-        f"Small differences {growth} at {top:+.3g} nats a step; "
+        f"Small differences {_growth(top)}; "
         f"{_median(jnp.sum(found.exponents > 0, -1)):.0f} of {found.exponents.shape[-1]} exponents "
         f"are positive, the dimension is {_median(found.dimension):.3g}."
     )
     return Answer("lyapunov", title, found, words, plot.lyapunov(found, _axes()))
+
+
+def _growth(rate: float) -> str:
+    """What becomes of small differences at a rate in nats a step."""
+    if math.isinf(rate):
+        return "are lost within a step"
+    return f"{'grow' if rate > 0 else 'shrink'} by {abs(rate):.4g} nats a step"
 
 
 def _spectrum(title: str, case: Case) -> Answer:
@@ -151,8 +177,8 @@ def _lag_profile(title: str, case: Case) -> Answer:
     found = flow.lag_profile(last_output, *case)
     steps = int(flow.truncation(found))
     words = (
-        f"Errors need to travel {steps} steps of {len(case.xs)} for 95 % of d L / d w_rec, of the "
-        "same loss: the shortest truncation of backpropagation through time."
+        f"Errors need to travel {steps_of(steps)} of {len(case.xs)} for 95 % of d L / d w_rec, of "
+        "the same loss: the shortest truncation of backpropagation through time."
     )
     return Answer("lag_profile", title, found, words, plot.lag_profile(found, _axes()))
 

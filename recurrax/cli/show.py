@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from recurrax.flow import Bounds, Decay
 
 
-_COLUMNS: dict[str, Literal["left", "right"]] = {
+COLUMNS: dict[str, Literal["left", "right"]] = {
     "cell": "left",
     "spectral\nradius": "right",
     "largest\nsing. val.": "right",
@@ -44,6 +44,15 @@ class Row(NamedTuple):
     horizon_reached: np.ndarray  # bool [B]
     verdict: str
     probes: int | None
+
+
+class Difference(NamedTuple):
+    """What changed from one set of weights to another; medians over the batch."""
+
+    names: tuple[str, str]
+    rates: tuple[float, float]  # nats a step
+    horizons: tuple[float, float]  # steps
+    words: str
 
 
 @contextmanager
@@ -71,22 +80,23 @@ def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
 
 
 def print_report(
-    sequences: Sequences, rows: list[Row], written: list[Path], *, compared: bool = False
+    sequences: Sequences, rows: list[Row], written: list[Path], change: Difference | None = None
 ) -> None:
     """The table, a sentence for each cell or for two that are compared, and what was written."""
     console = Console()
     length, batch, features = sequences.xs.shape
     chosen = "" if sequences.whole == length else f" of {sequences.whole}"
+    unit = "step" if sequences.whole == 1 else "steps"
     console.print(
-        f"{sequences.name}: T = {length}{chosen} steps, B = {batch}, I = {features}",
+        f"{sequences.name}: T = {length}{chosen} {unit}, B = {batch}, I = {features}",
         highlight=False,
         markup=False,
     )
     console.print(_table(rows))
     for row in rows:
         console.print(story(row, length), highlight=False, markup=False)
-    if compared:
-        console.print(difference(*rows), highlight=False, markup=False)
+    if change is not None:
+        console.print(change.words, highlight=False, markup=False)
     if any(row.probes for row in rows):
         console.print(
             "Cells with a state above N = 512 were followed along 32 random directions: their "
@@ -99,19 +109,24 @@ def print_report(
 
 def _table(rows: list[Row]) -> Table:
     table = Table(title="d s_t / d s_0: where the gradient goes", title_justify="left")
-    for heading, justify in _COLUMNS.items():
+    for heading, justify in COLUMNS.items():
         table.add_column(heading, justify=justify, overflow="fold")
     for row in rows:
-        table.add_row(
-            row.name,
-            _most(row.bounds and row.bounds.spectral_radius),
-            _most(row.bounds and row.bounds.largest_singular_value),
-            promise(row.bounds),
-            f"{np.median(row.rate):+.3f}",
-            _horizon(row),
-            row.verdict,
-        )
+        table.add_row(*line(row))
     return table
+
+
+def line(row: Row) -> tuple[str, ...]:
+    """A row of the table, one text for each of `COLUMNS`."""
+    return (
+        row.name,
+        _most(row.bounds and row.bounds.spectral_radius),
+        _most(row.bounds and row.bounds.largest_singular_value),
+        promise(row.bounds),
+        f"{np.median(row.rate):+.3f}",
+        _horizon(row),
+        row.verdict,
+    )
 
 
 def _most(values: Any) -> str:
@@ -140,20 +155,27 @@ def story(row: Row, length: int) -> str:
     """One sentence on one cell."""
     rate = float(np.median(row.rate))
     steps = float(np.median(row.horizon))
+    over = "this one step" if length == 1 else f"these {length} steps"
     per_step = f"a factor {math.exp(rate):.3g} a step" if rate < 700 else f"e^{rate:.0f} a step"
     if row.verdict == "vanishes":
         return (
             f"{row.name}: the gradient vanishes at {per_step}; what happened more than "
-            f"{steps:.0f} steps ago is not felt (under 5 % is left)."
+            f"{steps_of(steps)} ago is not felt (under 5 % is left)."
         )
     if row.verdict == "explodes":
         return f"{row.name}: the gradient explodes at {per_step}; clip it, or shrink the weights."
-    return f"{row.name}: the gradient holds over these {length} steps ({per_step})."
+    return f"{row.name}: the gradient holds over {over} ({per_step})."
 
 
-def difference(before: Row, after: Row) -> str:
-    """One sentence on what changed from one set of weights to another."""
-    rates = [float(np.median(row.rate)) for row in (before, after)]
+def steps_of(count: float) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{count:.0f} step{'' if round(count) == 1 else 's'}"
+
+
+def difference(before: Row, after: Row) -> Difference:
+    """What changed from one set of weights to another, and a sentence on it."""
+    rates = float(np.median(before.rate)), float(np.median(after.rate))
+    horizons = float(np.median(before.horizon)), float(np.median(after.horizon))
     change = rates[1] - rates[0]
     if not math.isfinite(change):
         words = "cannot be compared: one of them is not finite"
@@ -163,7 +185,8 @@ def difference(before: Row, after: Row) -> str:
         to = "rose" if change > 0 else "fell"
         words = f"{to} from {rates[0]:+.3f} to {rates[1]:+.3f} a step"
     steps = f"{_horizon(before)} to {_horizon(after)}"
-    return f"from {before.name} to {after.name}: the rate {words}; the horizon went from {steps}."
+    words = f"from {before.name} to {after.name}: the rate {words}; the horizon went from {steps}."
+    return Difference((before.name, after.name), rates, horizons, words)
 
 
 def of_row(row: Row, decay: Decay) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from recurrax import cells, interop
+from recurrax.checks import check_finite
 from recurrax.cli.mistakes import Mistake, told
 
 if TYPE_CHECKING:
@@ -115,8 +116,14 @@ def _from_file(options: Choice, path: Path, flag: str, features: int) -> Subject
     ):
         if value is not None:
             raise Mistake(f"{other} and {flag} exclude each other: the file says which cell it is")
-    with told(ValueError, OSError, ImportError):
-        cell, params = interop.load(path)
+    try:
+        with told(ValueError, OSError, ImportError):
+            cell, params = interop.load(path)
+    except Mistake:
+        _check_arrays(path, flag)
+        raise
+    with told(ValueError, prefix=f"{flag} {path}: "):
+        check_finite("params", params, "Did training diverge?")
     described = interop.describe(params)
     assert described is not None  # load has rebuilt the cell from it
     first = described
@@ -128,6 +135,21 @@ def _from_file(options: Choice, path: Path, flag: str, features: int) -> Subject
             f"{features}; give the data the weights were trained on"
         )
     return Subject(str(described["family"]), cell, params)
+
+
+def _check_arrays(path: Path, flag: str) -> None:
+    """Say what a file of other arrays holds."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = file.files
+    except Exception:  # no such file, or a damaged one, which the reader has told
+        return
+    if not any(name.startswith("params") for name in names):
+        raise Mistake(
+            f"{flag} {path} holds the arrays {', '.join(names)}, but what is needed is a file that "
+            "rx.interop.save wrote: put them into params, such as "
+            "rx.cells.GRUParams(w_in, w_rec, b, unit), and save those"
+        )
 
 
 def _scaled(params: Any, scale: float) -> Any:

@@ -63,7 +63,7 @@ def test_text_is_read_as_one_hot_bytes(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "text"),
     [
-        ("a.csv", "1,2\n3\n", "is ragged: line 2 has 1 columns, line 1 has 2"),
+        ("a.csv", "1,2\n3\n", "is ragged: line 2 has 1 column, line 1 has 2"),
         ("a.csv", "1,2\n3,x\n", "line 2, column 2 is 'x', expected a number"),
         ("a.csv", "", "has no rows of numbers"),
         ("a.csv", "time,value\n", "has no rows of numbers"),

@@ -163,11 +163,65 @@ def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     )
 
 
-@pytest.mark.parametrize("args", [[], ["flow", "--nope"], ["flow", "--hidden", "x"], ["nope"]])
-def test_bad_usage_exits_with_2(args):
-    with pytest.raises(SystemExit) as stopped:
-        run(args)
-    assert stopped.value.code == 2
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        ([], "give a command: flow"),
+        (["nope"], "unknown command 'nope'; choose from flow"),
+        (["flow", "--nope"], "unknown option '--nope' (see recurrax flow --help)"),
+        (
+            ["flow", "--hiden", "3"],
+            "unknown option '--hiden'; did you mean --hidden? (see recurrax",
+        ),
+        (["flow", "--hidden", "abc"], "--hidden must be a whole number, got 'abc'\n"),
+        (["flow", "--length", "2.5"], "--length must be a whole number, got '2.5'\n"),
+        (["flow", "--batch"], "--batch must be a whole number, got nothing\n"),
+        (["flow", "--recurrent-scale", "a b"], "--recurrent-scale must be a number, got 'a b'\n"),
+        (
+            ["flow", "--compare", "before.npz"],
+            "--compare needs two files, BEFORE AFTER; got before",
+        ),
+    ],
+)
+def test_bad_usage_is_one_sentence_and_exit_code_2(capsys, args, text):
+    assert run(args) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"recurrax: {text}")
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_help(capsys):
+    for args, text in ((["--help"], "flow"), (["flow", "--help"], "--compare BEFORE AFTER")):
+        with pytest.raises(SystemExit) as stopped:
+            run(args)
+        assert stopped.value.code == 0
+        assert text in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flag", ["--params", "--compare"])
+def test_weights_that_are_not_finite(tmp_path, capsys, flag):
+    params = rx.cells.gru(1, 4).init(jax.random.key(0))
+    good, bad = str(tmp_path / "good.npz"), str(tmp_path / "bad.npz")
+    rx.interop.save(good, params)
+    rx.interop.save(bad, params._replace(b=params.b.at[2].set(jnp.inf)))
+    files = [bad] if flag == "--params" else [good, bad]
+    assert run(["flow", flag, *files, "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"recurrax: {flag} {bad}: params.b is not finite: inf at index (2,), 1 such entry in all. "
+        "Did training diverge?\n"
+    )
+
+
+def test_a_file_of_other_arrays(tmp_path, capsys):
+    path = tmp_path / "w.npz"
+    np.savez(path, weight_ih=np.ones((4, 1)), weight_hh=np.ones((4, 4)))
+    assert run(["flow", "--params", str(path), "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"recurrax: --params {path} holds the arrays weight_ih, weight_hh, but what is needed is a "
+        "file that rx.interop.save wrote: put them into params, such as "
+        "rx.cells.GRUParams(w_in, w_rec, b, unit), and save those\n"
+    )
 
 
 def test_plain_ascii_terminal(tmp_path):

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 import recurrax as rx
+from recurrax import plot
 from recurrax.cli import run
 from recurrax.cli.numbers import plain
+from recurrax.cli.page import document
+from recurrax.cli.questions import ANSWERED, LEFT_TO_CODE, _growth
 from recurrax.cli.show import Row, difference
 
 SMALL = ["flow", "--hidden", "3", "--batch", "2", "--length", "6"]
@@ -83,6 +86,17 @@ def test_the_page_holds_everything(reported):
 
 
 @pytest.mark.slow
+def test_the_page_agrees_with_itself(reported):
+    """The top exponent of the table, and that of the sentence on all exponents."""
+    text, _ = reported
+    in_tables = re.findall(r"top exponent[^<]*</td><td>-</td><td[^>]*>([^<]*)<", text)
+    in_words = re.findall(r"Small differences (\w+) by (\S+) nats a step", text)
+    signed = [{"shrink": "-", "grow": ""}[growth] + size for growth, size in in_words]
+    assert len(in_tables) == 2
+    assert signed == in_tables
+
+
+@pytest.mark.slow
 def test_the_numbers_are_those_of_the_library(reported):
     _, document = reported
     cell = rx.cells.gru(1, 3)
@@ -94,7 +108,7 @@ def test_the_numbers_are_those_of_the_library(reported):
     lyapunov = rx.flow.lyapunov(cell, params, None, xs)
     np.testing.assert_allclose(gru["lyapunov"]["exponents"], lyapunov.exponents, rtol=1e-3)
     half = rx.flow.gradient_map(cell, params, None, xs, probes=16)
-    found = np.asarray(gru["gradient_map"]["log_norm"], float)  # null, -inf, is NaN
+    found = np.asarray(gru["gradient_map"]["log_norm"], float)
     inside = np.tril_indices(6)
     np.testing.assert_allclose(found[inside], half.log_norm[inside], rtol=1e-3, atol=1e-4)
     assert gru["gradient_map"]["targets"] == [1, 2, 3, 4, 5, 6]
@@ -119,11 +133,63 @@ def test_before_and_after(tmp_path, capsys):
     files = [save(tmp_path / f"{name}.npz", scale) for name, scale in (("a", 0.3), ("b", 0.9))]
     args = ["--batch", "2", "--length", "12", "--out", str(tmp_path)]
     assert run(["flow", "--compare", *files, *args]) == 0
-    cells = json.loads((tmp_path / "gradient_flow.json").read_text())["cells"]
+    numbers = json.loads((tmp_path / "gradient_flow.json").read_text())
+    cells = numbers["cells"]
     assert list(cells) == ["a", "b"]
     assert cells["a"]["spectral_radius"] == pytest.approx([0.3], rel=1e-5)
     assert np.median(cells["a"]["rate"]) < np.median(cells["b"]["rate"])
     assert "from a to b: the rate rose from -1." in capsys.readouterr().out
+    change = numbers["comparison"]
+    assert change["names"] == ["a", "b"]
+    np.testing.assert_allclose(change["rates"], [np.median(cells[n]["rate"]) for n in "ab"], 1e-5)
+    assert change["words"].startswith("from a to b: the rate rose from -1.")
+
+
+def test_the_page_says_what_changed():
+    data = type("Data", (), {"xs": np.zeros((1, 2, 3)), "name": "x"})
+    rows = [row("Net-1", -0.5, 28.0), row("b", -0.25, 30.0)]
+    text = document("Title", data, rows, plot.blank_axes(), {r.name: [] for r in rows}, None)
+    assert "the rate rose" not in text
+    change = difference(*rows)
+    text = document("Title", data, rows, plot.blank_axes(), {r.name: [] for r in rows}, change)
+    said = (
+        "From Net-1 to b: the rate rose from -0.500 to -0.250 a step; the horizon went from 28 to "
+        "30."
+    )
+    assert text.index("<h1>") < text.index(said) < text.index("<img")
+    assert text.index("<td>-0.500</td>") < text.index("<td>28</td>") < text.index("<img")
+    assert "T = 1 step, B = 2" in text
+    assert "all of them" not in text  # nothing is left out
+
+
+def test_the_page_says_of_which_examples_it_is():
+    data = type("Data", (), {"xs": np.zeros((4, 9, 3)), "name": "x"})
+    text = document("Title", data, [], plot.blank_axes(), {})
+    assert (
+        "The first picture and the table are of all of them, what follows of the first 4. "
+    ) in text
+
+
+def test_every_question_is_answered_or_left_to_code(capsys):
+    public = {name for name in rx.flow.__all__ if name.islower()}
+    assert set(ANSWERED) | set(LEFT_TO_CODE) == public
+    with pytest.raises(SystemExit):
+        run(["flow", "--help"])
+    shown = capsys.readouterr().out
+    for name in public:
+        assert name in shown
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        (-0.1358, "shrink by 0.1358 nats a step"),
+        (0.5, "grow by 0.5 nats a step"),
+        (-np.inf, "are lost within a step"),
+    ],
+)
+def test_growth_in_words(rate, words):
+    assert _growth(rate) == words
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
@@ -148,7 +214,9 @@ def row(name, rate, steps, reached=True):
     ],
 )
 def test_what_changed(before, after, text):
-    assert text in difference(row("a", *before), row("b", *after))
+    found = difference(row("a", *before), row("b", *after))
+    assert text in found.words
+    assert found[:3] == (("a", "b"), *zip(before, after, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +239,7 @@ def test_bad_comparisons(tmp_path, capsys, monkeypatch, args, text):
 
 def test_plain_numbers():
     found = plain({"a": np.asarray([1.0, np.inf]), "b": (np.int32(3), None), "c": np.asarray([2])})
-    assert found == {"a": [1.0, None], "b": [3, None], "c": [2]}
+    assert found == {"a": [1.0, "inf"], "b": [3, None], "c": [2]}
     assert json.dumps(found)
     found = plain(rx.flow.Decay(np.asarray([np.nan, 0.123456789]), None))
-    assert found == {"log_norm": [None, 0.1234568], "log_frobenius": None}
+    assert found == {"log_norm": ["nan", 0.1234568], "log_frobenius": None}

@@ -52,14 +52,20 @@ def test_story_of_each_verdict():
     assert show.story(row(verdict="holds"), 64).startswith("lstm: the gradient holds over these 64")
 
 
-def test_json_writes_what_is_not_finite_as_null():
+def test_one_step_is_not_plural():
+    assert "more than 1 step ago" in show.story(row(verdict="vanishes", horizon=np.ones(1)), 64)
+    assert "holds over this one step (" in show.story(row(verdict="holds"), 1)
+
+
+def test_json_writes_what_is_not_finite_as_words():
     decay = rx.flow.Decay(np.array([[-np.inf], [1.0]]), np.array([[0.5], [np.inf]]))
     data = type("Data", (), {"xs": np.zeros((2, 1, 3)), "name": "x"})
     numbers = show.of_row(row(horizon=np.array([np.inf])), decay)
     text = as_json({}, data, {"lstm": numbers})
     cell = json.loads(text)["cells"]["lstm"]
-    assert cell["log_norm"] == [[None], [1.0]]
-    assert cell["horizon"] == [None]
+    assert cell["log_norm"] == [["-inf"], [1.0]]
+    assert cell["horizon"] == ["inf"]
+    np.testing.assert_array_equal(np.asarray(cell["log_norm"], float), decay.log_norm)
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.0, False), (1.3, True)])
