@@ -13,7 +13,7 @@ from recurrax.gates import gate_activations
 from recurrax.unrolling import bidirectional, length_mask, unroll, unroll_states
 
 if TYPE_CHECKING:
-    from recurrax import cures, interop, plot, tasks
+    from recurrax import cures, interop, plot, tasks, train
 
 __version__ = "0.1.0"
 
@@ -35,6 +35,7 @@ __all__ = [
     "residual",
     "stack",
     "tasks",
+    "train",
     "unroll",
     "unroll_states",
     "unrolling",
@@ -42,7 +43,7 @@ __all__ = [
 
 # Loaded when first named: they import optax, matplotlib or scikit-learn, which a measurement
 # does not need.
-_LAZY = ("cures", "interop", "plot", "tasks")
+_LAZY = ("cures", "interop", "plot", "tasks", "train")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,130 @@
+"""Where the batch of a training step comes from: a task, or the user's own iterator."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from recurrax.tasks import Batch, Task, check_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from recurrax.train.network import Network
+    from recurrax.train.sharding import Placement
+
+_AHEAD = 16  # batches of an iterator that go to the device together
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """Step n draws its batch with `fold_in(key, n)`: from the key and n alone.
+
+    So a run that is resumed sees the same batches as one that was never stopped.
+    """
+
+    task: Task
+    batch_size: int
+
+    def __call__(self, key: Any, step: Any, index: Any, data: Batch | None) -> Batch:
+        del index
+        return self.task.draw(jax.random.fold_in(key, step), self.batch_size, data)
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """Batch `index` of those that were stacked for this call."""
+
+    def __call__(self, key: Any, step: Any, index: Any, data: Batch) -> Batch:
+        del key, step
+        return Batch(*(jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False) for leaf in data))
+
+
+class Material(NamedTuple):
+    """What there is to learn from."""
+
+    task: Task | None  # None for the user's own batches
+    draw: Callable[[Any, Any, Any, Any], Batch]  # (key, step, index, data), inside the loop
+    supply: Supply  # of data, outside of it
+    test: Batch | None
+    batch_size: int
+
+    def placed(self, where: Placement) -> Material:
+        """With the data of a task on the devices."""
+        if self.task is None or self.task.split is None:
+            return self
+        data, test = where.place((self.supply.example, self.test))
+        return self._replace(supply=Supply(data), test=test)
+
+
+def material(task: Task | Iterable[Batch], net: Network, batch_size: int) -> Material:
+    """Of a task, or of batches, whose own size then counts."""
+    if not isinstance(task, Task):
+        stacks = Stacks(task, net.input_size, net.output_size)
+        return Material(None, Given(), stacks, None, stacks.batch_size)
+    train, test = (None, None) if task.split is None else task.split()
+    return Material(task, Drawn(task, batch_size), Supply(train), test, batch_size)
+
+
+class Supply:
+    """What a compiled loop is handed for its next steps: the data of a task, always the same."""
+
+    def __init__(self, data: Any = None) -> None:
+        self.example = data  # something of the shape that `take` gives
+
+    def skip(self, steps: int) -> None:
+        """So many steps are done already."""
+
+    def take(self, count: int) -> tuple[int, Any]:
+        """For how many of `count` steps there is something, and what."""
+        return count, self.example
+
+
+class Stacks(Supply):
+    """The user's batches, a few at a time, in stacks of one size so that nothing recompiles."""
+
+    def __init__(self, batches: Iterable[Batch], input_size: int, output_size: int) -> None:
+        iterator = iter(batches)
+        first = next(iterator, None)
+        if first is None:
+            raise ValueError("task, an iterable of batches, has none")
+        self._sizes = (input_size, output_size)
+        self._batches: Iterator[Batch] = itertools.chain([first], iterator)
+        self._shapes = _shapes(first)
+        super().__init__(_stacked([self._checked(first)]))
+        self.batch_size = int(np.shape(first.weights)[1])
+
+    def skip(self, steps: int) -> None:
+        done = sum(1 for _ in itertools.islice(self._batches, steps))
+        if done < steps:
+            raise ValueError(
+                f"task, an iterable, ended after {done} batches, but {steps} steps are done "
+                "already. To resume, give one that begins where the first run began."
+            )
+
+    def take(self, count: int) -> tuple[int, Any]:
+        taken = [self._checked(b) for b in itertools.islice(self._batches, min(count, _AHEAD))]
+        return len(taken), _stacked(taken) if taken else None
+
+    def _checked(self, batch: Any) -> Batch:
+        check_batch(batch, *self._sizes)
+        if _shapes(batch) != self._shapes:
+            raise ValueError(
+                f"the batches of task must be of one shape: xs, targets and weights of "
+                f"{_shapes(batch)} came after {self._shapes}. Pad them, with weights of 0 where "
+                "nothing is asked."
+            )
+        return Batch(*map(np.asarray, batch))
+
+
+def _shapes(batch: Any) -> list[tuple[int, ...]]:
+    return [np.shape(leaf) for leaf in batch]
+
+
+def _stacked(batches: list[Batch]) -> Batch:
+    padded = batches + batches[-1:] * (_AHEAD - len(batches))
+    return Batch(*(np.stack(leaves) for leaves in zip(*padded, strict=True)))

@@ -1,0 +1,188 @@
+"""Checkpoints by orbax: whole or not there at all, and known to be right before they are used.
+
+    directory/checkpoints/00001000/    arrays/ (orbax's), about/ (JSON: step, identity, digest)
+
+Orbax writes to a name of its own and moves the folder into place when it is complete, so a process
+killed at any moment leaves what was there before. What a disk or a hand may damage later is found
+by the digest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from recurrax.train.snapshot import Identity, Snapshot, arrays, digest, rebuilt
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FORMAT = "recurrax-checkpoint-1"
+_KEPT = 3
+_PARTIAL = "*.orbax-checkpoint-tmp*"
+_OLD = ".old"
+
+
+class Loaded(NamedTuple):
+    """What a checkpoint holds."""
+
+    snapshot: Snapshot
+    solved: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """The checkpoints of one run."""
+
+    directory: Path
+    who: Identity
+
+    def used(self) -> bool:
+        """Whether the directory holds a run."""
+        return bool(self.paths()) or (self.directory / "history.jsonl").exists()
+
+    def paths(self) -> list[Path]:
+        """Oldest first."""
+        folder = self.directory / "checkpoints"
+        found = [path for path in folder.glob("*") if path.name.isdecimal() and path.is_dir()]
+        return sorted(found, key=lambda path: int(path.name))
+
+    def save(self, snapshot: Snapshot, solved: bool) -> None:
+        """Write a checkpoint, and drop all but the last few."""
+        words, found = _contents(snapshot, self.who, solved)
+        folder = self.directory / "checkpoints"
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in [*folder.glob(_PARTIAL), *folder.glob(f"*{_OLD}")]:
+            shutil.rmtree(leftover)  # of a process that was killed
+        _write(folder / f"{words['step']:08d}", words, found)
+        for old in self.paths()[:-_KEPT]:
+            gone = old.with_name(old.name + _OLD)
+            old.replace(gone)  # at once, so that none is there in part
+            shutil.rmtree(gone)
+
+    def newest(self, like: Snapshot) -> Loaded | None:
+        """The last checkpoint that is right; None if there is none at all.
+
+        One that is damaged is named in a warning, and the one before is taken.
+
+        Raises:
+          ValueError: if it is another run's, or all are damaged.
+        """
+        paths = self.paths()
+        for path in reversed(paths):
+            try:
+                words, found = _read(path)
+            except Exception as error:  # orbax and its parts have many for a damaged folder
+                if isinstance(error, ImportError):
+                    raise
+                reason = f"{type(error).__name__}: {_first_line(error)}"
+                warnings.warn(
+                    f"checkpoint {path} is damaged and left aside ({reason})", stacklevel=3
+                )
+                continue
+            return _fitting(path, words, found, like, self.who)
+        if paths:
+            raise ValueError(
+                f"no checkpoint in {self.directory / 'checkpoints'} can be read. Name another "
+                "directory to begin anew; nothing was written over."
+            )
+        return None
+
+
+def _contents(
+    snapshot: Snapshot, who: Identity, solved: bool
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Words that JSON can hold, and the arrays that orbax can."""
+    found = arrays(snapshot)
+    stored = {name: array for name, array in found.items() if array.size}  # it refuses empty ones
+    words = {
+        "format": _FORMAT,
+        "step": int(found["step"]),
+        "identity": who._asdict(),
+        "solved": solved,
+        "names": list(stored),
+        "empty": {name: [str(a.dtype), [*a.shape]] for name, a in found.items() if not a.size},
+    }
+    return words, stored
+
+
+def _write(path: Path, words: dict[str, Any], found: dict[str, np.ndarray]) -> None:
+    ocp, checkpointer = _orbax()
+    numbered = {str(i): array for i, array in enumerate(found.values())}
+    about = words | {"digest": digest(words, found)}
+    args = ocp.args.Composite(arrays=ocp.args.PyTreeSave(numbered), about=ocp.args.JsonSave(about))
+    # One of this step is there already if it was damaged, and training went through it again.
+    checkpointer.save(path, args=args, force=path.exists())
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Words and arrays, proven by the digest."""
+    ocp, checkpointer = _orbax()
+    args = ocp.args.Composite(about=ocp.args.JsonRestore())
+    words = checkpointer.restore(path, args=args).about
+    seal = words.pop("digest")
+    as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
+    wanted = {str(i): as_numpy for i in range(len(words["names"]))}
+    args = ocp.args.Composite(arrays=ocp.args.PyTreeRestore(restore_args=wanted))
+    numbered = checkpointer.restore(path, args=args).arrays
+    found = {name: np.asarray(numbered[str(i)]) for i, name in enumerate(words["names"])}
+    if digest(words, found) != seal:
+        raise ValueError("its contents are not those that were written")
+    if words["format"] != _FORMAT:
+        raise ValueError(f"its format is {words['format']}, this version reads {_FORMAT}")
+    for name, (dtype, shape) in words["empty"].items():
+        found[name] = np.zeros(shape, dtype)
+    return words, found
+
+
+def _fitting(
+    path: Path, words: dict[str, Any], found: dict[str, Any], like: Snapshot, who: Identity
+) -> Loaded:
+    for name, ours in who._asdict().items():
+        theirs = words["identity"][name]
+        if theirs != ours:
+            raise ValueError(
+                _other(
+                    path, f"another {name}: it was trained with {theirs}, and this run is {ours}"
+                )
+            )
+    try:
+        snapshot = rebuilt(like, found)
+    except ValueError as error:
+        raise ValueError(_other(path, str(error))) from None
+    if not np.array_equal(found["key"], arrays(like)["key"]):
+        raise ValueError(_other(path, "another key, so its batches are not those of this run"))
+    return Loaded(snapshot, bool(words["solved"]))
+
+
+def _other(path: Path, reason: str) -> str:
+    return (
+        f"checkpoint {path} is of {reason}. Resume with what it was trained with, or name another "
+        "directory; nothing was written over."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:120] if lines else "no message"
+
+
+def _orbax() -> tuple[Any, Any]:
+    """Orbax and a checkpointer, which saves before it returns, and of this process alone."""
+    try:
+        import orbax.checkpoint as ocp
+    except ImportError:
+        raise ImportError("checkpoints need orbax: pip install 'recurrax[train]'") from None
+    here = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"recurrax{here}"
+    )
+    handler = ocp.CompositeCheckpointHandler(
+        composite_options=ocp.CompositeOptions(multiprocessing_options=options)
+    )
+    return ocp, ocp.Checkpointer(handler, multiprocessing_options=options)

@@ -1,0 +1,121 @@
+"""What is trained: a cell unrolled over time, and a linear readout of its output."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from recurrax import checks
+from recurrax.cell import Cell
+from recurrax.unrolling import unroll
+
+if TYPE_CHECKING:
+    import chex
+
+
+class NetworkParams(NamedTuple):
+    """Of a `Network`."""
+
+    cell: Any  # the cell's params
+    w_out: chex.Array  # [H, O]
+    b_out: chex.Array  # [O]
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A cell and a linear readout, compared by value as a cell is. Made by `rx.train.network`."""
+
+    cell: Cell
+    input_size: int
+    output_size: int
+
+    def init(self, key: chex.PRNGKey) -> NetworkParams:
+        """The cell's params, w_out of variance 1/H, and b_out of zeros."""
+        checks.check_key(key)
+        cell_key, out_key = jax.random.split(key)
+        params = self.cell.init(cell_key)
+        y = self._output(params)
+        wide = jnp.promote_types(y.dtype, jnp.float32)
+        shape = (y.shape[-1], self.output_size)
+        w_out = jax.nn.initializers.lecun_normal()(out_key, shape, wide)
+        return NetworkParams(params, w_out.astype(y.dtype), jnp.zeros(shape[1:], y.dtype))
+
+    def apply(self, params: NetworkParams, xs: chex.Array) -> chex.Array:
+        """Outputs `[T, *batch, O]` for xs `[T, *batch, I]`, in float32 at least."""
+        if jnp.issubdtype(xs.dtype, jnp.floating):
+            xs = xs.astype(params.w_out.dtype)
+        state = self.cell.initial_state(params.cell, xs.shape[1:-1])
+        _, ys = unroll(self.cell, params.cell, state, xs)
+        outputs = ys @ params.w_out + params.b_out
+        return outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
+
+    def _output(self, params: Any) -> jax.ShapeDtypeStruct:
+        """The shape of the cell's output for one example."""
+        kinds = [leaf.dtype for leaf in jax.tree.leaves(params)]
+        floating = [kind for kind in kinds if jnp.issubdtype(kind, jnp.floating)]
+        dtype = floating[0] if floating else jnp.float32
+        x = jax.ShapeDtypeStruct((self.input_size,), dtype)
+        state = jax.eval_shape(self.cell.initial_state, params)
+        y: jax.ShapeDtypeStruct = jax.eval_shape(self.cell.step, params, state, x)[1]
+        if getattr(y, "ndim", None) != 1:
+            raise ValueError(
+                f"the output of the cell must be one array [H] for one example, got "
+                f"{checks.show(y)}. Wrap the cell in one whose step returns such a y."
+            )
+        return y
+
+
+def network(cell: Cell, output_size: int, input_size: int | None = None) -> Network:
+    """Put a linear readout on a cell: `outputs = y @ w_out + b_out` at every step.
+
+    Args:
+      cell: a `Cell` whose output y is `[H]` for one example; of a stack it is the last cell's.
+      output_size: O, numbers in one output.
+      input_size: I. Needed for a cell of your own only; a gated cell tells it.
+
+    Returns:
+      A `Network`: `init(key) -> NetworkParams` and `apply(params, xs [T, B, I]) -> [T, B, O]`,
+      starting from the cell's initial state. xs is cast to the dtype of the params; outputs are
+      float32 at least, so that a loss is summed well.
+
+    Raises:
+      TypeError: if cell is not a `Cell`.
+      ValueError: if a size is not a positive integer, is not known, or is not the cell's.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> net = rx.train.network(rx.cells.gru(3, 8), 2)
+      >>> params = net.init(jax.random.key(0))
+      >>> net.apply(params, jnp.ones((5, 4, 3))).shape, params.w_out.shape
+      ((5, 4, 2), (8, 2))
+    """
+    if not isinstance(cell, Cell):
+        raise TypeError(
+            f"cell must be a rx.Cell, got {type(cell).__name__}. Wrap a bare step function as "
+            "rx.Cell(init=..., initial_state=..., step=...)."
+        )
+    checks.check_positive_int("output_size", output_size)
+    told = _input_size(cell.init)
+    if input_size is None and told is None:
+        raise ValueError(
+            "input_size is not told by this cell: name it, rx.train.network(cell, output_size, "
+            "input_size)"
+        )
+    size = told if input_size is None else input_size
+    checks.check_positive_int("input_size", size)
+    if told not in (None, size):
+        raise ValueError(
+            f"the cell takes {told} features, but {size} come in: build it with input_size={size}"
+        )
+    return Network(cell, int(size), int(output_size))  # type: ignore[arg-type]
+
+
+def _input_size(init: Any) -> int | None:
+    """As a gated cell tells it, or the first of a stack."""
+    while getattr(init, "inits", None):
+        init = init.inits[0]
+    size = getattr(init, "input_size", None)
+    return size if isinstance(size, int) else None

@@ -1,0 +1,117 @@
+"""What training shows while it runs: a bar on a terminal, lines elsewhere, or nothing."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from recurrax.train.history import Row
+
+_REFRESH = 0.25  # seconds between two looks of the bar
+_LINES = 1.0  # seconds between two lines
+
+
+class Silent:
+    """Shows nothing."""
+
+    def moved(self, step: int) -> None:
+        """So many steps are done."""
+
+    def report(self, row: Row) -> None:
+        """A row of the history is new."""
+
+    def close(self) -> None:
+        """Nothing comes after this."""
+
+
+class Lines(Silent):
+    """A line of text on stderr for a row of the history, at most one a second."""
+
+    def __init__(self, steps: int, metric: str | None) -> None:
+        self._steps, self._metric = steps, metric
+        self._last = -math.inf
+        self._waiting: Row | None = None
+
+    def report(self, row: Row) -> None:
+        self._waiting = row
+        if time.monotonic() - self._last > _LINES:
+            self.close()
+
+    def close(self) -> None:
+        if self._waiting is not None:
+            seen = words(self._waiting, self._metric)
+            print(f"step {self._waiting['step']}/{self._steps}  {seen}", file=sys.stderr)
+            self._waiting, self._last = None, time.monotonic()
+
+
+class Bar(Silent):
+    """A bar of rich's. It is drawn by this thread, now and then, and by no other."""
+
+    def __init__(self, bar: Any, task: Any, metric: str | None) -> None:
+        self._bar, self._task, self._metric = bar, task, metric
+        self._last = -math.inf
+
+    def moved(self, step: int) -> None:
+        now = time.monotonic()
+        late = now - self._last > _REFRESH
+        self._bar.update(self._task, completed=step, refresh=late)
+        self._last = now if late else self._last
+
+    def report(self, row: Row) -> None:
+        self._bar.update(self._task, completed=row["step"], words=words(row, self._metric))
+
+
+@contextmanager
+def shown(progress: bool | str, steps: int, start: int, metric: str | None) -> Iterator[Silent]:
+    """What `progress` of `fit` asks for.
+
+    Args:
+      progress: True for a bar on a terminal (lines if rich is not installed, nothing if stderr is
+        no terminal), `"lines"` for lines anywhere, False for nothing.
+      steps: how many there are in all.
+      start: how many are done.
+      metric: the one to show beside the loss.
+    """
+    rich = _rich() if progress is True and sys.stderr.isatty() else None
+    if progress == "lines" or (progress is True and sys.stderr.isatty() and rich is None):
+        lines = Lines(steps, metric)
+        yield lines
+        lines.close()
+    elif rich is None:
+        yield Silent()
+    else:
+        columns = ("{task.completed}/{task.total}", rich.BarColumn(), "{task.fields[words]}")
+        clock = rich.TimeRemainingColumn()
+        console = rich.get_console().__class__(stderr=True)
+        with rich.Progress(*columns, clock, console=console, auto_refresh=False) as bar:
+            task = bar.add_task("", total=steps, completed=start, words="compiling")
+            bar.refresh()
+            yield Bar(bar, task, metric)
+            bar.refresh()
+
+
+def words(row: Row, metric: str | None) -> str:
+    """Loss, metric, gradient norm, clip fraction and steps a second, in one line."""
+    parts = [f"loss {row['loss']:.4g}"]
+    for name in (metric, f"test_{metric}"):
+        if name in row and name != "loss":
+            parts.append(f"{str(name).replace('_', ' ')} {row[name]:.4g}")
+    parts.append(f"gradient norm {row['gradient_norm']:.3g}")
+    if "clip_fraction" in row:
+        parts.append(f"clipped {row['clip_fraction']:.0%}")
+    parts.append(f"{row['steps_per_second']:.3g} steps/s")
+    return "  ".join(parts)
+
+
+def _rich() -> Any:
+    try:
+        import rich.progress
+    except ImportError:
+        return None
+    return rich.progress

@@ -1,0 +1,175 @@
+"""A run of training from where it is to its end: loops, reports, checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from recurrax import checks
+from recurrax.train.evaluate import evaluate
+from recurrax.train.history import History, watched_row
+from recurrax.train.snapshot import Snapshot
+from recurrax.train.steps import advance, begin, blank
+
+if TYPE_CHECKING:
+    from recurrax.train.batches import Material
+    from recurrax.train.checkpoint import Loaded, Store
+    from recurrax.train.history import Row
+    from recurrax.train.interrupt import Heard
+    from recurrax.train.progress import Silent
+    from recurrax.train.steps import Carry, Program, Tally
+
+_SHORT, _LONG = 0.2, 0.8  # seconds of one call, between which Ctrl-C is heard and the bar moves
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Numbers of steps."""
+
+    steps: int
+    inner: int
+    evaluate_every: int | None
+    flow_every: int | None
+    checkpoint_every: int
+
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            if value is not None or name in ("steps", "inner", "checkpoint_every"):
+                checks.check_positive_int(name, value)
+
+    def goal(self, step: int) -> int:
+        """Where the next report is due. Of the step alone, so that it survives an interruption."""
+        every = (self.inner, self.evaluate_every, self.flow_every, self.checkpoint_every)
+        return min([self.steps, *(step + n - step % n for n in every if n)])
+
+
+def starting(
+    program: Program,
+    schedule: Schedule,
+    given: Material,
+    store: Store | None,
+    loaded: Loaded,
+    stop_when_solved: bool,
+) -> Run:
+    """A run that begins, or goes on, from a snapshot."""
+    (params, opt_state, key, step), solved = loaded
+    done, where = int(step), program.placement
+    given = given.placed(where)
+    given.supply.skip(done)
+    carry = begin(program, params, opt_state, step, key, given.supply.example)
+    zeros = blank(program, carry, key, given.supply.example)
+    key = where.place(key)
+    # No step, so that compiling is no part of the time that steps take.
+    carry, _ = advance(program, carry, where.place(zeros), key, given.supply.example, np.int32(0))
+    path = None if store is None else store.directory / "history.jsonl"
+    history = History(path, done, write=jax.process_index() == 0)
+    together = jax.process_count() > 1  # then each must cut its calls as the others do
+    pace = schedule.inner if together else 1
+    state = (history, carry, done, solved, pace)
+    return Run(program, schedule, given, store, stop_when_solved, together, zeros, key, *state)
+
+
+@dataclasses.dataclass
+class Run:
+    """One run; what changes while it goes on stands below."""
+
+    program: Program
+    schedule: Schedule
+    given: Material
+    store: Store | None
+    stop_when_solved: bool
+    together: bool  # with other processes
+    blank: Tally
+    key: Any
+
+    history: History
+    carry: Carry
+    step: int
+    solved: bool
+    pace: int  # steps in one call
+    ended: bool = False  # the user's batches
+    kept: int = 0  # the step of the last checkpoint
+
+    def go(self, show: Silent, heard: Heard) -> None:
+        """To the end, or until Ctrl-C."""
+        while not (self._finished() or heard.stop):
+            begin = self.step
+            tally, seconds = self._interval(show, heard)
+            if self.step > begin:
+                self._report(begin, tally, seconds, whole=not heard.stop)
+                show.report(self.history.rows[-1])
+            due = self.step % self.schedule.checkpoint_every == 0
+            if self._finished() or heard.stop or due:
+                self._save()
+
+    def _finished(self) -> bool:
+        over = self.ended or self.step >= self.schedule.steps
+        return over or (self.solved and self.stop_when_solved)
+
+    def _interval(self, show: Silent, heard: Heard) -> tuple[Tally, float]:
+        """Steps up to the next report, in calls that each take less than a second."""
+        goal, seconds = self.schedule.goal(self.step), 0.0
+        tally = self.program.placement.place(self.blank)
+        while self.step < goal and not heard.stop:
+            count, data = self.given.supply.take(min(goal - self.step, self.pace))
+            if not count:
+                self.ended = True
+                break
+            begin = time.perf_counter()
+            self.carry, tally = advance(
+                self.program, self.carry, tally, self.key, data, np.int32(count)
+            )
+            jax.block_until_ready(tally)
+            took = time.perf_counter() - begin
+            seconds += took
+            self.step += count
+            show.moved(self.step)
+            if not self.together:
+                self._adapt(count, took)
+        return tally, seconds
+
+    def _adapt(self, count: int, took: float) -> None:
+        """Shorter calls, or longer ones; what they compute does not depend on it."""
+        if took < _SHORT and count == self.pace:
+            self.pace *= 2
+        elif took > _LONG:
+            self.pace = max(1, self.pace // 2)
+
+    def _report(self, begin: int, tally: Tally, seconds: float, whole: bool) -> None:
+        count = self.step - begin
+        totals, largest = jax.device_get((tally.totals, tally.largest))
+        row: Row = {"step": self.step}
+        means = {name: float(total) / count for name, total in totals.items()}
+        row |= {"loss": means["loss"]} | means
+        row |= {"gradient_norm_max": float(largest), "steps_per_second": count / seconds}
+        watched = self.carry.watched
+        if watched is not None and int(watched.step) >= begin:
+            row["flow"] = watched_row(jax.device_get(watched))
+        judged = row if self.given.test is None else self._evaluated(row)
+        if self.given.task is not None and judged and whole:
+            self.solved = self.solved or bool(self.given.task.solved(judged))
+        self.history.append(row)
+
+    def _evaluated(self, row: Row) -> dict[str, float]:
+        """Loss and metrics of the test data, where they are due; they also enter the row."""
+        _, _, _, test, size = self.given
+        every = self.schedule.evaluate_every
+        due = self._finished() or (every and self.step % every == 0)
+        if not due or test is None or self.given.task is None:
+            return {}
+        where, network = self.program.placement, self.program.network
+        found = evaluate(network, self.given.task, where, self.carry.params, test, size)
+        row |= {f"test_{name}": value for name, value in found.items()}
+        return found
+
+    def _save(self) -> None:
+        if self.store is None or self.kept == self.step:
+            return
+        self.kept = self.step
+        if jax.process_index() == 0:
+            params, opt_state, step, _ = self.carry
+            self.store.save(Snapshot(params, opt_state, self.key, step), self.solved)
