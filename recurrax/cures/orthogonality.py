@@ -40,7 +40,7 @@ def orthogonality(params: Any) -> chex.Array:
     """
     if hasattr(params, "w_rec"):
         return _of_matrix("params.w_rec", params.w_rec)
-    if isinstance(params, (tuple, list)) and params:
+    if isinstance(params, (tuple, list)) and params and not hasattr(params, "_fields"):
         return jnp.sum(jnp.stack([orthogonality(each) for each in params]))
     return _of_matrix("params", params)
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     import chex
 
-_SQUARINGS = 32  # A^(2^32): what is not the spectral radius has shrunk to less than rounding
-
 
 # --- orthogonal ---------------------------------------------------------------------------------
 
@@ -132,10 +130,11 @@ class SpectralRadius:
     def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
         def draw(key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
             block = _drawn(self.base, key, shape, dtype)
-            log_radius = _log_spectral_radius(block)
+            unit, _ = rescale(block)  # so that the log below is a small number
+            log_radius = _log_spectral_radius(unit)
             dead = jnp.isneginf(log_radius)
             scale = self.rho * jnp.exp(-jnp.where(dead, 0.0, log_radius))
-            return block * jnp.where(dead, 1.0, scale).astype(dtype)
+            return jnp.where(dead, block, unit * scale.astype(dtype))
 
         name = "spectral_radius"
         return in_blocks(draw, key, shape, dtype, name=name, gates=self.gates, square=True)
@@ -235,10 +234,11 @@ def _drawn(base: Initializer, key: Any, shape: tuple[int, int], dtype: Any) -> c
 
 
 def _log_spectral_radius(matrix: chex.Array) -> chex.Array:
-    """`log ||A^n|| / n` at n = 2^32; -inf for a nilpotent matrix.
+    """`log ||A^n|| / n` at an n so large that the rest is rounding; -inf for a nilpotent matrix.
 
-    With `A = 2^e0 M0` and `M_k^2 = 2^e_k M_{k+1}` it is `log 2 (e0 + e1 / 2 + e2 / 4 + ...)`, so
-    that the rounding of the k-th square counts for `2^-k` of itself.
+    n = 2^m after m squarings. With `A = 2^e0 M0` and `M_k^2 = 2^e_k M_{k+1}` it is
+    `log 2 (e0 + e1 / 2 + e2 / 4 + ...)`, so that the rounding of the k-th square counts for `2^-k`
+    of itself.
     """
     matrix, exponent = rescale(matrix)
     log2 = exponent.astype(matrix.dtype)
@@ -248,7 +248,8 @@ def _log_spectral_radius(matrix: chex.Array) -> chex.Array:
         matrix, exponent = rescale(jnp.matmul(matrix, matrix, precision="highest"))
         return matrix, log2 + jnp.ldexp(exponent.astype(matrix.dtype), -k - 1)
 
-    matrix, log2 = jax.lax.fori_loop(0, _SQUARINGS, body, (matrix, log2))
+    squarings = jnp.finfo(matrix.dtype).nmant + 8  # the norm of A^n counts for 2^-m of its log
+    matrix, log2 = jax.lax.fori_loop(0, squarings, body, (matrix, log2))
     return jnp.where(jnp.any(matrix != 0), log2 * math.log(2), -jnp.inf)
 
 

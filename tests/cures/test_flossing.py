@@ -1,0 +1,107 @@
+"""Gradient flossing: exponents that are known, derivatives by differences, and the cure itself."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from brute_force import linear
+from close import assert_finite, says
+from contract import make_case
+
+import recurrax as rx
+
+flossing = rx.cures.flossing
+
+
+def test_a_linear_network_has_the_logs_of_its_eigenvalues(x64):
+    w = jnp.diag(jnp.array([2.0, 0.5, 0.1]))
+    value = flossing(linear, w, jnp.zeros(3), jnp.ones((400, 3)), k=2, burn_in=300)
+    np.testing.assert_allclose(value, np.log(2) ** 2, rtol=1e-6)
+    target = flossing(
+        linear, w, jnp.zeros(3), jnp.ones((400, 3)), k=2, burn_in=300, target=np.log(2)
+    )
+    np.testing.assert_allclose(target, 0.5 * np.log(4) ** 2, rtol=1e-6)
+
+
+def test_it_is_the_mean_over_exponents_and_batch():
+    cell, params, state, xs = make_case("gru", "float32")
+    found = rx.flow.lyapunov(cell, params, state, xs, k=3, burn_in=0).exponents
+    value = flossing(cell, params, state, xs, k=3, target=-0.1)
+    np.testing.assert_allclose(value, np.mean((np.asarray(found) + 0.1) ** 2), rtol=1e-5)
+
+
+def test_gradient_by_differences(x64):
+    cell, params, state, xs = make_case("lstm", "float64")
+    penalty = jax.jit(lambda p: flossing(cell, p, state, xs, k=2, target=-0.2))
+    slope = jax.grad(penalty)(params)
+    rng = np.random.default_rng(0)
+    way = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape), params)
+    plus, minus = (
+        float(penalty(jax.tree.map(lambda p, d, e=e: p + e * d, params, way)))
+        for e in (1e-6, -1e-6)
+    )
+    products = jax.tree.map(lambda g, d: float(jnp.sum(g * d)), slope, way)
+    along = sum(jax.tree.leaves(products))
+    np.testing.assert_allclose(along, (plus - minus) / 2e-6, rtol=1e-6)
+
+
+def test_one_step_of_one_unit():
+    value = flossing(linear, jnp.array([[0.5]]), jnp.zeros(1), jnp.ones((1, 1)), k=1)
+    np.testing.assert_allclose(value, np.log(2) ** 2, rtol=1e-6)
+
+
+def test_zero_weights_are_far_from_the_target_and_give_no_nan(key):
+    """A dead network must not look cured, nor spoil the params."""
+    cell = rx.cells.elman(2, 3)
+    params = jax.tree.map(jnp.zeros_like, cell.init(key))
+    value, slope = jax.value_and_grad(lambda p: flossing(cell, p, None, jnp.ones((5, 2)), k=2))(
+        params
+    )
+    np.testing.assert_allclose(value, np.log(np.finfo(np.float32).tiny) ** 2, rtol=1e-5)
+    assert_finite(slope)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(slope))
+
+
+def test_two_hundred_steps_of_adam_bring_the_exponents_to_zero(key):
+    """N = 32, k = 8, T = 60: from 3e-2 to below 1e-9, the exponents of the reference."""
+    cell = rx.cells.elman(1, 32)
+    first, second, third = jax.random.split(key, 3)
+    params = cell.init(first)
+    state = cell.initial_state(params)._replace(h=0.1 * jax.random.normal(second, (32,)))
+    xs = 0.3 * jax.random.normal(third, (60, 1))
+    adam = optax.adam(1e-2)
+
+    def step(carry, _):
+        params, opt_state = carry
+        value, slope = jax.value_and_grad(lambda p: flossing(cell, p, state, xs, k=8))(params)
+        updates, opt_state = adam.update(slope, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), value
+
+    @jax.jit
+    def run(params):
+        carry = params, adam.init(params)
+        (params, _), values = jax.lax.scan(step, carry, None, length=200)
+        return params, values
+
+    params, values = run(params)
+    assert 1e-2 < values[0] < 1e-1
+    assert values[-1] < 1e-9
+    exponents = rx.flow.lyapunov(cell, params, state, xs, k=8, burn_in=0).exponents
+    np.testing.assert_allclose(exponents, 0, atol=1e-4)
+
+
+def test_mistakes():
+    case = linear, jnp.eye(2), jnp.zeros(2), jnp.ones((5, 2))
+    with says(
+        ValueError,
+        "k must be at most N = 2, the size of the whole state of one example, got 3",
+    ):
+        flossing(*case, k=3)
+    with says(ValueError, "k must be a positive integer, got 0"):
+        flossing(*case, k=0)
+    with says(TypeError, "target must be a number, got 'zero'"):
+        flossing(*case, k=1, target="zero")
+    with says(ValueError, "burn_in must be from 0 to T - 1 = 4, got 5"):
+        flossing(*case, k=1, burn_in=5)
