@@ -76,7 +76,7 @@ def check_batch(
 
 
 def is_integer(array: Any) -> bool:
-    return bool(jnp.issubdtype(jnp.result_type(array), jnp.integer))
+    return bool(jnp.issubdtype(array.dtype, jnp.integer))
 
 
 def _check_rank(name: str, array: Any, integers: str | None, size: int | None) -> tuple[int, ...]:
@@ -86,9 +86,7 @@ def _check_rank(name: str, array: Any, integers: str | None, size: int | None) -
     if integers and len(shape) != 2:
         raise ValueError(f"{name} has shape {shape}, expected [T, B] for integer {integers}")
     if not integers and len(shape) != 3:
-        raise ValueError(
-            f"{name} has shape {shape}, expected [T, B, {last}] for {jnp.result_type(array)}"
-        )
+        raise ValueError(f"{name} has shape {shape}, expected [T, B, {last}] for {array.dtype}")
     if not integers and size is not None and shape[2] != size:
         raise ValueError(f"{name} has shape {shape}, expected [T, B, {last}] with {last} = {size}")
     return shape

@@ -131,7 +131,8 @@ def bits_metrics(outputs: chex.Array, batch: Batch) -> dict[str, Any]:
 
 
 def _wide(array: chex.Array) -> chex.Array:
-    return jnp.asarray(array).astype(jnp.promote_types(jnp.result_type(array), jnp.float32))
+    array = jnp.asarray(array)
+    return array.astype(array.dtype if array.dtype == jnp.float64 else jnp.float32)
 
 
 def _check_classes(outputs: chex.Array, batch: Batch) -> None:
