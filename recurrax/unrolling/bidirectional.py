@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
+from recurrax import checks
 from recurrax.cell import Cell
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Bidirectional:
 
     def init(self, key: chex.PRNGKey) -> Directions:
         """Both cells' params."""
+        checks.check_key(key)
         first, second = jax.random.split(key)
         return Directions(self.forward.init(first), self.backward.init(second))
 

@@ -112,3 +112,9 @@ def test_only_cells(where):
     cells = {"forward": rx.cells.gru(2, 3), "backward": rx.cells.gru(2, 3)}
     with says(TypeError, f"{where} must be a rx.Cell, got GatedStep"):
         rx.bidirectional(**cells | {where: rx.cells.gru_step})
+
+
+def test_a_key_that_is_none():
+    both = rx.bidirectional(rx.cells.gru(3, 4))
+    with says(TypeError, "key must be a JAX random key such as jax.random.key(0), got 0"):
+        both.init(0)
