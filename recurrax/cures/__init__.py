@@ -4,6 +4,8 @@ from recurrax.cures import init
 from recurrax.cures.clip import ClipState, clip_by_global_norm
 from recurrax.cures.clip_by_percentile import PercentileState, clip_by_percentile
 from recurrax.cures.clip_by_zscore import ZscoreState, clip_by_zscore
+from recurrax.cures.clip_state_gradient import clip_state_gradient
+from recurrax.cures.detach import DetachState, detach
 from recurrax.cures.flossing import flossing
 from recurrax.cures.fraction import clip_fraction
 from recurrax.cures.omega import omega
@@ -12,6 +14,7 @@ from recurrax.cures.skip_spikes import SpikeState, skip_spikes
 
 __all__ = [
     "ClipState",
+    "DetachState",
     "PercentileState",
     "SpikeState",
     "ZscoreState",
@@ -19,6 +22,8 @@ __all__ = [
     "clip_by_percentile",
     "clip_by_zscore",
     "clip_fraction",
+    "clip_state_gradient",
+    "detach",
     "flossing",
     "init",
     "omega",

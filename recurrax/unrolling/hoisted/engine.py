@@ -97,6 +97,11 @@ def layers_of(step: StepFn, name: str = "the cell") -> list[tuple[str, StepFn]]:
 def check_gated(step: StepFn) -> None:
     """Raise if some layer is not gated."""
     for name, layer in layers_of(step):
+        if hasattr(layer, "not_hoisted"):  # a wrapped step that knows why
+            raise TypeError(
+                f'engine="hoisted" cannot run {name}: {layer.not_hoisted}. Use engine="auto", '
+                "which runs gated layers fast and any other by scan."
+            )
         if not isinstance(layer, GatedStep):
             raise TypeError(
                 f'engine="hoisted" runs gated cells, but {name} is not one: nothing is known of '
