@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from recurrax import checks
 from recurrax.cell import Cell, InitialState, Params, State, StepFn
 from recurrax.gated import GatedInit
 
@@ -24,6 +25,7 @@ class StackInit:
     inits: tuple[Callable[[chex.PRNGKey], Params], ...]
 
     def __call__(self, key: chex.PRNGKey) -> tuple[Params, ...]:
+        checks.check_key(key)
         keys = jax.random.split(key, len(self.inits))
         return tuple(init(k) for init, k in zip(self.inits, keys, strict=True))
 

@@ -89,11 +89,12 @@ def decay(
     rows, columns = pick("of", of, problem), pick("wrt", wrt, problem)
     static = (problem.step, problem.batch, rows, columns)
     arrays = (problem.params, problem.state, problem.xs)
+    key = jax.random.key(0) if key is None else key
+    checks.check_key(key)
     if probes is None:
         return Decay(*_exact(*static, *arrays))
     checks.check_positive_int("probes", probes)
     size = sum(stop - start for start, stop in columns)
-    key = jax.random.key(0) if key is None else key
     return Decay(*probed_decay(*static, min(int(probes), size), key, *arrays))
 
 

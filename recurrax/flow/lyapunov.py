@@ -119,7 +119,8 @@ def lyapunov(
         _check_interval(every, log_growth, condition)
     measured = steps - burn_in
     block = block_length(measured, every)
-    return _summary(log_growth, condition, used, measured, block, count == size)
+    result: Lyapunov = _summary(log_growth, condition, used, measured, block, count == size)
+    return result
 
 
 def check_count(k: int | None, size: int) -> int:

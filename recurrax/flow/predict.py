@@ -102,7 +102,9 @@ def predict(
             "step is not one. Ask about each cell of a stack by itself, or build the cell with "
             "rx.gated_cell."
         )
-    first, second = jax.random.split(jax.random.key(0) if key is None else key)
+    key = jax.random.key(0) if key is None else key
+    checks.check_key(key)
+    first, second = jax.random.split(key)
     problem = _widened(problem)
     population = _population(problem, operator.index(samples), first)
     theory = _THEORIES[weights]

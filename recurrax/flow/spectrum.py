@@ -19,6 +19,8 @@ from recurrax.flow.linear import linear_map
 from recurrax.flow.logscale import rescale
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import chex
 
     from recurrax.cell import Cell, StepFn
@@ -39,7 +41,7 @@ def spectrum(
     state: Any,
     xs: Any,
     *,
-    at: int | tuple[int, ...] | None = None,
+    at: int | Sequence[int] | np.ndarray | None = None,
     below: float = 0.05,
 ) -> Spectrum:
     """All singular values of the derivative of the state by the initial state, at chosen times.

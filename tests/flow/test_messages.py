@@ -255,3 +255,19 @@ def test_times_in_any_row_of_integers():
         "jax.jit(..., static_argnames='at').",
     ):
         jax.jit(lambda at: rx.flow.spectrum(*case, at=at))(2)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda cell, params, xs: rx.flow.decay(cell, params, None, xs, key=0),
+        lambda cell, params, xs: rx.flow.decay(cell, params, None, xs, probes=2, key=0),
+        lambda cell, params, xs: rx.flow.gradient_map(cell, params, None, xs, key=0),
+        lambda cell, params, xs: rx.flow.predict(cell, params, xs, key=0),
+        lambda cell, params, xs: rx.stack(cell).init(0),
+    ],
+)
+def test_a_key_that_is_none(call):
+    cell = rx.cells.elman(1, 3)
+    with pytest.raises(TypeError, match=r"key must be .*jax.random.key\(0\)"):
+        call(cell, cell.init(jax.random.key(0)), jnp.zeros((4, 1)))
