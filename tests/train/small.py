@@ -1,0 +1,72 @@
+"""A task, a network and an optimizer that take no time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+import recurrax as rx
+
+CELL = rx.cells.elman(2, 3)
+OPTIMIZER = optax.chain(rx.cures.clip_by_global_norm(2.0), optax.adam(0.01))
+TASK = rx.tasks.adding(4)
+KEY = jax.random.key(3)
+
+
+def fit(steps: int, **options: Any) -> rx.train.Fit:
+    """Of the adding problem, never ended early unless asked."""
+    given: dict[str, Any] = {"batch_size": 8, "inner": 4, "progress": False, "key": KEY}
+    given |= {"stop_when_solved": False, "optimizer": OPTIMIZER, "cell": CELL, "task": TASK}
+    return rx.train.fit(steps=steps, **given | options)
+
+
+def same(a: Any, b: Any) -> bool:
+    """The same structure, and every bit."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(bits(x) == bits(y) for x, y in pairs)
+
+
+def bits(leaf: Any) -> bytes:
+    is_key = jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes()
+
+
+def without_speed(history: dict[str, Any]) -> dict[str, Any]:
+    """All that two runs have in common."""
+    return {name: column for name, column in history.items() if name != "steps_per_second"}
+
+
+def split() -> rx.tasks.Split:
+    """Ten sequences that tell their own answer, and four more."""
+    rng = np.random.default_rng(0)
+    xs = rng.normal(size=(3, 14, 2)).astype(np.float32)
+    targets = xs[..., :1] * np.float32(0.5)
+    batch = rx.tasks.Batch(xs, targets, np.ones((3, 14), np.float32))
+    parts = (slice(0, 10), slice(10, 14))
+    return rx.tasks.Split(*(rx.tasks.Batch(*(leaf[:, part] for leaf in batch)) for part in parts))
+
+
+def loss(outputs: Any, batch: rx.tasks.Batch) -> Any:
+    """Mean squared error over all steps."""
+    return ((outputs - batch.targets) ** 2).mean()
+
+
+def metrics(outputs: Any, batch: rx.tasks.Batch) -> dict[str, Any]:
+    return {"mse": loss(outputs, batch)}
+
+
+DATA = rx.tasks.Task(
+    name="halves",
+    input_size=2,
+    output_size=1,
+    length=3,
+    loss=loss,
+    metrics=metrics,
+    baseline=(("loss", 0.25), ("mse", 0.25)),
+    goal=("mse", "<", 0.01),
+    split=split,
+)

@@ -1,0 +1,69 @@
+"""The history in memory and in its file."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+from train.small import fit, same, without_speed
+
+from recurrax.train.history import History
+
+
+def test_rows_become_arrays(tmp_path):
+    history = History(tmp_path / "h.jsonl")
+    history.append({"step": 2, "loss": 0.1})
+    history.append({"step": 4, "loss": math.inf, "test_loss": math.nan})
+    history.append({"step": 5, "loss": -math.inf, "test_loss": 3.0})
+    found = history.arrays()
+    assert found["step"].tolist() == [2, 4, 5]
+    assert found["step"].dtype == np.int64
+    np.testing.assert_array_equal(found["loss"], [0.1, np.inf, -np.inf])
+    np.testing.assert_array_equal(found["test_loss"], [np.nan, np.nan, 3])
+    assert same(History(tmp_path / "h.jsonl", 5).arrays(), found)
+
+
+def test_every_line_is_strict_json(tmp_path):
+    history = History(tmp_path / "h.jsonl")
+    history.append({"step": 1, "loss": math.nan, "flow": {"rate": math.inf, "gates": {"f": 0.5}}})
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    line = json.loads((tmp_path / "h.jsonl").read_text(), parse_constant=refuse)
+    assert line == {"step": 1, "loss": "nan", "flow": {"rate": "inf", "gates": {"f": 0.5}}}
+
+
+def test_what_lies_beyond_the_checkpoint_is_cut_off(tmp_path):
+    path = tmp_path / "h.jsonl"
+    history = History(path)
+    for step in (2, 4, 6):
+        history.append({"step": step, "loss": float(step)})
+    with path.open("a") as file:
+        file.write('{"step": 8, "lo')  # a process that was killed
+    again = History(path, until=4)
+    assert again.arrays()["step"].tolist() == [2, 4]
+    again.append({"step": 6, "loss": 7.0})
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [2, 4, 6]
+    assert History(path, until=100).arrays()["loss"].tolist() == [2, 4, 7]
+
+
+def test_another_process_reads_and_does_not_write(tmp_path):
+    path = tmp_path / "h.jsonl"
+    History(path).append({"step": 2, "loss": 1.0})
+    before = path.read_text()
+    other = History(path, until=0, write=False)
+    other.append({"step": 1, "loss": 1.0})
+    assert path.read_text() == before
+
+
+def test_no_rows():
+    assert History(None).arrays()["step"].shape == (0,)
+
+
+def test_the_file_of_a_run_is_its_history(tmp_path):
+    found = fit(8, directory=tmp_path, flow_every=4)
+    again = fit(8, directory=tmp_path, flow_every=4, resume=True)
+    assert same(found.history, again.history)
+    assert same(without_speed(found.history), without_speed(fit(8, flow_every=4).history))
