@@ -127,5 +127,6 @@ def _sample(
     read = jnp.concatenate([jnp.full((1, batch), end), following[:-1]])
     inside = position <= letters * n
     asked = inside & ((position == 0) | (position > n))
-    xs = jax.nn.one_hot(read, letters + 1, dtype=jnp.float32) * inside[..., None]
+    symbols = jax.nn.one_hot(read, letters + 1, dtype=jnp.float32)
+    xs = jnp.where(inside[..., None], symbols, 0.0)
     return Batch(xs, following.astype(jnp.int32), asked.astype(jnp.float32))

@@ -100,7 +100,18 @@ class Task:
             )
 
     def solved(self, metrics: Any) -> Any:
-        """Whether metrics reach the goal; an array of bool where the metric is an array."""
+        """Whether metrics reach the goal.
+
+        Args:
+          metrics: values by name, as `metrics` gives them; the goal's metric alone is read.
+
+        Returns:
+          A bool, or an array of bool where the metric is an array, of several seeds say. NaN
+          solves nothing.
+
+        Raises:
+          ValueError: if the goal's metric is not among them.
+        """
         metric, relation, value = self.goal
         if metric not in metrics:
             raise ValueError(
@@ -113,8 +124,19 @@ class Task:
     def draw(self, key: chex.PRNGKey, size: int, data: Batch | None = None) -> Batch:
         """A minibatch of `size` sequences, pure and jittable, the same for the same key.
 
-        An endless task draws it from the key alone; a task made of data picks sequences of
-        `data`, usually `split().train`, each drawn from all of them.
+        Args:
+          key: a JAX random key.
+          size: B, how many sequences; static under `jax.jit`.
+          data: None for an endless task, which draws from the key alone. For a task made of data a
+            `Batch` as a `Split` stores it, usually `split().train`, of whose sequences each is
+            drawn from all. Give it to your jitted function as an argument, or it is compiled in.
+
+        Returns:
+          A `Batch` with xs `[T, B, I]`.
+
+        Raises:
+          ValueError, TypeError: if size is no positive integer, key no random key, or data given
+            to an endless task, missing, or no `Batch`.
         """
         check_draw(key, size)
         if self.sample is not None:
@@ -133,10 +155,14 @@ class Task:
         return self.take(data, jax.random.randint(key, (size,), 0, data.weights.shape[1]))
 
     def take(self, data: Batch, columns: chex.Array) -> Batch:
-        """The sequences `columns`, integers `[B]`, of stored data, ready for a network.
+        """Chosen sequences of stored data, ready for a network.
 
-        Stored symbols become one-hot float32 inputs `[T, B, I]`, classes int32 and weights
-        float32.
+        Args:
+          data: a `Batch` as a `Split` stores it. Integer xs `[T, B]` become one-hot rows of I.
+          columns: integers `[B]`, which sequences, in which order.
+
+        Returns:
+          A `Batch` with xs `[T, B, I]`, classes as int32 and weights as float32.
         """
         xs, targets, weights = (jnp.take(jnp.asarray(leaf), columns, axis=1) for leaf in data)
         if jnp.issubdtype(xs.dtype, jnp.integer):
