@@ -1,7 +1,20 @@
 """Training: one call, with its checkpoints, its history, and any number of devices."""
 
+from recurrax.train.compare import Comparison, Trial, compare
 from recurrax.train.fit import Fit, fit
 from recurrax.train.interrupt import Interrupted
 from recurrax.train.network import Network, NetworkParams, network
+from recurrax.train.presets import Cure
 
-__all__ = ["Fit", "Interrupted", "Network", "NetworkParams", "fit", "network"]
+__all__ = [
+    "Comparison",
+    "Cure",
+    "Fit",
+    "Interrupted",
+    "Network",
+    "NetworkParams",
+    "Trial",
+    "compare",
+    "fit",
+    "network",
+]

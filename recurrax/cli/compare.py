@@ -1,0 +1,84 @@
+"""`recurrax compare`: cells and cures on one task, several seeds of each."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from recurrax.cli.values import integer
+
+
+def _arg(metavar: str, default: str) -> Any:
+    """How an option is shown in the help."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+# What is done where neither an option nor an experiment says otherwise.
+DEFAULTS: dict[str, Any] = {
+    "task": "adding",
+    "length": None,
+    "cells": "elman,lstm,gru",
+    "cures": "none,clip",
+    "steps": 2000,
+    "batch": 32,
+    "hidden": 32,
+    "rate": "0.005",
+    "optimizer": "adam",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareOptions:
+    """Train cells with cures on one task, several seeds of each, and see who solves it.
+
+    Prints a table, and writes comparison.png (learning curves, and the gradient flow before and
+    after training) and comparison.json into --out.
+    """
+
+    experiment: Annotated[str | None, _arg("NAME", "none")] = None
+    """Options of a ready experiment, each of which another option changes: vanishing, exploding, clipping, copying, digits."""  # noqa: E501
+    task: Annotated[str | None, _arg("NAME", "adding")] = None
+    """adding, multiplication, copying, temporal_order, counting, digits, or text with --text."""
+    length: Annotated[int | None, _arg("INT", "the task's own"), integer("--length")] = None
+    """Time steps T of a sequence; of copying the lag."""
+    text: Annotated[Path | None, _arg("FILE", "none")] = None
+    """For --task text: any file, of which the next byte is learnt."""
+    cells: Annotated[str | None, _arg("NAMES", "elman,lstm,gru")] = None
+    """Comma-separated: elman, elman-uniform (as torch begins it), irnn (elman-relu-identity), elman-exploding, lstm, lstm-forget, lstm-chrono, gru."""  # noqa: E501
+    cures: Annotated[str | None, _arg("NAMES", "none,clip")] = None
+    """Comma-separated: none, clip, percentile, zscore, skip, clip-state, detach, omega, orthogonality, flossing."""  # noqa: E501
+    seeds: Annotated[int, integer("--seeds")] = 3
+    """Networks trained of each pair of cell and cure, all in one program."""
+    steps: Annotated[int | None, _arg("INT", "2000"), integer("--steps")] = None
+    """Training steps of each, at most; a pair ends once all its seeds have solved the task."""
+    batch: Annotated[int | None, _arg("INT", "32"), integer("--batch")] = None
+    """Sequences B in one training step."""
+    hidden: Annotated[int | None, _arg("INT", "32"), integer("--hidden")] = None
+    """Hidden units H."""
+    rate: Annotated[str | None, _arg("FLOATS", "0.005")] = None
+    """Learning rate: of all, and of some by name, as in 0.005,irnn=0.001,lstm/clip=0.01."""
+    optimizer: Annotated[str | None, _arg("NAME", "adam")] = None
+    """adam, adamw, nadam, rmsprop, adagrad, lion or sgd."""
+    report_every: Annotated[int, integer("--report-every")] = 100
+    """Training steps between two points of a learning curve."""
+    seed: Annotated[int, integer("--seed")] = 0
+    """Of everything."""
+    name: str = "comparison"
+    """Of the two files, without its ending."""
+    force: bool = False
+    """Write over the files of a comparison before."""
+    out: Annotated[Path, _arg("DIR", "this folder")] = Path()
+    """Folder for the picture and the numbers; made if it is not there."""
+    json: bool = False
+    """Print the numbers as JSON and no table; what is not finite is the string "inf", "-inf" or "nan"."""  # noqa: E501
+
+
+def compare(options: CompareOptions) -> int:
+    """Run the command; returns the exit code."""
+    # Here, so that a command that does not train does not wait for Optax.
+    from recurrax.cli.comparing import run
+
+    return run(options, DEFAULTS)

@@ -1,0 +1,141 @@
+"""The picture of a comparison: who learns, and what the gradient flow was before and after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recurrax import checks
+from recurrax.plot.axes import blank_axes, given_or_new
+from recurrax.plot.curves import (
+    GUIDE,
+    GUIDE_TEXT,
+    Curve,
+    Style,
+    draw,
+    draw_legend,
+    draw_level,
+    style_table,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from recurrax.train import Comparison
+
+_FIELDS = ("learning", "rate", "horizon")
+_BEYOND = 1.6  # times the longest finite horizon: where one without end is marked
+
+
+def comparison(result: Comparison, ax: Axes | None = None, *, field: str = "learning") -> Axes:
+    """Draw how each pair of a comparison learned, or its gradient flow before and after.
+
+    Args:
+      result: what `rx.train.compare` returns. A cell has one colour, a cure one marker.
+      ax: matplotlib axes to draw on; None makes new ones.
+      field: `"learning"`, the task's metric against the training step, the median of the seeds in
+        a band from the lowest to the highest of up to nine seeds (the middle 80 % of more), with
+        the baseline and the goal across; `"rate"` or `"horizon"`, one row a pair, an open mark at
+        the start and a filled one at the end, medians of the seeds. A horizon without end is a
+        triangle beyond all others; a pair of which nothing is known has no marks.
+
+    Returns:
+      The axes.
+
+    Raises:
+      ImportError: if matplotlib is not installed.
+      TypeError: if the result is no comparison.
+      ValueError: if there is no such field.
+
+    Example:
+      >>> import jax, recurrax as rx
+      >>> cells = {"a": rx.cells.elman(2, 3), "b": rx.cells.gru(2, 3)}
+      >>> key, task = jax.random.key(0), rx.tasks.adding(4)
+      >>> found = rx.train.compare(task, cells, key=key, steps=4, inner=2)
+      >>> ax = rx.plot.comparison(found, rx.plot.blank_axes(), field="rate")
+      >>> [label.get_text() for label in ax.get_yticklabels()]
+      ['a, none', 'b, none']
+    """
+    if not hasattr(result, "trials"):
+        raise TypeError(
+            f"result must be what rx.train.compare returns, got {type(result).__name__}"
+        )
+    checks.check_choice("field", field, _FIELDS)
+    ax = given_or_new(ax)
+    if field == "learning":
+        _learning(ax, result)
+    else:
+        _flow(ax, result, field)
+    return ax
+
+
+def panels(result: Comparison) -> Axes:
+    """All three fields side by side on one figure; returns the first axes."""
+    rows = len(result.trials)
+    figure: Any = blank_axes(13.0, max(4.8, 1.6 + 0.3 * rows)).figure
+    figure.clear()
+    axes = figure.subplots(1, 3, width_ratios=(1.6, 1, 1))
+    for ax, field in zip(axes, _FIELDS, strict=True):
+        comparison(result, ax, field=field)
+    axes[0].set_title(f"{result.task}, T = {result.length}")
+    axes[2].tick_params(labelleft=False)
+    first: Axes = axes[0]
+    return first
+
+
+def _styles(result: Comparison) -> list[Style]:
+    """Of each pair."""
+    cells = list(dict.fromkeys(trial.cell for trial in result.trials))
+    cures = list(dict.fromkeys(trial.cure for trial in result.trials))
+    table = style_table(len(cells), len(cures))
+    return [table[cells.index(t.cell)][cures.index(t.cure)] for t in result.trials]
+
+
+def _learning(ax: Axes, result: Comparison) -> None:
+    metric = result.goal[0]
+    rows = [
+        Curve(trial.step, _values(trial, metric), style, f"{trial.cell}, {trial.cure}")
+        for trial, style in zip(result.trials, _styles(result), strict=True)
+    ]
+    draw(ax, rows)
+    draw_level(ax, result.baseline[metric], "a guess without memory")
+    ax.axhline(result.goal[2], color="0.3", linewidth=0.8, zorder=1, label="solved")
+    if result.goal[1].startswith("<"):
+        ax.set_yscale("log")
+    ax.set_xlabel("training step")
+    seeds = np.shape(rows[0].values)[1]
+    ax.set_ylabel(f"{metric.replace('_', ' ')}  (median and range of {seeds} seeds)")
+    draw_legend(ax, batched=False)
+
+
+def _values(trial: Any, metric: str) -> Any:
+    """Of the test split, if there is one."""
+    return trial.history.get(f"test_{metric}", trial.history[metric])
+
+
+def _flow(ax: Axes, result: Comparison, field: str) -> None:
+    ends = np.array(
+        [[np.median(getattr(seen, field)) for seen in (t.start, t.end)] for t in result.trials]
+    )
+    beyond = np.isposinf(ends)
+    finite = ends[np.isfinite(ends)]
+    far = _BEYOND * max(finite.max() if finite.size else 1.0, result.length)
+    places = np.where(beyond, far, ends) if field == "horizon" else ends
+    for row, ((start, end), style) in enumerate(zip(places, _styles(result), strict=True)):
+        look = {"color": style.colour, "linestyle": "none", "clip_on": False, "markersize": 7}
+        ax.plot([start, end], [row, row], color=style.colour, linewidth=1.2, alpha=0.6)
+        for x, face, endless in ((start, "white", beyond[row, 0]), (end, None, beyond[row, 1])):
+            marker = ">" if endless else "o"
+            ax.plot([x], [row], marker=marker, markerfacecolor=face or style.colour, **look)
+    if field == "horizon":
+        ax.set_xscale("log")
+        ax.xaxis.set_minor_formatter("")  # its labels would run into each other
+        ax.axvline(result.length, zorder=0, **GUIDE)
+        ax.text(result.length, -0.6, " T", color=GUIDE_TEXT, va="center", fontsize=9)
+        ax.set_xlabel("horizon, start (open) to end\n(steps; a triangle has no end)")
+    else:
+        ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+        ax.set_xlabel("rate of the gradient, start (open) to end\n(nats a step)")
+    ax.set_yticks(range(len(ends)), [f"{t.cell}, {t.cure}" for t in result.trials])
+    ax.set_ylim(len(ends) - 0.5, -0.9)

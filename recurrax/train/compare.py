@@ -1,0 +1,342 @@
+"""The comparison that papers make: cells and cures on one task, several seeds of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from recurrax import checks
+from recurrax.flow import Watched, watch
+from recurrax.tasks import Task
+from recurrax.train.batches import Drawn
+from recurrax.train.network import Network, network
+from recurrax.train.presets import Cure, cells_of, cures_of
+from recurrax.train.sharding import Placement
+from recurrax.train.steps import Carry, Program, advance, blank
+
+if TYPE_CHECKING:
+    import chex
+
+    from recurrax.cell import Cell
+    from recurrax.tasks import Batch
+
+_PIECE = 512  # sequences judged at once; of an endless task, all there are
+_EXAMPLES, _PROBES = 4, 8  # of which, and along how many directions, the gradient flow is measured
+_ASTRAY = 10  # a final loss above so many times a memoryless guess's has diverged
+
+Optimizer = Callable[[float], Any]
+"""`optimizer(learning_rate) -> optax.GradientTransformation`."""
+
+
+class Trial(NamedTuple):
+    """One cell with one cure: M reports of S seeds."""
+
+    cell: str
+    cure: str
+    learning_rate: float
+    step: chex.Array  # int [M], how many training steps were done
+    history: dict[str, chex.Array]  # [M, S] by name
+    solved_at: chex.Array  # [S], the step of the first report that reached the goal; nan: never
+    diverged: chex.Array  # bool [S]
+    final: dict[str, chex.Array]  # [S] by name, on sequences that were not trained on
+    start: Watched  # fields [S], the gradient flow before training
+    end: Watched  # fields [S], after it
+    seconds: float  # compilation included
+
+
+class Comparison(NamedTuple):
+    """A grid of cells and cures on one task."""
+
+    task: str
+    length: int  # T
+    goal: tuple[str, str, float]  # (metric, relation, value)
+    baseline: dict[str, float]  # loss and metrics of a guess without memory
+    trials: tuple[Trial, ...]  # cell by cell, in each cure by cure
+
+
+def compare(
+    task: Task,
+    cells: Mapping[str, Cell] | Sequence[str],
+    cures: Mapping[str, Cure] | Sequence[str] = ("none",),
+    *,
+    key: chex.PRNGKey,
+    steps: int,
+    seeds: int = 3,
+    batch_size: int = 32,
+    hidden_size: int = 64,
+    learning_rate: float | Mapping[str, float] = 1e-3,
+    optimizer: Optimizer = optax.adam,
+    inner: int = 100,
+    stop_early: bool = True,
+    tell: Callable[[str, str, int, dict[str, Any]], None] | None = None,
+    done: Callable[[Trial], None] | None = None,
+) -> Comparison:
+    """Train every cell with every cure, several seeds of each, and measure the gradient flow.
+
+    All seeds of one pair are one program: `jax.vmap` over the seeds of a loop over training steps.
+    Seed s of each pair begins and draws its batches with `jax.random.split(key, seeds)[s]`, so
+    that cures are compared on the same weights and batches; it is what `rx.train.fit` does with
+    that key, to rounding.
+
+    Args:
+      task: a `Task`.
+      cells: cells by name, or names of presets: `rx.train.CELLS`.
+      cures: a `rx.train.Cure` by name, or names of presets: `rx.train.CURES`.
+      key: of everything.
+      steps: training steps, the most of each pair.
+      seeds: S.
+      batch_size: B of each seed.
+      hidden_size: H of preset cells.
+      learning_rate: of all; or by name of a cell, or of a pair as in `"lstm/clip"`, with
+        `"default"` for the others.
+      optimizer: `optimizer(learning_rate)`, behind the cure's transformation.
+      inner: training steps between two reports.
+      stop_early: end a pair once each of its seeds has solved the task or has only NaN left.
+      tell: `tell(cell, cure, step, seen)` at each report, what was seen being `[S]` by name.
+      done: `done(trial)` after each pair.
+
+    Returns:
+      A `Comparison`. The history of a `Trial` has the means since the report before of "loss",
+      each metric, "gradient_norm" and "clip_fraction", and for a task made of data "test_loss"
+      and such. A seed has solved the task at the first report whose metric reaches the goal, for
+      data that of the test split; it has diverged if a loss was not finite, or the final one is
+      above ten times that of a memoryless guess. `final` is of 512 fresh sequences, or of the
+      test split; `start` and `end` are `rx.flow.watch` of four sequences along eight directions,
+      of the cell without its cure.
+
+    Raises:
+      ValueError, TypeError: if an argument is not as described, or a name unknown; the nearest
+        one is told.
+
+    Example:
+      >>> import jax, optax, recurrax as rx
+      >>> cells = {"small": rx.cells.gru(2, 8), "large": rx.cells.gru(2, 24)}
+      >>> clip = rx.train.Cure(optimizer=rx.cures.clip_by_global_norm(1.0))
+      >>> found = rx.train.compare(
+      ...     rx.tasks.adding(4), cells, {"clip": clip}, key=jax.random.key(0), steps=40, inner=20
+      ... )
+      >>> [(trial.cell, trial.history["mse"].shape) for trial in found.trials]
+      [('small', (2, 3)), ('large', (2, 3))]
+    """
+    _check(task, key, steps=steps, seeds=seeds, batch_size=batch_size, inner=inner)
+    networks = {
+        name: network(cell, task.output_size, task.input_size)
+        for name, cell in cells_of(cells, task, hidden_size).items()
+    }
+    chosen = cures_of(cures)
+    rates = _rates(learning_rate, networks, chosen)
+    grid = _Grid(task, key, jax.random.split(key, seeds), steps, batch_size, inner, stop_early)
+    programs = {
+        (cell, cure): _program(grid, networks[cell], chosen[cure], optimizer(rate))
+        for (cell, cure), rate in rates.items()
+    }
+    trials = []
+    for (cell, cure), program in programs.items():
+        names = (cell, cure, rates[cell, cure])
+        say = partial(tell or _silent, cell, cure)
+        trials.append(_trial(grid, networks[cell], program, names, say))
+        (done or _silent)(trials[-1])
+    baseline = {name: float(value) for name, value in task.baseline}
+    return Comparison(task.name, task.length, task.goal, baseline, tuple(trials))
+
+
+class _Grid(NamedTuple):
+    """What all pairs share."""
+
+    task: Task
+    key: chex.PRNGKey
+    keys: chex.PRNGKey  # [S]
+    steps: int
+    batch_size: int
+    inner: int
+    stop_early: bool
+
+
+def _program(grid: _Grid, net: Network, cure: Cure, optimizer: Any) -> Program:
+    """A training step of the network under a cure."""
+    if cure.cell is not None:
+        net = network(cure.cell(net.cell), net.output_size, net.input_size)
+        jax.eval_shape(lambda key: net.cell.initial_state(net.cell.init(key)), grid.key)  # it fits
+    if cure.optimizer is not None:
+        optimizer = optax.chain(cure.optimizer, optimizer)
+    return Program(
+        network=net,
+        draw=Drawn(grid.task, grid.batch_size),
+        loss=grid.task.loss,
+        metrics=grid.task.metrics,
+        optimizer=optimizer,
+        regularizer=cure.regularizer,
+        flow_every=None,
+        placement=Placement(None),
+    )
+
+
+def _trial(
+    grid: _Grid, net: Network, program: Program, names: tuple[str, str, float], tell: Any
+) -> Trial:
+    """One pair from its first step to its last."""
+    begin = time.perf_counter()
+    data, test = (None, None) if grid.task.split is None else jax.device_put(grid.task.split())
+    carry = _start(program, grid.keys)
+    judge = partial(_judged, grid, program.network, data=test)
+    xs = grid.task.draw(jax.random.fold_in(grid.key, 1), _EXAMPLES, test).xs
+    flow = partial(_flow, net.cell, xs.astype(carry.params.w_out.dtype))
+    first = flow(carry.params.cell, 0)
+    rows: list[dict[str, np.ndarray]] = []
+    ends: list[int] = []
+    solved_at = np.full(len(grid.keys), np.nan)
+    while not ends or ends[-1] < grid.steps:
+        done = ends[-1] if ends else 0
+        count = min(grid.inner, grid.steps - done)
+        carry, tally = _advance(program, carry, grid.keys, data, np.int32(count))
+        row = {name: np.asarray(total) / count for name, total in tally.totals.items()}
+        seen = row if test is None else judge(carry.params)
+        row |= {} if test is None else {f"test_{name}": value for name, value in seen.items()}
+        solved_at[np.isnan(solved_at) & grid.task.solved(seen)] = done + count
+        rows.append(row)
+        ends.append(done + count)
+        tell(done + count, row)
+        if grid.stop_early and np.all(~np.isnan(solved_at) | ~np.isfinite(row["loss"])):
+            break
+    final = judge(carry.params)
+    history = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    return Trial(
+        *names,
+        step=np.asarray(ends),
+        history=history,
+        solved_at=solved_at,
+        diverged=_diverged(grid.task, history["loss"], final["loss"]),
+        final=final,
+        start=first,
+        end=flow(carry.params.cell, ends[-1]),
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def _diverged(task: Task, losses: np.ndarray, final: np.ndarray) -> np.ndarray:
+    astray: np.ndarray = ~(final <= _ASTRAY * dict(task.baseline)["loss"])
+    return astray | ~np.isfinite(losses).all(0)
+
+
+# --- programs, each for all seeds -------------------------------------------------------------
+
+
+@partial(jax.jit, static_argnums=0)
+def _fresh(program: Program, keys: Any) -> Carry:
+    def one(key: Any) -> Carry:
+        params = program.network.init(key)
+        return Carry(params, program.optimizer.init(params), jnp.int32(0), None)
+
+    carry: Carry = jax.vmap(one)(keys)
+    return carry
+
+
+def _start(program: Program, keys: Any) -> Carry:
+    """Params and optimizer at step 0; copied, since they will be donated."""
+    carry: Carry = program.placement.place(_fresh(program, keys))
+    return carry
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _advance(program: Program, carry: Carry, keys: Any, data: Any, count: Any) -> tuple[Carry, Any]:
+    """`count` training steps of each seed."""
+
+    def one(carry: Carry, key: Any) -> tuple[Carry, Any]:
+        tally = blank(program, carry, key, data)
+        after: tuple[Carry, Any] = advance(program, carry, tally, key, data, count)
+        return after
+
+    both: tuple[Carry, Any] = jax.vmap(one)(carry, keys)
+    return both
+
+
+def _judged(grid: _Grid, net: Network, params: Any, data: Batch | None) -> dict[str, np.ndarray]:
+    """Loss and metrics `[S]` on test data, or on fresh sequences."""
+    if data is None:
+        pieces = [grid.task.draw(jax.random.fold_in(grid.key, 0), _PIECE)]
+    else:
+        columns = np.arange(data.weights.shape[1])
+        cuts = range(_PIECE, len(columns), _PIECE)
+        pieces = [grid.task.take(data, piece) for piece in np.split(columns, cuts)]
+    found = [jax.device_get(_judged_piece(grid.task, net, params, piece)) for piece in pieces]
+    sizes = [piece.weights.shape[1] for piece in pieces]
+    return {
+        name: np.average([seen[name] for seen in found], axis=0, weights=sizes) for name in found[0]
+    }
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _judged_piece(task: Task, net: Network, params: Any, batch: Batch) -> dict[str, Any]:
+    def one(params: Any) -> dict[str, Any]:
+        outputs = net.apply(params, batch.xs)
+        return {"loss": task.loss(outputs, batch)} | task.metrics(outputs, batch)
+
+    found: dict[str, Any] = jax.vmap(one)(params)
+    return found
+
+
+def _flow(cell: Cell, xs: Any, params: Any, step: int) -> Watched:
+    found: Watched = jax.device_get(_watched(cell, params, xs, np.int32(step)))
+    return found
+
+
+@partial(jax.jit, static_argnums=0)
+def _watched(cell: Cell, params: Any, xs: Any, step: Any) -> Watched:
+    def one(params: Any) -> Watched:
+        options = {"every": 1, "examples": _EXAMPLES, "probes": _PROBES}
+        return watch(cell, params, None, xs, step=step, **options)
+
+    found: Watched = jax.vmap(one)(params)
+    return found
+
+
+# --- arguments --------------------------------------------------------------------------------
+
+
+def _check(task: Any, key: Any, **counts: Any) -> None:
+    if not isinstance(task, Task):
+        raise TypeError(
+            f"task must be a rx.tasks.Task such as rx.tasks.adding(100), got {type(task).__name__}"
+        )
+    checks.check_key(key)
+    for name, count in counts.items():
+        checks.check_positive_int(name, count)
+
+
+def _rates(
+    given: Any, cells: Mapping[str, Any], cures: Mapping[str, Any]
+) -> dict[tuple[str, str], float]:
+    """The learning rate of each pair."""
+    by_name = given if isinstance(given, Mapping) else {"default": given}
+    pairs = [(cell, cure) for cell in cells for cure in cures]
+    known = {"default", *cells, *("/".join(pair) for pair in pairs)}
+    for name, rate in by_name.items():
+        if name not in known:
+            raise ValueError(
+                f"learning_rate names {name!r}, which is neither a cell nor a pair that is "
+                f"compared: {', '.join(sorted(known))}"
+            )
+        checks.check_number("learning_rate", rate)
+        if rate <= 0:
+            raise ValueError(f"learning_rate must be above 0, got {rate}")
+
+    def of(cell: str, cure: str) -> float:
+        for name in (f"{cell}/{cure}", cell, "default"):
+            if name in by_name:
+                return float(by_name[name])
+        raise ValueError(
+            f"learning_rate says nothing of {cell!r}: name it, or give a 'default' for the others"
+        )
+
+    return {pair: of(*pair) for pair in pairs}
+
+
+def _silent(*_: Any) -> None:
+    """Nobody is told."""
