@@ -126,11 +126,13 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     args = ocp.args.Composite(about=ocp.args.JsonRestore())
     words = checkpointer.restore(path, args=args).about
     seal = words.pop("digest")
-    as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
-    wanted = {str(i): as_numpy for i in range(len(words["names"]))}
-    args = ocp.args.Composite(arrays=ocp.args.PyTreeRestore(restore_args=wanted))
-    numbered = checkpointer.restore(path, args=args).arrays
-    found = {name: np.asarray(numbered[str(i)]) for i, name in enumerate(words["names"])}
+    # One by one: of several reads at once, one that fails would leave the others without an owner.
+    found = {}
+    for i, name in enumerate(words["names"]):
+        as_numpy = {str(i): ocp.RestoreArgs(restore_type=np.ndarray)}
+        wanted = ocp.args.PyTreeRestore({str(i): 0}, restore_args=as_numpy, partial_restore=True)
+        numbered = checkpointer.restore(path, args=ocp.args.Composite(arrays=wanted)).arrays
+        found[name] = np.asarray(numbered[str(i)])
     if digest(words, found) != seal:
         raise ValueError("its contents are not those that were written")
     if words["format"] != _FORMAT:
@@ -170,6 +172,11 @@ def _other(path: Path, reason: str) -> str:
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:120] if lines else "no message"
+
+
+def check_orbax() -> None:
+    """Raise an ImportError, with the remedy, if orbax is not installed."""
+    _orbax()
 
 
 def _orbax() -> tuple[Any, Any]:

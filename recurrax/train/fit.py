@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from recurrax import checks
 from recurrax.tasks import Task
 from recurrax.train.batches import material
-from recurrax.train.checkpoint import Loaded, Store
+from recurrax.train.checkpoint import Loaded, Store, check_orbax
 from recurrax.train.interrupt import Interrupted, listening
 from recurrax.train.network import Network, network
 from recurrax.train.progress import shown
@@ -222,6 +222,7 @@ def _store(directory: Any, resume: bool, who: Identity) -> Store | None:
         if resume:
             raise ValueError("resume=True needs the directory in which the checkpoints are")
         return None
+    check_orbax()  # before a step is taken, not at the first checkpoint
     store = Store(Path(directory).absolute(), who)
     if not resume and store.used():
         raise ValueError(

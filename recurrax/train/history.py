@@ -49,6 +49,7 @@ class History:
         self.rows.append(row)
         if self._path is None:
             return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(_strict(row), allow_nan=False) + "\n")
             file.flush()

@@ -5,18 +5,19 @@ python -m train.process NAME [JSON OF ARGUMENTS]
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from train.small import TASK, fit
 
-import recurrax as rx
+if TYPE_CHECKING:
+    import recurrax as rx
 
 LONG = {"steps": 3000, "checkpoint_every": 10, "inner": 20}  # a checkpoint takes most of the time
 
@@ -30,37 +31,47 @@ def start(name: str, flags: str = "", **given: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
-def answer(process: subprocess.Popen[str]) -> Any:
-    """What it printed last."""
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    return json.loads(out.splitlines()[-1])
+def answers(*processes: subprocess.Popen[str]) -> list[Any]:
+    """What each printed last."""
+    try:
+        told = [process.communicate(timeout=120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()  # one that waits for another that failed
+    assert not any(process.returncode for process in processes), told
+    return [json.loads(out.splitlines()[-1]) for out, _ in told]
 
 
 def long(directory: str) -> None:
     """A run to be killed."""
+    from train.small import fit
+
     found = fit(directory=directory, resume=True, **LONG)
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves((found.params, found.opt_state))]
     np.savez(Path(directory) / "found.npz", *leaves)
     print(json.dumps(found.step))
 
 
-def spread(**options: Any) -> None:
-    """Losses, and how the outputs lie on the devices."""
-    seen = []
+def spread(steps: int = 10, data: bool = False, **options: Any) -> None:
+    """Losses, and how the outputs lie on the devices; of the data task too, if asked."""
+    from train.small import DATA, TASK, fit  # makes a key, so not before the processes are joined
+
+    seen: list[Any] = []
 
     def metrics(outputs: Any, batch: rx.tasks.Batch) -> dict[str, Any]:
         jax.debug.inspect_array_sharding(outputs, callback=seen.append)
         return TASK.metrics(outputs, batch)
 
-    import dataclasses
-
-    found = fit(10, task=dataclasses.replace(TASK, metrics=metrics), **options)
+    found = fit(steps, task=dataclasses.replace(TASK, metrics=metrics), **options)
     shape = (4, 8, 1)
     shares = {sharding.shard_shape(shape) for sharding in seen}
     devices = found.params.w_out.sharding.device_set
     rows = found.history["loss"].tolist()
-    print(json.dumps({"loss": rows, "shares": sorted(shares), "devices": len(devices)}))
+    report = {"loss": rows, "shares": sorted(shares), "devices": len(devices)}
+    if data:
+        more = fit(10, task=DATA, batch_size=8, flow_every=4).history
+        report |= {"test_loss": more["test_loss"][-1], "rate": more["flow"].rate.tolist()}
+    print(json.dumps(report))
 
 
 def joined(port: int, number: int, **options: Any) -> None:

@@ -6,35 +6,44 @@ import socket
 
 import jax
 import numpy as np
-import pytest
 from close import says
-from train.process import answer, start
+from train.process import answers, start
 from train.small import DATA, fit
 
 from recurrax.train import sharding
 
 
 def test_eight_devices():
-    found = answer(start("spread", "--xla_force_host_platform_device_count=8"))
+    (found,) = answers(start("spread", "--xla_force_host_platform_device_count=8", data=True))
     assert found["devices"] == 8
     assert found["shares"] == [[4, 1, 1]]
     np.testing.assert_allclose(found["loss"], fit(10).history["loss"], rtol=1e-5)
+    data = fit(10, task=DATA, batch_size=8, flow_every=4).history
+    np.testing.assert_allclose(found["test_loss"], data["test_loss"][-1], rtol=1e-5)
+    np.testing.assert_allclose(found["rate"], data["flow"].rate, rtol=1e-3)
 
 
-def test_two_processes(tmp_path):
+def joined(**options):
+    """What two processes found, each told of the other."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    return answers(*(start("joined", port=port, number=n, **options) for n in (0, 1)))
+
+
+def test_two_processes_stopped_and_resumed(tmp_path):
     options = {"directory": str(tmp_path), "checkpoint_every": 4}
-    both = [start("joined", port=port, number=number, **options) for number in (0, 1)]
-    for found in map(answer, both):
+    joined(steps=5, **options)
+    for found in joined(resume=True, **options):
         assert found["devices"] == 2
         assert found["shares"] == [[4, 4, 1]]
-        np.testing.assert_allclose(found["loss"], fit(10).history["loss"], rtol=1e-5)
+        alone = [*fit(5).history["loss"], *fit(10).history["loss"]]
+        np.testing.assert_allclose(found["loss"][0], alone[0], rtol=1e-5)
+        np.testing.assert_allclose(found["loss"][-1], alone[-1], rtol=1e-5)
     # What two wrote, one reads.
     again = fit(10, directory=tmp_path, resume=True)
-    np.testing.assert_allclose(again.history["loss"], found["loss"], rtol=0)
-    assert again.step == 10
+    assert again.history["step"].tolist() == [4, 5, 8, 10]
+    np.testing.assert_array_equal(again.history["loss"], found["loss"])
 
 
 def test_a_batch_that_does_not_divide_stays_on_one_device(monkeypatch):
@@ -44,13 +53,3 @@ def test_a_batch_that_does_not_divide_stays_on_one_device(monkeypatch):
     text = "batch_size must be a multiple of the 3 devices of all 3 processes, got 8"
     with says(ValueError, text):
         sharding.placement(8)
-
-
-@pytest.mark.parametrize("mesh", [False, True])
-def test_data_on_a_mesh(mesh, monkeypatch):
-    """A mesh of the one device there is: the same program, with its constraints."""
-    if mesh:
-        one = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
-        monkeypatch.setattr("recurrax.train.fit.placement", lambda _: sharding.Placement(one))
-    found = fit(4, task=DATA, batch_size=3, flow_every=2)
-    np.testing.assert_allclose(found.history["test_mse"][-1], 0.34, atol=0.5)

@@ -9,7 +9,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from train.process import LONG, answer, start
+from train.process import LONG, answers, start
 from train.small import bits, fit
 
 KILLS = 20
@@ -42,7 +42,7 @@ def test_twenty_kills(tmp_path):
         process.communicate()
         assert process.returncode == -signal.SIGKILL, "it was done before it could be killed"
         reached.append(last_step(history))
-    assert answer(start("long", directory=str(tmp_path))) == LONG["steps"]
+    assert answers(start("long", directory=str(tmp_path))) == [LONG["steps"]]
     assert len(set(reached)) > KILLS // 2, reached
     whole = fit(**LONG)
     with np.load(tmp_path / "found.npz") as found:

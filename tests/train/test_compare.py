@@ -1,0 +1,150 @@
+"""Cells and cures on one task, all seeds of a pair in one program."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import optax
+import pytest
+from close import says
+from train import small
+
+import recurrax as rx
+
+CLIP = rx.train.Cure(optimizer=rx.cures.clip_by_global_norm(0.5))
+CELLS = {"small": small.CELL}
+
+
+def compare(cells=CELLS, cures=None, **options):
+    """Two seeds of eight steps, with a report every four."""
+    given = {"key": small.KEY, "steps": 8, "inner": 4, "seeds": 2, "batch_size": 8}
+    given |= {"learning_rate": 0.01, "task": small.TASK}
+    given |= {"cures": {"clip": CLIP} if cures is None else cures} | options
+    return rx.train.compare(cells=cells, **given)
+
+
+@pytest.fixture(scope="module")
+def found():
+    """Both ways to name what is compared, on one task."""
+    return compare({"small": small.CELL, "gru": rx.cells.gru(2, 3)})
+
+
+def test_the_grid_is_complete(found):
+    assert [(trial.cell, trial.cure) for trial in found.trials] == [
+        ("small", "clip"),
+        ("gru", "clip"),
+    ]
+    assert (found.task, found.length, found.goal) == ("adding", 4, ("mse", "<", 0.01))
+    assert found.baseline == pytest.approx({"loss": 1 / 6, "mse": 1 / 6})
+    first = found.trials[0]
+    assert first.step.tolist() == [4, 8]
+    assert set(first.history) == {"loss", "mse", "gradient_norm", "clip_fraction"}
+    assert {np.shape(rows) for rows in first.history.values()} == {(2, 2)}
+    assert np.isnan(first.solved_at).all()
+    assert not first.diverged.any()
+
+
+def test_a_seed_is_what_fit_does_with_its_key(found):
+    history = found.trials[0].history
+    for seed, key in enumerate(jax.random.split(small.KEY, 2)):
+        alone = small.fit(8, key=key)
+        for name in ("loss", "mse", "gradient_norm", "clip_fraction"):
+            np.testing.assert_allclose(
+                history[name][:, seed], alone.history[name], rtol=1e-4, err_msg=name
+            )
+
+
+def test_the_flow_at_the_start_is_that_of_the_initial_params(found):
+    xs = small.TASK.draw(jax.random.fold_in(small.KEY, 1), 4).xs
+    net = rx.train.network(small.CELL, 1)
+    for seed, key in enumerate(jax.random.split(small.KEY, 2)):
+        params = net.init(key).cell
+        decay = rx.flow.decay(small.CELL, params, None, xs)
+        start = found.trials[0].start
+        np.testing.assert_allclose(
+            start.rate[seed], np.median(rx.flow.rate(decay)), rtol=1e-4, atol=1e-5
+        )
+    assert (start.step.tolist(), found.trials[0].end.step.tolist()) == ([0, 0], [8, 8])
+    assert np.all(found.trials[0].end.rate != start.rate)
+
+
+def test_a_pair_ends_once_all_its_seeds_have_solved_the_task():
+    easy = dataclasses.replace(small.TASK, goal=("mse", "<", 1e9))
+    (trial,) = compare(task=easy).trials
+    assert (trial.step.tolist(), trial.solved_at.tolist()) == ([4], [4, 4])
+    (trial,) = compare(task=easy, stop_early=False).trials
+    assert (trial.step.tolist(), trial.solved_at.tolist()) == ([4, 8], [4, 4])
+
+
+def test_a_seed_whose_loss_is_not_finite_has_diverged():
+    cell = rx.cells.elman(2, 3, activation="relu")
+    none = {"none": rx.train.Cure()}
+    (trial,) = compare({"a": cell}, none, optimizer=optax.sgd, learning_rate=1e20).trials
+    assert trial.diverged.tolist() == [True, True]
+    assert np.isnan(trial.solved_at).all()
+    assert trial.step.tolist() == [4]  # nothing is left to train
+    assert np.isnan(trial.end.rate).all()
+
+
+def test_test_data_judges_a_task_made_of_data():
+    (trial,) = compare(task=small.DATA).trials
+    assert {"mse", "test_mse", "test_loss"} <= set(trial.history)
+    np.testing.assert_allclose(trial.final["mse"], trial.history["test_mse"][-1], rtol=1e-6)
+
+
+def test_what_is_told():
+    told, ended = [], []
+    compare(tell=lambda *seen: told.append(seen[:3]), done=ended.append)
+    assert told == [("small", "clip", 4), ("small", "clip", 8)]
+    assert [trial.cure for trial in ended] == ["clip"]
+
+
+def penalty(cell, params, state, xs):
+    return 0.1 * (params.w_rec**2).sum()
+
+
+def wrapped(cell):
+    return rx.cures.clip_state_gradient(cell, max_value=1e-30)
+
+
+def test_a_cure_of_one_s_own():
+    both = rx.train.Cure(cell=wrapped, regularizer=penalty)
+    rates = {"default": 0.1, "small/both": 0.01}
+    (trial,) = compare(cures={"both": both}, learning_rate=rates).trials
+    assert trial.learning_rate == 0.01
+    assert (trial.history["penalty"] > 0).all()
+    assert np.isfinite(trial.start.rate).all()  # of the cell inside, which can be pushed forward
+
+
+def test_messages():
+    with says(TypeError, "task must be a rx.tasks.Task such as rx.tasks.adding(100), got str"):
+        compare(task="adding")
+    with says(ValueError, "seeds must be a positive integer, got 0"):
+        compare(seeds=0)
+    with says(
+        ValueError,
+        "cells: there is no cell 'lstn'; did you mean 'lstm'? There are elman, elman-uniform, "
+        "elman-relu-identity, elman-exploding, lstm, lstm-forget, lstm-chrono, gru, irnn",
+    ):
+        compare(["lstn"])
+    with says(TypeError, "cells must be a dict by name, or a list of names, got 'lstm'"):
+        compare("lstm")
+    with says(ValueError, "cures names one twice: clip, clip"):
+        compare(cures=["clip", "clip"])
+    with says(TypeError, "cures['a'] must be a rx.train.Cure, got int"):
+        compare(cures={"a": 1})
+    with says(ValueError, "learning_rate must be above 0, got -1"):
+        compare(learning_rate=-1)
+    with says(
+        ValueError,
+        "learning_rate names 'lstm', which is neither a cell nor a pair that is compared: default, "
+        "small, small/clip",
+    ):
+        compare(learning_rate={"lstm": 1.0})
+    with says(
+        ValueError,
+        "learning_rate says nothing of 'small': name it, or give a 'default' for the others",
+    ):
+        compare(learning_rate={})
