@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from recurrax.cli.compare import CompareOptions, compare
 from recurrax.cli.flow import FlowOptions, flow
 from recurrax.cli.mistakes import Mistake
+from recurrax.cli.train import TrainOptions, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 # By name: the options, whose docstring is the help, and what is run with them.
 _COMMANDS: dict[str, tuple[Any, Callable[[Any], int]]] = {
     "flow": (FlowOptions, flow),
+    "train": (TrainOptions, train),
+    "compare": (CompareOptions, compare),
 }
 _CONFIG = (tyro.conf.FlagCreatePairsOff,)
 
@@ -29,8 +33,9 @@ def run(args: Sequence[str]) -> int:
       args: the words after `recurrax`.
 
     Returns:
-      The exit code: 0, or 2 for bad input or bad usage. For an option that lacks its value the
-      parser itself exits with 2, and with 0 once it has shown the help.
+      The exit code: 0, 2 for bad input or bad usage, or 130 if Ctrl-C stopped training. For an
+      option that lacks its value the parser itself exits with 2, and with 0 once it has shown the
+      help.
 
     Example:
       >>> from recurrax.cli import run

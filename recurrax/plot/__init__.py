@@ -1,6 +1,7 @@
 """Pictures of what the microscope measures, with matplotlib."""
 
 from recurrax.plot.axes import blank_axes, save
+from recurrax.plot.comparison import comparison
 from recurrax.plot.decay import decay
 from recurrax.plot.gradient_map import gradient_map
 from recurrax.plot.history import history
@@ -10,9 +11,11 @@ from recurrax.plot.lyapunov import lyapunov
 from recurrax.plot.paths import paths
 from recurrax.plot.report import report
 from recurrax.plot.spectrum import spectrum
+from recurrax.plot.training import training
 
 __all__ = [
     "blank_axes",
+    "comparison",
     "decay",
     "gradient_map",
     "history",
@@ -23,4 +26,5 @@ __all__ = [
     "report",
     "save",
     "spectrum",
+    "training",
 ]

@@ -20,7 +20,8 @@ ONE = {"gradient_map": "GradientMap", "paths": "Paths", "report": "Report"}
 
 
 def test_every_picture_is_in_the_tables():
-    assert {*SEVERAL, *ONE, "blank_axes", "save"} == set(rx.plot.__all__)
+    own = {"comparison", "training"}  # of rx.train, not of rx.flow: each has tests of its own
+    assert {*SEVERAL, *ONE, *own, "blank_axes", "save"} == set(rx.plot.__all__)
 
 
 @pytest.mark.parametrize(("name", "kind"), SEVERAL.items())

@@ -1,0 +1,133 @@
+"""The folder of a run: what it was asked for, and what lies in it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import recurrax
+from recurrax.cli.mistakes import Mistake
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_FORMAT = "recurrax-run-1"
+
+
+class RunFolder(NamedTuple):
+    """Its files. `history.jsonl` and `checkpoints` are those of `rx.train.fit`."""
+
+    path: Path
+
+    @property
+    def record(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def before(self) -> Path:
+        return self.path / "before.npz"
+
+    @property
+    def after(self) -> Path:
+        return self.path / "after.npz"
+
+    @property
+    def network(self) -> Path:
+        return self.path / "network.npz"
+
+    @property
+    def inputs(self) -> Path:
+        return self.path / "xs.npy"
+
+    @property
+    def picture(self) -> Path:
+        return self.path / "training.png"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.json"
+
+    def check_unused(self) -> None:
+        """Refuse a folder in which anything would be written over."""
+        if self.path.exists() and not self.path.is_dir():
+            raise Mistake(f"--out {self.path} is a file; name a folder")
+        if self.record.exists():
+            raise Mistake(
+                f"--out {self.path} holds a run already: --resume goes on with it, another folder "
+                "begins anew; nothing was written over"
+            )
+        own = [getattr(self, name) for name, it in vars(RunFolder).items() if _is_property(it)]
+        for path in (*own, self.path / "history.jsonl", self.path / "checkpoints"):
+            if path.exists():
+                raise Mistake(
+                    f"--out {self.path} has a {path.name} that is not of a run by this command; "
+                    "name another folder; nothing was written over"
+                )
+
+    def begin(self, asked: Mapping[str, Any]) -> None:
+        """Make the folder, and write down what was asked for."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        document = {"format": _FORMAT, "recurrax": recurrax.__version__, "options": dict(asked)}
+        part = self.record.with_name(f".{self.record.name}.part")
+        part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        part.replace(self.record)
+
+    def asked(self) -> dict[str, Any]:
+        """What the run was asked for.
+
+        Raises:
+          Mistake: if there is no run, or its record cannot be read.
+        """
+        if not self.record.is_file():
+            raise Mistake(
+                f"--out {self.path} holds no run to go on with; leave --resume out to begin one"
+            )
+        try:
+            document = json.loads(self.record.read_text(encoding="utf-8"))
+            options = dict(document["options"])
+            if document["format"] != _FORMAT:
+                raise ValueError
+        except (OSError, ValueError, KeyError, TypeError):
+            raise Mistake(
+                f"{self.record} is damaged, or of another version of recurrax; name another folder "
+                "to begin anew; nothing was written over"
+            ) from None
+        return options
+
+
+def merged(
+    folder: RunFolder, given: Mapping[str, Any], recorded: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The options of a run that goes on: its own; only of `steps` there may be more.
+
+    Raises:
+      Mistake: if one that is given is another than the run's.
+    """
+    for name, value in given.items():
+        if name not in recorded:
+            raise Mistake(
+                f"{folder.record} does not tell --{flag(name)}; name another folder to begin anew"
+            )
+        if value is not None and name != "steps" and value != recorded[name]:
+            was = recorded[name]
+            ran = f"--{flag(name)} {was}" if was is not None else f"no --{flag(name)}"
+            raise Mistake(
+                f"--{flag(name)} {value} contradicts the run in {folder.path}, which has {ran}; "
+                "leave it out to go on, or name another folder"
+            )
+    steps = recorded["steps"] if given["steps"] is None else given["steps"]
+    if steps < recorded["steps"]:
+        raise Mistake(
+            f"--steps {steps} is fewer than the {recorded['steps']} of the run in {folder.path}; "
+            "leave it out to go on, or give more to train longer"
+        )
+    return dict(recorded) | {"steps": steps}
+
+
+def flag(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _is_property(it: Any) -> bool:
+    return isinstance(it, property)

@@ -1,0 +1,238 @@
+"""`recurrax train`: a cell trained on a task, and what became of its gradient flow."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shlex
+import sys
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import tyro
+
+from recurrax.cli.mistakes import Mistake, told
+from recurrax.cli.run_folder import RunFolder, merged
+from recurrax.cli.values import integer, number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from recurrax.cli.recipe import Recipe
+    from recurrax.train import Fit
+
+STOPPED = 130  # what a shell says of a command that Ctrl-C ended
+_REPORTS = 20  # of a run, at least
+_INNER = 50  # training steps between two reports, at most
+_EVALUATIONS = 10  # reports between two looks at test data
+
+
+def _arg(metavar: str, default: str) -> Any:
+    """How an option is shown in the help."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """Train a cell on a task, and see what becomes of its gradient flow.
+
+    Prints a table, and writes into --out the curves (training.png), the numbers (report.json,
+    history.jsonl), the cell's weights before and after for recurrax flow --compare, the cell with
+    its readout (network.npz), and checkpoints. Ctrl-C saves and says how to go on.
+    """
+
+    out: Annotated[Path | None, _arg("FOLDER", "none, it must be named")] = None
+    """Folder of the run; made if it is not there."""
+    task: Annotated[str | None, _arg("NAME", "adding")] = None
+    """adding, multiplication, copying, temporal_order, counting, digits, or text with --text."""
+    length: Annotated[int | None, _arg("INT", "the task's, mostly 100"), integer("--length")] = None
+    """Time steps T of a sequence; of copying the lag."""
+    text: Annotated[Path | None, _arg("FILE", "none")] = None
+    """For --task text: any file, of which the next byte is learnt."""
+    cell: Annotated[str | None, _arg("NAME", "lstm")] = None
+    """elman, elman-relu, lstm or gru."""
+    hidden: Annotated[int | None, _arg("INT", "64"), integer("--hidden")] = None
+    """Hidden units H."""
+    init: Annotated[str | None, _arg("NAME[=NUMBER]", "the cell's own")] = None
+    """How it begins, by rx.cures.init: orthogonal, identity, spectral_radius or largest_singular_value (=1 unless told) of w_rec; critical for elman; chrono (=T unless told), forget_bias=NUMBER or uniform_gate for lstm and gru."""  # noqa: E501
+    clip: Annotated[float | None, _arg("FLOAT", "none"), number("--clip")] = None
+    """Largest norm of a gradient; longer ones are shortened to it."""
+    optimizer: Annotated[str | None, _arg("NAME", "adam")] = None
+    """adam, adamw, nadam, rmsprop, adagrad, lion or sgd."""
+    rate: Annotated[float | None, _arg("FLOAT", "0.001"), number("--rate")] = None
+    """Learning rate."""
+    steps: Annotated[int | None, _arg("INT", "2000"), integer("--steps")] = None
+    """Training steps, fewer if the task is solved before; with --resume there may be more."""
+    batch: Annotated[int | None, _arg("INT", "32"), integer("--batch")] = None
+    """Sequences B in a training step."""
+    flow_every: Annotated[int | None, _arg("INT", "never"), integer("--flow-every")] = None
+    """Training steps between two measurements of the gradient flow."""
+    seed: Annotated[int | None, _arg("INT", "0"), integer("--seed")] = None
+    """Of the initial weights and the batches."""
+    resume: bool = False
+    """Go on with the run in --out; its options are known there and may be left out."""
+    no_progress: bool = False
+    """Show no progress bar."""
+
+
+_DEFAULTS: dict[str, Any] = {
+    "task": "adding",
+    "cell": "lstm",
+    "hidden": 64,
+    "optimizer": "adam",
+    "rate": 1e-3,
+    "steps": 2000,
+    "batch": 32,
+    "seed": 0,
+}
+_NOT_OF_THE_RUN = ("out", "resume", "no_progress")
+
+
+def train(options: TrainOptions) -> int:
+    """Run the command; returns the exit code."""
+    if options.out is None:
+        raise Mistake("give --out FOLDER, where the run is kept, such as --out run")
+    folder = RunFolder(options.out)
+    asked = _asked(options, folder)
+    # Here, so that a command that does not train does not wait for Optax.
+    from recurrax.cli.recipe import recipe
+
+    made = recipe(asked)
+    try:
+        with told(OSError, prefix=f"--out {folder.path}: "):
+            _begin(options, folder, asked, made)
+        fit = _fit(options, folder, asked, made)
+        return _finish(options, folder, asked, made, fit)
+    except KeyboardInterrupt as stop:
+        return _stopped(folder, asked, made, stop)
+
+
+# --- what is asked --------------------------------------------------------------------------------
+
+
+def _asked(options: TrainOptions, folder: RunFolder) -> dict[str, Any]:
+    """Every option by name, as plain values that a file can hold."""
+    given = {
+        name: value
+        for name, value in dataclasses.asdict(options).items()
+        if name not in _NOT_OF_THE_RUN
+    }
+    if given["text"] is not None:
+        given["text"] = str(given["text"].resolve())
+    if options.resume:
+        recorded = folder.asked()
+        asked = merged(folder, given, recorded)
+        _check_text(asked)
+        return asked
+    folder.check_unused()
+    asked = {name: _DEFAULTS.get(name) if value is None else value for name, value in given.items()}
+    return asked | {"text_digest": _digest(asked["text"])}
+
+
+def _check_text(asked: dict[str, Any]) -> None:
+    if asked["text"] is not None and _digest(asked["text"]) not in (None, asked["text_digest"]):
+        raise Mistake(
+            f"--text {asked['text']} has changed since the run began; name another --out to begin "
+            "anew with it"
+        )
+
+
+def _digest(path: str | None) -> str | None:
+    """SHA-256 of a file; None where there is none to read, which the task will tell."""
+    try:
+        return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+# --- the run --------------------------------------------------------------------------------------
+
+
+def _begin(options: TrainOptions, folder: RunFolder, asked: dict[str, Any], made: Recipe) -> None:
+    """What is written before the first step; and on resuming, what a kill has kept from it."""
+    from recurrax import interop
+
+    if not options.resume or asked != folder.asked():
+        folder.begin(asked)
+    if not folder.before.exists():
+        interop.save(folder.before, made.network.init(made.key).cell)
+    if not folder.inputs.exists():
+        with folder.inputs.open("wb") as file:
+            np.save(file, made.sequences.xs)
+
+
+def _fit(options: TrainOptions, folder: RunFolder, asked: dict[str, Any], made: Recipe) -> Fit:
+    from recurrax.train import fit
+
+    inner = max(1, min(_INNER, asked["steps"] // _REPORTS))
+    errors = (ValueError, ImportError, OSError)
+    with told(*errors), _warnings_as_sentences():
+        return fit(
+            made.network,
+            made.task,
+            made.optimizer,
+            key=made.key,
+            steps=asked["steps"],
+            batch_size=asked["batch"],
+            inner=inner,
+            evaluate_every=None if made.task.split is None else _EVALUATIONS * inner,
+            flow_every=asked["flow_every"],
+            directory=folder.path,
+            resume=True,  # that the folder is this run's own was made sure of
+            progress=not options.no_progress,
+        )
+
+
+@contextmanager
+def _warnings_as_sentences() -> Iterator[None]:
+    """That a checkpoint is damaged is told as a mistake would be, and training goes on."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Any, category: Any, *rest: Any, **more: Any) -> None:
+            if str(message).startswith("checkpoint "):
+                print(f"recurrax: {message}", file=sys.stderr)
+            else:
+                usual(message, category, *rest, **more)
+
+        warnings.filterwarnings("always", message="checkpoint ", category=UserWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+def _finish(
+    options: TrainOptions, folder: RunFolder, asked: dict[str, Any], made: Recipe, fit: Fit
+) -> int:
+    """Weights, picture and report of a run that is at its end."""
+    from recurrax import interop
+    from recurrax.cli.training_report import Summary, draw, measured, print_summary, write
+
+    with told(OSError, prefix=f"--out {folder.path}: "):
+        interop.save(folder.after, fit.params.cell)
+        interop.save(folder.network, fit.params)
+        draw(folder, asked, made.task, fit)
+        first, last = measured(folder, made.sequences, not options.no_progress)
+        summary = Summary(asked, made.task, fit, first, last)
+        write(folder, summary)
+    print_summary(folder, summary)
+    return 0
+
+
+def _stopped(folder: RunFolder, asked: dict[str, Any], made: Recipe, stop: BaseException) -> int:
+    """What Ctrl-C left behind, and the command that goes on."""
+    from recurrax.cli.training_report import draw
+
+    fit = getattr(stop, "fit", None)
+    where = "" if fit is None else f" after {fit.step} of {asked['steps']} steps"
+    if fit is not None and len(fit.history["step"]):
+        draw(folder, asked, made.task, fit)
+    command = shlex.join(["recurrax", "train", "--resume", "--out", str(folder.path)])
+    print(
+        f"recurrax: stopped{where}; what was reached is saved in {folder.path}. To go on:\n"
+        f"  {command}",
+        file=sys.stderr,
+    )
+    return STOPPED
