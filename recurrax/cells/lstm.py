@@ -106,7 +106,7 @@ def lstm(
     input_size: int,
     hidden_size: int,
     *,
-    forget_bias: float = 1.0,
+    forget_bias: float | None = None,
     recurrent_init: Initializer | Sequence[Initializer] = ORTHOGONAL,
     input_init: Initializer | Sequence[Initializer] = LECUN_NORMAL,
     bias_init: Initializer | Sequence[Initializer] = ZEROS,
@@ -120,8 +120,9 @@ def lstm(
     Args:
       input_size: I, features of one input.
       hidden_size: H, hidden units.
-      forget_bias: added to the forget gate's bias at initialisation; torch has 0, flax 0,
-        1 keeps the memory open at the start of training.
+      forget_bias: added to the forget gate's bias at initialisation; torch has 0, flax 0, and 1,
+        the default, keeps the memory open at the start of training. Where `bias_init` gives each
+        gate its own, the default is 0.
       recurrent_init: initialiser of each gate's `[H, H]` block of `w_rec`, or one for each of
         the gates i, f, g, o.
       input_init: the same for `w_in [I, 4*H]`.
@@ -143,6 +144,8 @@ def lstm(
     Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000); the
     forget bias is that of Jozefowicz et al. (2015).
     """
+    if forget_bias is None:
+        forget_bias = 1.0 if callable(bias_init) else 0.0
     checks.check_number("forget_bias", forget_bias)
     per_gate = (bias_init,) * 4 if callable(bias_init) else bias_init
     if isinstance(per_gate, (tuple, list)) and len(per_gate) == 4:  # else gated_cell reports it

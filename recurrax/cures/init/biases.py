@@ -52,8 +52,7 @@ def forget_bias(value: float, *, gates: int = 4, forget_gate: int = 1) -> Row:
         GRU's z are both 1.
 
     Returns:
-      A tuple of G initialisers, for `bias_init`. `rx.cells.lstm` adds its own `forget_bias`, 1 by
-      default: give it `forget_bias=0.0` beside this, or that argument alone.
+      A tuple of G initialisers, for `bias_init`.
 
     Raises:
       ValueError, TypeError: if value is not a finite number, or a gate is not one of the G.
@@ -105,8 +104,7 @@ def chrono(
     Returns:
       A tuple of G initialisers, for `bias_init`. The units of a gate take the evenly spread
       quantiles of u, unit 0 the shortest memory, and the key is not used: that keeps `b_i = -b_f`
-      in every unit. `rx.cells.lstm` adds its own `forget_bias`, 1 by default, which would multiply
-      the times by e: give it `forget_bias=0.0` beside this.
+      in every unit. `rx.cells.lstm` adds nothing to biases given gate by gate, unless told to.
 
     Raises:
       ValueError, TypeError: if t_max is below 2 or not a finite number, or a gate is not one of the
@@ -115,7 +113,7 @@ def chrono(
     Example:
       >>> import jax, recurrax as rx
       >>> chrono = rx.cures.init.chrono(102)
-      >>> cell = rx.cells.lstm(1, 4, bias_init=chrono, forget_bias=0.0)
+      >>> cell = rx.cells.lstm(1, 4, bias_init=chrono)
       >>> b_i, b_f, b_g, b_o = cell.init(jax.random.key(0)).b.reshape(4, 4)
       >>> [round(1 + float(u), 3) for u in jax.numpy.exp(b_f)]  # steps remembered
       [14.5, 39.5, 64.5, 89.5]
@@ -164,8 +162,7 @@ def uniform_gate(*, gates: int = 4, forget_gate: int = 1, refine_gate: int | Non
 
     Returns:
       A tuple of G initialisers, for `bias_init`. The units of a gate take the evenly spread
-      quantiles of u, unit 0 the least, and the key is not used. `rx.cells.lstm` adds its own
-      `forget_bias`, 1 by default: give it `forget_bias=0.0` beside this.
+      quantiles of u, unit 0 the least, and the key is not used.
 
     Raises:
       ValueError, TypeError: if a gate is not one of the G, or the two are the same; when called, if
@@ -173,7 +170,7 @@ def uniform_gate(*, gates: int = 4, forget_gate: int = 1, refine_gate: int | Non
 
     Example:
       >>> import jax, recurrax as rx
-      >>> cell = rx.cells.lstm(1, 4, bias_init=rx.cures.init.uniform_gate(), forget_bias=0.0)
+      >>> cell = rx.cells.lstm(1, 4, bias_init=rx.cures.init.uniform_gate())
       >>> b_f = cell.init(jax.random.key(0)).b[4:8]
       >>> [round(float(f), 4) for f in jax.nn.sigmoid(b_f)]
       [0.3125, 0.4375, 0.5625, 0.6875]

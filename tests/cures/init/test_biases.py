@@ -22,7 +22,7 @@ def lstm_biases(row, **options):
 
 def test_forget_bias_is_the_lstms_own():
     row = init.forget_bias(3.0)
-    mine = rx.cells.lstm(1, H, bias_init=row, forget_bias=0.0)
+    mine = rx.cells.lstm(1, H, bias_init=row)
     own = rx.cells.lstm(1, H, forget_bias=3.0)
     assert_same(mine.init(jax.random.key(0)), own.init(jax.random.key(0)))
 
@@ -31,7 +31,7 @@ def test_forget_bias_is_the_lstms_own():
 
 
 def test_chrono_spreads_the_times_evenly_and_ties_the_input_gate():
-    i, f, g, o = lstm_biases(init.chrono(100), forget_bias=0.0)
+    i, f, g, o = lstm_biases(init.chrono(100))
     times = np.exp(np.asarray(f, np.float64))
     np.testing.assert_allclose(np.diff(times), 98 / H, rtol=1e-4)  # U[1, 99], evenly
     np.testing.assert_allclose([times[0], times[-1]], [1 + 49 / H, 99 - 49 / H], rtol=1e-6)
@@ -42,16 +42,16 @@ def test_chrono_spreads_the_times_evenly_and_ties_the_input_gate():
 
 def test_a_chrono_unit_remembers_for_its_time():
     """Of a constant gate: after u + 1 steps a memory has come down to 1 / e, for u large."""
-    _, f, _, _ = lstm_biases(init.chrono(1000), forget_bias=0.0)
+    _, f, _, _ = lstm_biases(init.chrono(1000))
     memory = jax.nn.sigmoid(f.astype(jnp.float32))
     steps = -1 / np.log(np.asarray(memory, np.float64))
     np.testing.assert_allclose(steps[1:], 0.5 + np.exp(f[1:]), rtol=2e-3)
 
 
-def test_the_lstms_forget_bias_comes_on_top():
-    plain = lstm_biases(init.chrono(100), forget_bias=0.0)
-    shifted = lstm_biases(init.chrono(100))  # 1 unless told
-    assert_close(shifted, plain.at[1].add(1.0))
+def test_the_lstms_forget_bias_comes_on_top_if_asked():
+    plain = lstm_biases(init.chrono(100))
+    assert_close(plain[1], -plain[0])
+    assert_close(lstm_biases(init.chrono(100), forget_bias=1.0), plain.at[1].add(1.0))
 
 
 def test_chrono_for_a_gru_is_its_update_gate():
@@ -59,11 +59,11 @@ def test_chrono_for_a_gru_is_its_update_gate():
     r, z, n = rx.cells.gru(1, H, bias_init=row).init(jax.random.key(0)).b.reshape(3, H)
     assert not r.any()
     assert not n.any()
-    assert_same(z, lstm_biases(init.chrono(50), forget_bias=0.0)[1])
+    assert_same(z, lstm_biases(init.chrono(50))[1])
 
 
 def test_chrono_of_the_shortest_time_is_zero():
-    assert not lstm_biases(init.chrono(2), forget_bias=0.0).any()
+    assert not lstm_biases(init.chrono(2)).any()
 
 
 def test_chrono_makes_the_gradient_of_the_memory_last(key):
@@ -82,7 +82,7 @@ def test_chrono_makes_the_gradient_of_the_memory_last(key):
 
 
 def test_uniform_gates_are_uniform():
-    i, f, g, o = lstm_biases(init.uniform_gate(), forget_bias=0.0)
+    i, f, g, o = lstm_biases(init.uniform_gate())
     values = jax.nn.sigmoid(f)
     low, width = 1 / H, (1 - 2 / H)
     np.testing.assert_allclose(values, low + width * (np.arange(H) + 0.5) / H, rtol=1e-5)
@@ -91,7 +91,7 @@ def test_uniform_gates_are_uniform():
 
 def test_the_refine_gate_is_its_opposite():
     row = init.uniform_gate(refine_gate=3)
-    _, f, _, r = lstm_biases(row, forget_bias=0.0)
+    _, f, _, r = lstm_biases(row)
     assert_same(r, -f)
 
 
