@@ -55,7 +55,8 @@ def detach(cell: Cell, p: float, key: chex.PRNGKey) -> Cell:
 
     Returns:
       A `Cell` with the same params, whose state is a `DetachState`. Equal wraps of equal cells,
-      with equal keys, are equal. `rx.unroll` runs it by scan; `engine="hoisted"` refuses it.
+      with equal keys, are equal. `rx.unroll` runs it by scan; `engine="hoisted"` refuses it. So
+      it is `engine="scan"` that gives the cell inside the very same bits.
 
     Raises:
       TypeError: if `cell` is not a `Cell`, p not a number, or key not a random key; when the
