@@ -123,7 +123,12 @@ def _flow(ax: Axes, result: Comparison, field: str) -> None:
     far = _BEYOND * max(finite.max() if finite.size else 1.0, result.length)
     places = np.where(beyond, far, ends) if field == "horizon" else ends
     for row, ((start, end), style) in enumerate(zip(places, _styles(result), strict=True)):
-        look = {"color": style.colour, "linestyle": "none", "clip_on": False, "markersize": 7}
+        look: dict[str, Any] = {
+            "color": style.colour,
+            "linestyle": "none",
+            "clip_on": False,
+            "markersize": 7,
+        }
         ax.plot([start, end], [row, row], color=style.colour, linewidth=1.2, alpha=0.6)
         for x, face, endless in ((start, "white", beyond[row, 0]), (end, None, beyond[row, 1])):
             marker = ">" if endless else "o"

@@ -221,8 +221,8 @@ def _trial(
 
 
 def _diverged(task: Task, losses: np.ndarray, final: np.ndarray) -> np.ndarray:
-    astray: np.ndarray = ~(final <= _ASTRAY * dict(task.baseline)["loss"])
-    return astray | ~np.isfinite(losses).all(0)
+    sane: np.ndarray = np.isfinite(losses).all(0) & (final <= _ASTRAY * dict(task.baseline)["loss"])
+    return ~sane
 
 
 # --- programs, each for all seeds -------------------------------------------------------------
@@ -290,8 +290,7 @@ def _flow(cell: Cell, xs: Any, params: Any, step: int) -> Watched:
 @partial(jax.jit, static_argnums=0)
 def _watched(cell: Cell, params: Any, xs: Any, step: Any) -> Watched:
     def one(params: Any) -> Watched:
-        options = {"every": 1, "examples": _EXAMPLES, "probes": _PROBES}
-        return watch(cell, params, None, xs, step=step, **options)
+        return watch(cell, params, None, xs, step=step, every=1, examples=_EXAMPLES, probes=_PROBES)
 
     found: Watched = jax.vmap(one)(params)
     return found

@@ -1,0 +1,106 @@
+"""`recurrax compare` as its user runs it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from recurrax.cli import run
+from recurrax.cli.compare import DEFAULTS, CompareOptions
+from recurrax.cli.comparing import settled
+from recurrax.cli.experiments import EXPERIMENTS
+from recurrax.train.presets import CELLS, CURES
+
+SMALL = ["compare", "--length", "8", "--hidden", "4", "--steps", "4", "--report-every", "2"]
+SMALL += ["--batch", "4", "--seeds", "2"]
+
+
+def test_prints_a_table_and_writes_picture_and_numbers(tmp_path, capsys):
+    args = [*SMALL, "--cells", "elman,irnn", "--cures", "clip", "--rate", "0.01,irnn=0.002"]
+    args += ["--out", str(tmp_path)]
+    assert run(args) == 0
+    captured = capsys.readouterr()
+    for word in ("adding: T = 8", "0.1667", "elman", "irnn", "solved", "0 of 2", "wrote"):
+        assert word in captured.out
+    assert "irnn, clip: mse" in captured.err
+    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    document = json.loads((tmp_path / "comparison.json").read_text())
+    check_shape(document)
+    assert [trial["learning_rate"] for trial in document["trials"]] == [0.01, 0.002]
+    # Nothing is written over.
+    assert run(args) == 2
+    words = capsys.readouterr().err
+    assert "would be written over; give another --name or --out, or --force" in words
+    assert json.loads((tmp_path / "comparison.json").read_text()) == document
+
+
+def check_shape(document):
+    """What a reader of the file relies on."""
+    assert list(document) == [
+        *("recurrax", "jax", "options", "task", "length", "goal", "baseline", "trials")
+    ]
+    assert (document["task"], document["length"]) == ("adding", 8)
+    assert document["goal"] == ["mse", "<", 0.01]
+    assert document["options"]["cells"] == "elman,irnn"
+    first = document["trials"][0]
+    assert list(first) == [
+        *("cell", "cure", "learning_rate", "step", "history", "solved_at", "diverged", "final"),
+        *("start", "end", "seconds"),
+    ]
+    assert first["step"] == [2, 4]
+    assert sorted(first["history"]) == ["clip_fraction", "gradient_norm", "loss", "mse"]
+    assert np.shape(first["history"]["mse"]) == (2, 2)
+    assert np.isnan(np.asarray(first["solved_at"], float)).all()
+    assert np.shape(first["start"]["rate"]) == np.shape(first["end"]["horizon"]) == (2,)
+
+
+def test_json_alone_on_standard_output(tmp_path, capsys):
+    args = ["--cells", "gru", "--cures", "none", "--out", str(tmp_path), "--json", "--name", "a"]
+    assert run([*SMALL, *args]) == 0
+    assert json.loads(capsys.readouterr().out)["trials"][0]["cell"] == "gru"
+    assert (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize("name", list(EXPERIMENTS))
+def test_an_experiment_is_options_of_the_command(name):
+    asked = settled(CompareOptions(experiment=name), DEFAULTS)
+    assert set(EXPERIMENTS[name].options) <= set(DEFAULTS)
+    assert set(asked["cells"].split(",")) <= {*CELLS, "irnn"}
+    assert set(asked["cures"].split(",")) <= set(CURES)
+    assert settled(CompareOptions(experiment=name, steps=3), DEFAULTS) == asked | {"steps": 3}
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["--task", "ading"], "there is no task 'ading'; did you mean 'adding'?"),
+        (["--cells", "lstn"], "cells: there is no cell 'lstn'; did you mean 'lstm'?"),
+        (["--cells", "gru,"], "--cells must be names with commas between them, got 'gru,'"),
+        (["--cures", "clipp"], "cures: there is no cure 'clipp'; did you mean 'clip'?"),
+        (["--experiment", "copyin"], "--experiment: there is no experiment 'copyin'; did you mean"),
+        (["--optimizer", "adan"], "--optimizer: there is no optimizer 'adan'; did you mean 'adam'"),
+        (["--rate", "fast"], "--rate must be a number, or names with numbers as in"),
+        (["--rate", "1,1"], "--rate says twice what it is for default: 1,1"),
+        (["--rate", "1,gru=0"], "learning_rate must be above 0, got 0"),
+        (["--rate", "1,rnn=1"], "learning_rate names 'rnn', which is neither a cell nor a pair"),
+        (["--steps", "0"], "steps must be a positive integer, got 0"),
+        (["--task", "text"], "--task text needs --text FILE, the text to learn from"),
+        (["--text", "book.txt"], "--text is for --task text, not for adding"),
+        (["--task", "digits", "--length", "9"], "--length does not go with --task digits"),
+        (["--name", "a/b"], "--name must be the name of a file without folders, got 'a/b'"),
+        (["--seed", "-1"], "--seed must be from 0 to 2^32 - 1, got -1"),
+        (
+            ["--cells", "gru", "--cures", "detach"],
+            "state",
+        ),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, capsys, args, text):
+    assert run(["compare", *args, "--out", str(tmp_path)]) == 2
+    captured = capsys.readouterr()
+    assert text in captured.err
+    assert captured.err.strip().startswith("recurrax: ")
+    assert captured.out == ""
+    assert not list(tmp_path.iterdir())
