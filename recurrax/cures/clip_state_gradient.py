@@ -50,9 +50,9 @@ def clip_state_gradient(
       A `Cell` with the same params and state. Equal wraps of equal cells are equal. It is not a
       gated cell any more: `rx.unroll` runs it by scan, beside gated layers of a stack that are
       run fast, and `engine="hoisted"` refuses it. So it is `engine="scan"` that gives the cell
-      inside the very same bits; its fast engine rounds otherwise. Forward-mode differentiation through it
-      (`jax.jvp`, `jax.jacfwd`, and the diagnostics of `rx.flow` that push forward) raises JAX's
-      error of a `custom_vjp`: measure the cell inside.
+      inside the very same bits; its fast engine rounds otherwise. Forward-mode differentiation
+      through it (`jax.jvp`, `jax.jacfwd`, and the diagnostics of `rx.flow` that push forward)
+      raises JAX's error of a `custom_vjp`: measure the cell inside.
 
     Raises:
       TypeError: if `cell` is not a `Cell` or the maximum not a number.

@@ -188,6 +188,22 @@ def test_rows_masks_resets_and_vmap_agree():
     assert not np.asarray(got.h[2]).any()
 
 
+def test_second_derivatives_also_of_a_gradient_of_zero():
+    cell, params, state, xs = make_case("lstm", "float32")
+    wrapped = rx.cures.clip_state_gradient(cell, max_norm=0.2)
+
+    @jax.jit
+    def second(params, use):
+        def first(params):
+            loss = jax.grad(lambda p: use * total(rx.unroll(wrapped, p, state, xs)[1]))
+            return total(loss(params))
+
+        return jax.grad(first)(params).w_rec
+
+    assert bool(jnp.isfinite(second(params, 1.0)).all())
+    assert not np.asarray(second(params, 0.0)).any()
+
+
 def test_equal_wraps_of_equal_cells_are_equal():
     def make(limit):
         return rx.cures.clip_state_gradient(rx.cells.lstm(3, 4), max_norm=limit)
