@@ -13,7 +13,7 @@ from recurrax import checks
 from recurrax.train.evaluate import evaluate
 from recurrax.train.history import History, watched_row
 from recurrax.train.snapshot import Snapshot
-from recurrax.train.steps import advance, begin, blank
+from recurrax.train.steps import advance_told, begin, blank
 
 if TYPE_CHECKING:
     from recurrax.train.batches import Material
@@ -64,13 +64,14 @@ def starting(
     zeros = blank(program, carry, key, given.supply.example)
     key = where.place(key)
     # No step, so that compiling is no part of the time that steps take.
-    carry, _ = advance(program, carry, where.place(zeros), key, given.supply.example, np.int32(0))
+    still = (np.bool_(True), key, given.supply.example, np.int32(0))
+    carry, tally, _ = advance_told(program, carry, where.place(zeros), *still)
     path = None if store is None else store.directory / "history.jsonl"
     history = History(path, done, write=jax.process_index() == 0)
     together = jax.process_count() > 1  # then each must cut its calls as the others do
     pace = schedule.inner if together else 1
     state = (history, carry, done, solved, pace)
-    return Run(program, schedule, given, store, stop_when_solved, together, zeros, key, *state)
+    return Run(program, schedule, given, store, stop_when_solved, together, key, tally, *state)
 
 
 @dataclasses.dataclass
@@ -83,9 +84,9 @@ class Run:
     store: Store | None
     stop_when_solved: bool
     together: bool  # with other processes
-    blank: Tally
     key: Any
 
+    tally: Tally
     history: History
     carry: Carry
     step: int
@@ -98,9 +99,9 @@ class Run:
         """To the end, or until Ctrl-C."""
         while not (self._finished() or heard.stop):
             begin = self.step
-            tally, seconds = self._interval(show, heard)
+            sums, seconds = self._interval(show, heard)
             if self.step > begin:
-                self._report(begin, tally, seconds, whole=not heard.stop)
+                self._report(begin, sums, seconds, whole=not heard.stop)
                 show.report(self.history.rows[-1])
             due = self.step % self.schedule.checkpoint_every == 0
             if self._finished() or heard.stop or due:
@@ -110,27 +111,25 @@ class Run:
         over = self.ended or self.step >= self.schedule.steps
         return over or (self.solved and self.stop_when_solved)
 
-    def _interval(self, show: Silent, heard: Heard) -> tuple[Tally, float]:
+    def _interval(self, show: Silent, heard: Heard) -> tuple[Any, float]:
         """Steps up to the next report, in calls that each take less than a second."""
-        goal, seconds = self.schedule.goal(self.step), 0.0
-        tally = self.program.placement.place(self.blank)
+        goal, seconds, fresh, sums = self.schedule.goal(self.step), 0.0, True, None
         while self.step < goal and not heard.stop:
             count, data = self.given.supply.take(min(goal - self.step, self.pace))
             if not count:
                 self.ended = True
                 break
             begin = time.perf_counter()
-            self.carry, tally = advance(
-                self.program, self.carry, tally, self.key, data, np.int32(count)
-            )
-            jax.block_until_ready(tally)
+            now = (np.bool_(fresh), self.key, data, np.int32(count))
+            self.carry, self.tally, row = advance_told(self.program, self.carry, self.tally, *now)
+            sums = np.asarray(row)  # waits
             took = time.perf_counter() - begin
-            seconds += took
+            seconds, fresh = seconds + took, False
             self.step += count
             show.moved(self.step)
             if not self.together:
                 self._adapt(count, took)
-        return tally, seconds
+        return sums, seconds
 
     def _adapt(self, count: int, took: float) -> None:
         """Shorter calls, or longer ones; what they compute does not depend on it."""
@@ -139,13 +138,14 @@ class Run:
         elif took > _LONG:
             self.pace = max(1, self.pace // 2)
 
-    def _report(self, begin: int, tally: Tally, seconds: float, whole: bool) -> None:
+    def _report(self, begin: int, sums: Any, seconds: float, whole: bool) -> None:
         count = self.step - begin
-        totals, largest = jax.device_get((tally.totals, tally.largest))
+        *totals, largest = sums.tolist()
         row: Row = {"step": self.step}
-        means = {name: float(total) / count for name, total in totals.items()}
+        named = zip(self.tally.totals, totals, strict=True)
+        means = {name: total / count for name, total in named}
         row |= {"loss": means["loss"]} | means
-        row |= {"gradient_norm_max": float(largest), "steps_per_second": count / seconds}
+        row |= {"gradient_norm_max": largest, "steps_per_second": count / seconds}
         watched = self.carry.watched
         if watched is not None and int(watched.step) >= begin:
             row["flow"] = watched_row(jax.device_get(watched))

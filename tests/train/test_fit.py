@@ -15,7 +15,7 @@ from close import assert_close, says
 from train.small import CELL, DATA, KEY, OPTIMIZER, TASK, fit, loss, same, split, without_speed
 
 import recurrax as rx
-from recurrax.train.steps import advance, global_norm
+from recurrax.train.steps import advance_told, global_norm
 
 
 def by_hand(steps: int):
@@ -59,10 +59,10 @@ def test_it_is_the_loop_by_hand():
 
 def test_reports_change_no_bit_and_one_program_serves_them_all():
     found = fit(10)
-    count = advance._cache_size()
+    count = advance_told._cache_size()
     assert same(found.params, fit(10, inner=3).params)
     assert same(found.params, fit(10, inner=1000, batch_size=8).params)
-    assert advance._cache_size() == count
+    assert advance_told._cache_size() == count
 
 
 def test_the_params_of_the_user_are_left_alone():
