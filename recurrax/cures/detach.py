@@ -114,7 +114,8 @@ class DetachInitialState:
     def _parts(self) -> tuple[Any, ...]:
         if isinstance(self.key, jax.core.Tracer):  # no value to compare: equal to itself alone
             return self.initial_state, id(self.key)
-        words = np.asarray(jax.random.key_data(self.key))
+        with jax.ensure_compile_time_eval():  # a known key has its value also while tracing
+            words = np.asarray(jax.random.key_data(self.key))
         return self.initial_state, str(jax.random.key_impl(self.key)), words.tobytes()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,6 +117,20 @@ def test_keys_of_every_kind(key):
     cell = rx.cures.detach(rx.cells.lstm(3, 4), 0.5, key)
     params = cell.init(jax.random.key(0))
     assert rx.unroll(cell, params, None, jnp.ones((5, 2, 3)))[1].shape == (5, 2, 4)
+
+
+def test_a_known_key_has_its_value_while_tracing():
+    """The cell is a static argument of what runs inside another jit, as in a training loop."""
+    cell = rx.cures.detach(rx.cells.lstm(2, 3), 0.5, jax.random.key(1))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(cell, params, xs):
+        return rx.unroll(cell, params, None, xs)[1]
+
+    params, xs = cell.init(jax.random.key(0)), jnp.ones((4, 2))
+    np.testing.assert_array_equal(
+        jax.jit(lambda params, xs: run(cell, params, xs))(params, xs), run(cell, params, xs)
+    )
 
 
 def test_equal_wraps_of_equal_cells_are_equal():
