@@ -6,6 +6,8 @@ import importlib.util
 import os
 import sys
 
+_STOPPED = 130  # by Ctrl-C
+
 
 def main() -> None:
     """Run the command line; needs the extras cli and plot."""
@@ -26,6 +28,10 @@ def main() -> None:
         if not isinstance(error, BrokenPipeError):
             print(f"recurrax: the output cannot be written ({error.strerror})", file=sys.stderr)
         code = 2
+    if code == _STOPPED:
+        # JAX that was interrupted while it compiled can crash when Python takes it down.
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 

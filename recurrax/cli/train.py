@@ -97,17 +97,17 @@ def train(options: TrainOptions) -> int:
         raise Mistake("give --out FOLDER, where the run is kept, such as --out run")
     folder = RunFolder(options.out)
     asked = _asked(options, folder)
-    # Here, so that a command that does not train does not wait for Optax.
-    from recurrax.cli.recipe import recipe
-
-    made = recipe(asked)
     try:
+        # Here, so that a command that does not train does not wait for Optax.
+        from recurrax.cli.recipe import recipe
+
+        made = recipe(asked)
         with told(OSError, prefix=f"--out {folder.path}: "):
             _begin(options, folder, asked, made)
         fit = _fit(options, folder, asked, made)
         return _finish(options, folder, asked, made, fit)
     except KeyboardInterrupt as stop:
-        return _stopped(folder, asked, made, stop)
+        return _stopped(options, folder, asked, stop)
 
 
 # --- what is asked --------------------------------------------------------------------------------
@@ -165,25 +165,31 @@ def _begin(options: TrainOptions, folder: RunFolder, asked: dict[str, Any], made
 
 
 def _fit(options: TrainOptions, folder: RunFolder, asked: dict[str, Any], made: Recipe) -> Fit:
-    from recurrax.train import fit
+    from recurrax.cli.training_report import draw
+    from recurrax.train import Interrupted, fit
 
     inner = max(1, min(_INNER, asked["steps"] // _REPORTS))
     errors = (ValueError, ImportError, OSError)
-    with told(*errors), _warnings_as_sentences():
-        return fit(
-            made.network,
-            made.task,
-            made.optimizer,
-            key=made.key,
-            steps=asked["steps"],
-            batch_size=asked["batch"],
-            inner=inner,
-            evaluate_every=None if made.task.split is None else _EVALUATIONS * inner,
-            flow_every=asked["flow_every"],
-            directory=folder.path,
-            resume=True,  # that the folder is this run's own was made sure of
-            progress=not options.no_progress,
-        )
+    try:
+        with told(*errors), _warnings_as_sentences():
+            return fit(
+                made.network,
+                made.task,
+                made.optimizer,
+                key=made.key,
+                steps=asked["steps"],
+                batch_size=asked["batch"],
+                inner=inner,
+                evaluate_every=None if made.task.split is None else _EVALUATIONS * inner,
+                flow_every=asked["flow_every"],
+                directory=folder.path,
+                resume=True,  # that the folder is this run's own was made sure of
+                progress=not options.no_progress,
+            )
+    except Interrupted as stop:
+        if len(stop.fit.history["step"]):
+            draw(folder, asked, made.task, stop.fit)
+        raise
 
 
 @contextmanager
@@ -221,18 +227,21 @@ def _finish(
     return 0
 
 
-def _stopped(folder: RunFolder, asked: dict[str, Any], made: Recipe, stop: BaseException) -> int:
+def _stopped(
+    options: TrainOptions, folder: RunFolder, asked: dict[str, Any], stop: BaseException
+) -> int:
     """What Ctrl-C left behind, and the command that goes on."""
-    from recurrax.cli.training_report import draw
-
     fit = getattr(stop, "fit", None)
-    where = "" if fit is None else f" after {fit.step} of {asked['steps']} steps"
-    if fit is not None and len(fit.history["step"]):
-        draw(folder, asked, made.task, fit)
-    command = shlex.join(["recurrax", "train", "--resume", "--out", str(folder.path)])
-    print(
-        f"recurrax: stopped{where}; what was reached is saved in {folder.path}. To go on:\n"
-        f"  {command}",
-        file=sys.stderr,
-    )
+    if not folder.record.exists():
+        print("recurrax: stopped before the run began; nothing was written", file=sys.stderr)
+        return STOPPED
+    if fit is not None:
+        left = (
+            f"stopped after {fit.step} of {asked['steps']} steps; they are saved in {folder.path}"
+        )
+    else:  # before the first step, after the last, or by a second Ctrl-C
+        left = f"stopped; what was saved before is in {folder.path}"
+    quiet = ["--no-progress"] if options.no_progress else []
+    command = shlex.join(["recurrax", "train", "--resume", "--out", str(folder.path), *quiet])
+    print(f"recurrax: {left}. To go on:\n  {command}", file=sys.stderr)
     return STOPPED

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _CLIPPED = "clipped (share of the height)"
 _LEVEL_DASHES: tuple[Any, ...] = (":", (0, (4, 2)), (0, (1, 3)))
+_HEADROOM = 0.5  # of a gradient norm's axis, for the legend of all that is drawn there
 _RATIO = 20  # between the largest and the smallest loss, above which its axis is logarithmic
 
 
@@ -60,7 +61,7 @@ def training(
       >>> [text.get_text() for text in ax.get_legend().get_texts()]
       ['training', 'baseline = 0.167']
       >>> ax.get_lines()[0].get_xdata().tolist()
-      [2.0, 4.0, 6.0]
+      [2, 4, 6]
     """
     named = _histories(results)
     lines = _checked_levels(levels)
@@ -84,6 +85,9 @@ def training(
         dashes = _LEVEL_DASHES[i % len(_LEVEL_DASHES)]
         style = GUIDE | {"color": "0.35", "linestyle": dashes}
         ax.axhline(value, zorder=1, label=f"{name} = {value:.3g}", **style)
+    if field == "gradient_norm" and len(named) == 1 and ax.get_yscale() == "log":
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high * (high / low) ** _HEADROOM)
     draw_legend(ax, batched=False)
     return ax
 

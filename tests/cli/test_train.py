@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 import jax
@@ -98,31 +97,44 @@ def test_a_run_that_goes_on_is_the_run_that_was_not_stopped(trained, tmp_path, c
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, capsys, monkeypatch):
-    """A step that presses Ctrl-C: the handler hears it, and the call ends in order."""
-    folder = tmp_path / "my run"
-    from recurrax.train import run as loop
+    folder, usual = tmp_path / "my run", rx.train.fit
 
-    usual, calls = loop.advance, []
+    def pressed(*args, steps, **options):
+        """What Ctrl-C after ten steps does."""
+        raise rx.train.Interrupted("stopped", usual(*args, steps=10, **options))
 
-    def pressed(program, carry, *rest):
-        calls.append(int(carry.step))
-        if calls[-1] >= 5:
-            signal.raise_signal(signal.SIGINT)
-        return usual(program, carry, *rest)
-
-    monkeypatch.setattr(loop, "advance", pressed)
-    assert run(["train", *TINY, "--steps", "20", "--out", str(folder)]) == 130
+    monkeypatch.setattr(rx.train, "fit", pressed)
+    options = ["--steps", "20", "--no-progress", "--out", str(folder)]
+    assert run(["train", *TINY, *options]) == 130
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == (
-        f"recurrax: stopped after {calls[-1] + 1} of 20 steps; what was reached is saved in "
-        f"{folder}. To go on:\n  recurrax train --resume --out '{folder}'\n"
+        f"recurrax: stopped after 10 of 20 steps; they are saved in {folder}. To go on:\n"
+        f"  recurrax train --resume --out '{folder}' --no-progress\n"
     )
     assert (folder / "training.png").exists()
     assert not (folder / "after.npz").exists()
     monkeypatch.undo()
     assert run(["train", "--resume", "--out", str(folder)]) == 0
     assert report(folder)["step"] == 20
+
+
+def test_ctrl_c_before_the_first_step(tmp_path, capsys, monkeypatch):
+    def pressed(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rx.interop, "save", pressed)
+    assert run(["train", *TINY, "--out", str(tmp_path / "a")]) == 130
+    assert capsys.readouterr().err == (
+        f"recurrax: stopped; what was saved before is in {tmp_path / 'a'}. To go on:\n"
+        f"  recurrax train --resume --out {tmp_path / 'a'}\n"
+    )
+    monkeypatch.setattr("recurrax.cli.recipe.recipe", pressed)
+    assert run(["train", *TINY, "--out", str(tmp_path / "b")]) == 130
+    assert capsys.readouterr().err == (
+        "recurrax: stopped before the run began; nothing was written\n"
+    )
+    assert not (tmp_path / "b").exists()
 
 
 @pytest.mark.parametrize(
