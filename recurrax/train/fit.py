@@ -57,7 +57,7 @@ def fit(
     loss: Callable[[Any, Batch], Any] | None = None,
     metrics: Callable[[Any, Batch], dict[str, Any]] | None = None,
     regularizer: Regularizer | None = None,
-    inner: int = 100,
+    inner: int = 200,
     evaluate_every: int | None = None,
     flow_every: int | None = None,
     stop_when_solved: bool = True,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from recurrax.train.history import Row
 
-_REFRESH = 0.25  # seconds between two looks of the bar
+_REFRESH = 0.3  # seconds between two looks of the bar
 _LINES = 1.0  # seconds between two lines
 
 
@@ -53,18 +53,24 @@ class Lines(Silent):
 class Bar(Silent):
     """A bar of rich's. It is drawn by this thread, now and then, and by no other."""
 
-    def __init__(self, bar: Any, task: Any, metric: str | None) -> None:
+    def __init__(self, bar: Any, task: Any, start: int, metric: str | None) -> None:
         self._bar, self._task, self._metric = bar, task, metric
         self._last = -math.inf
+        self._step = start
+        self._row: Row | None = None
 
     def moved(self, step: int) -> None:
-        now = time.monotonic()
-        late = now - self._last > _REFRESH
-        self._bar.update(self._task, completed=step, refresh=late)
-        self._last = now if late else self._last
+        self._step = step
+        if time.monotonic() - self._last > _REFRESH:
+            self.close()
 
     def report(self, row: Row) -> None:
-        self._bar.update(self._task, completed=row["step"], words=words(row, self._metric))
+        self._row = row
+
+    def close(self) -> None:
+        seen = {} if self._row is None else {"words": words(self._row, self._metric)}
+        self._bar.update(self._task, completed=self._step, refresh=True, **seen)
+        self._last = time.monotonic()
 
 
 @contextmanager
@@ -92,8 +98,9 @@ def shown(progress: bool | str, steps: int, start: int, metric: str | None) -> I
         with rich.Progress(*columns, clock, console=console, auto_refresh=False) as bar:
             task = bar.add_task("", total=steps, completed=start, words="compiling")
             bar.refresh()
-            yield Bar(bar, task, metric)
-            bar.refresh()
+            show = Bar(bar, task, start, metric)
+            yield show
+            show.close()
 
 
 def words(row: Row, metric: str | None) -> str:

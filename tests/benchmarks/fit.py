@@ -47,7 +47,7 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("elman", 20, 16, 16, 20000),
+    Case("elman", 20, 16, 16, 40000),
     Case("gru", 50, 32, 32, 2000),
     Case("lstm", 100, 32, 64, 400),
 )
