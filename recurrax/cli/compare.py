@@ -27,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "hidden": 32,
     "rate": "0.005",
     "optimizer": "adam",
+    "report_every": 100,
 }
 
 
@@ -39,7 +40,7 @@ class CompareOptions:
     """
 
     experiment: Annotated[str | None, _arg("NAME", "none")] = None
-    """Options of a ready experiment, each of which another option changes: vanishing, exploding, clipping, copying, digits."""  # noqa: E501
+    """Options of a ready experiment, each of which another option changes: adding, exploding, clipping, copying, digits."""  # noqa: E501
     task: Annotated[str | None, _arg("NAME", "adding")] = None
     """adding, multiplication, copying, temporal_order, counting, digits, or text with --text."""
     length: Annotated[int | None, _arg("INT", "the task's own"), integer("--length")] = None
@@ -53,7 +54,7 @@ class CompareOptions:
     seeds: Annotated[int, integer("--seeds")] = 3
     """Networks trained of each pair of cell and cure, all in one program."""
     steps: Annotated[int | None, _arg("INT", "2000"), integer("--steps")] = None
-    """Training steps of each, at most; a pair ends once all its seeds have solved the task."""
+    """Training steps of each; fewer once all seeds of a pair have solved an endless task."""
     batch: Annotated[int | None, _arg("INT", "32"), integer("--batch")] = None
     """Sequences B in one training step."""
     hidden: Annotated[int | None, _arg("INT", "32"), integer("--hidden")] = None
@@ -62,7 +63,7 @@ class CompareOptions:
     """Learning rate: of all, and of some by name, as in 0.005,irnn=0.001,lstm/clip=0.01."""
     optimizer: Annotated[str | None, _arg("NAME", "adam")] = None
     """adam, adamw, nadam, rmsprop, adagrad, lion or sgd."""
-    report_every: Annotated[int, integer("--report-every")] = 100
+    report_every: Annotated[int | None, _arg("INT", "100"), integer("--report-every")] = None
     """Training steps between two points of a learning curve."""
     seed: Annotated[int, integer("--seed")] = 0
     """Of everything."""

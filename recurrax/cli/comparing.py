@@ -49,7 +49,7 @@ def run(options: CompareOptions, defaults: Mapping[str, Any]) -> int:
             hidden_size=asked["hidden"],
             learning_rate=_rates(asked["rate"]),
             optimizer=partial(optimizer, _known("optimizer", asked["optimizer"], OPTIMIZERS)),
-            inner=options.report_every,
+            inner=asked["report_every"],
             tell=show.moved,
             done=show.done,
         )
@@ -70,11 +70,8 @@ def settled(options: CompareOptions, defaults: Mapping[str, Any]) -> dict[str, A
     name = options.experiment
     ready = {} if name is None else EXPERIMENTS[_known("experiment", name, EXPERIMENTS)].options
     given = {field: getattr(options, field) for field in defaults}
-    return (
-        dict(defaults)
-        | ready
-        | {field: value for field, value in given.items() if value is not None}
-    )
+    given = {field: value for field, value in given.items() if value is not None}
+    return dict(defaults) | ready | given
 
 
 # --- what was asked for -----------------------------------------------------------------------

@@ -98,7 +98,8 @@ def compare(
         `"default"` for the others.
       optimizer: `optimizer(learning_rate)`, behind the cure's transformation.
       inner: training steps between two reports.
-      stop_early: end a pair once each of its seeds has solved the task or has only NaN left.
+      stop_early: end a pair once each of its seeds has solved an endless task, or has only NaN
+        left. On a task made of data the first would be to choose by the test, and is not done.
       tell: `tell(cell, cure, step, seen)` at each report, what was seen being `[S]` by name.
       done: `done(trial)` after each pair.
 
@@ -203,7 +204,8 @@ def _trial(
         rows.append(row)
         ends.append(done + count)
         tell(done + count, row)
-        if grid.stop_early and np.all(~np.isnan(solved_at) | ~np.isfinite(row["loss"])):
+        solved = ~np.isnan(solved_at) & (test is None)
+        if grid.stop_early and np.all(solved | ~np.isfinite(row["loss"])):
             break
     final = judge(carry.params)
     history = {name: np.stack([row[name] for row in rows]) for name in rows[0]}

@@ -77,8 +77,8 @@ def _elman_uniform(task: Task, hidden: int) -> Cell:
 
 
 def _elman_relu_identity(task: Task, hidden: int) -> Cell:
-    start = {"recurrent_init": init.identity(), "input_init": _IRNN_INPUT}
-    return families.elman(task.input_size, hidden, activation="relu", **start)
+    start = init.identity()
+    return families.elman(task.input_size, hidden, activation="relu", recurrent_init=start)
 
 
 def _elman_exploding(task: Task, hidden: int) -> Cell:
@@ -101,9 +101,6 @@ def _lstm_chrono(task: Task, hidden: int) -> Cell:
 def _gru(task: Task, hidden: int) -> Cell:
     return families.gru(task.input_size, hidden)
 
-
-# Gaussians of deviation .001, as Le, Jaitly and Hinton (2015) begin all other weights.
-_IRNN_INPUT = jax.nn.initializers.normal(0.001)
 
 CELLS: dict[str, Callable[[Task, int], Cell]] = {
     "elman": _elman,

@@ -95,6 +95,12 @@ def test_test_data_judges_a_task_made_of_data():
     np.testing.assert_allclose(trial.final["mse"], trial.history["test_mse"][-1], rtol=1e-6)
 
 
+def test_test_data_do_not_end_a_pair():
+    easy = dataclasses.replace(small.DATA, goal=("mse", "<", 1e9))
+    (trial,) = compare(task=easy).trials
+    assert (trial.step.tolist(), trial.solved_at.tolist()) == ([4, 8], [4, 4])
+
+
 def test_what_is_told():
     told, ended = [], []
     compare(tell=lambda *seen: told.append(seen[:3]), done=ended.append)
