@@ -205,7 +205,7 @@ def _warnings_as_sentences() -> Iterator[None]:
                 usual(message, category, *rest, **more)
 
         warnings.filterwarnings("always", message="checkpoint ", category=UserWarning)
-        warnings.showwarning = show  # type: ignore[assignment]
+        warnings.showwarning = show
         yield
 
 
