@@ -55,9 +55,9 @@ EXPERIMENTS: dict[str, Experiment] = {
             "length": 200,
             "cells": "lstm,lstm-forget,lstm-chrono",
             "cures": "clip",
-            "steps": 2000,
+            "steps": 5000,
             "hidden": 64,
-            "rate": "0.005",
+            "rate": "0.01",
         },
     ),
     "digits": Experiment(
