@@ -26,7 +26,13 @@ class NetworkParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A cell and a linear readout, compared by value as a cell is. Made by `rx.train.network`."""
+    """A cell and a linear readout, compared by value as a cell is. Made by `rx.train.network`.
+
+    Example:
+      >>> import recurrax as rx
+      >>> rx.train.network(rx.cells.gru(3, 8), 2) == rx.train.network(rx.cells.gru(3, 8), 2)
+      True
+    """
 
     cell: Cell
     input_size: int

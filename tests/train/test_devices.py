@@ -6,6 +6,7 @@ import socket
 
 import jax
 import numpy as np
+import pytest
 from close import says
 from train.process import answers, start
 from train.small import DATA, fit
@@ -31,6 +32,7 @@ def joined(**options):
     return answers(*(start("joined", port=port, number=n, **options) for n in (0, 1)))
 
 
+@pytest.mark.slow
 def test_two_processes_stopped_and_resumed(tmp_path):
     options = {"directory": str(tmp_path), "checkpoint_every": 4}
     joined(steps=5, **options)
