@@ -13,15 +13,18 @@ README = Path(__file__).parent.parent / "README.md"
 
 def test_python_blocks_run(capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     matplotlib.use("agg")
     names: dict = {}
     for block in blocks:
         exec(compile(block, str(README), "exec"), names)
     plt.close("all")
-    first, second = capsys.readouterr().out.splitlines()
+    first, second, third = capsys.readouterr().out.splitlines()
     assert first.split()[0] in ("holds", "vanishes")
     assert second in ("holds", "vanishes")
+    mse, baseline, clipped = map(float, third.split())
+    assert mse < baseline
+    assert 0 <= clipped <= 1
 
 
 def test_two_commands_do_all_the_set_up():
