@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from recurrax import plot, tasks
 from recurrax.cli.comparison_table import as_json, print_comparison, sentence, spoken
 from recurrax.cli.experiments import EXPERIMENTS
-from recurrax.cli.flow import _check_out
+from recurrax.cli.flow import check_out
 from recurrax.cli.mistakes import Mistake, told
 from recurrax.plot.comparison import panels
 from recurrax.train.compare import compare
@@ -136,7 +136,7 @@ def _files(options: CompareOptions) -> list[Path]:
     """The picture and the numbers, which must not be there yet."""
     if not options.name or Path(options.name).name != options.name:
         raise Mistake(f"--name must be the name of a file without folders, got {options.name!r}")
-    _check_out(options.out)
+    check_out(options.out)
     files = [options.out / f"{options.name}{ending}" for ending in (".png", ".json")]
     there = [str(file) for file in files if file.exists()]
     if there and not options.force:

@@ -74,7 +74,7 @@ class FlowOptions:
 
 def flow(options: FlowOptions) -> int:
     """Run the command; returns the exit code."""
-    _check_out(options.out)
+    check_out(options.out)
     sequences = read(options.data, options.length, options.batch)
     subjects = choose(options, sequences.xs.shape[-1])
     count = len(subjects) * (1 + (len(QUESTIONS) if options.report else 0))
@@ -162,7 +162,7 @@ def _title(options: FlowOptions, sequences: Sequences) -> str:
     return f"Gradient flow on {sequences.name} (T = {length}, B = {batch}{suffix})"
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
     """Find out before the work whether its result can be written."""
     try:
         out.mkdir(parents=True, exist_ok=True)
