@@ -35,7 +35,7 @@ def check_batch(
     """Refuse a batch of your own that no loss can be computed of.
 
     Shapes are checked always, values of concrete arrays only: inside `jax.jit` there are none yet.
-    Targets that do not count, those of weight 0, may hold any class.
+    Targets that do not count, those of weight 0, may hold any class, and NaN.
 
     Args:
       batch: a `Batch` with xs `[T, B, I]`, targets `[T, B]` (classes) or `[T, B, O]` (numbers) and
@@ -45,7 +45,7 @@ def check_batch(
 
     Raises:
       ValueError, TypeError: if shapes disagree, a class or symbol is out of range, a weight is
-        negative, or a number is not finite.
+        negative, or a number that counts is not finite.
 
     Example:
       >>> import jax.numpy as jnp, recurrax as rx
@@ -95,13 +95,14 @@ def _check_rank(name: str, array: Any, integers: str | None, size: int | None) -
 def _check_values(batch: Batch, symbols: int | None, classes: int | None) -> None:
     if any(isinstance(leaf, jax.core.Tracer) for leaf in batch):
         return
-    weights = np.asarray(batch.weights)
+    weights, targets = np.asarray(batch.weights), np.asarray(batch.targets)
+    counts = (weights != 0).reshape(weights.shape + (1,) * (targets.ndim - 2))
+    batch = batch._replace(targets=np.where(counts, targets, np.zeros_like(targets)))
     checks.check_finite("batch", batch, "Leave those steps out, or fill them.")
     if (weights < 0).any():
         raise ValueError("weights must not be negative; a step of weight 0 does not count")
     _check_range("xs", np.asarray(batch.xs), symbols, "inputs are the symbols")
-    asked = np.where(weights > 0, np.asarray(batch.targets), 0) if classes else batch.targets
-    _check_range("targets", np.asarray(asked), classes, "outputs are the classes")
+    _check_range("targets", np.asarray(batch.targets), classes, "outputs are the classes")
 
 
 def _check_range(name: str, values: np.ndarray, count: int | None, words: str) -> None:

@@ -1,6 +1,7 @@
 """What the tasks have in common when they judge outputs: means over what is asked for.
 
-Sums are made in float32 at least, whatever the dtype of the outputs. Where no answer at all is
+Sums are made in float32 at least, whatever the dtype of the outputs. What has weight 0 counts
+neither in value nor in gradient, not even where it is NaN or overflows; where no answer at all is
 asked for, a mean is 0.
 """
 
@@ -43,8 +44,9 @@ def squared_error(outputs: chex.Array, batch: Batch) -> chex.Array:
         raise ValueError(
             f"outputs has shape {outputs.shape}, expected [T, B, O] as the targets, {targets.shape}"
         )
-    error = jnp.square(outputs - targets.astype(outputs.dtype))
-    return mean(error.mean(-1), batch.weights)
+    # Before the square, not after it: 0 * NaN is NaN, in the value and in the gradient.
+    difference = _asked(outputs, batch) - _asked(targets.astype(outputs.dtype), batch)
+    return mean(jnp.square(difference).mean(-1), batch.weights)
 
 
 def cross_entropy(outputs: chex.Array, batch: Batch) -> chex.Array:
@@ -71,7 +73,8 @@ def cross_entropy(outputs: chex.Array, batch: Batch) -> chex.Array:
     outputs = _wide(outputs)
     _check_classes(outputs, batch)
     # What does not count may be any class; of the rest, -1 is not to mean the last one.
-    targets = jnp.where(jnp.asarray(batch.weights) > 0, jnp.asarray(batch.targets, jnp.int32), 0)
+    outputs = _asked(outputs, batch)
+    targets = jnp.where(jnp.asarray(batch.weights) != 0, jnp.asarray(batch.targets, jnp.int32), 0)
     targets = jnp.where(targets < 0, outputs.shape[-1], targets)
     chosen = jnp.take_along_axis(
         jax.nn.log_softmax(outputs), targets[..., None], axis=-1, mode="fill"
@@ -133,6 +136,11 @@ def bits_metrics(outputs: chex.Array, batch: Batch) -> dict[str, Any]:
 def _wide(array: chex.Array) -> chex.Array:
     array = jnp.asarray(array)
     return array.astype(array.dtype if array.dtype == jnp.float64 else jnp.float32)
+
+
+def _asked(array: chex.Array, batch: Batch) -> chex.Array:
+    """`[T, B, O]` with zeros where no answer is asked for."""
+    return jnp.where(jnp.asarray(batch.weights)[..., None] != 0, array, 0)
 
 
 def _check_classes(outputs: chex.Array, batch: Batch) -> None:

@@ -23,9 +23,10 @@ _DISTRACTORS = 4
 def temporal_order(T: int = 100) -> Task:
     """The temporal order problem: which of A and B came first, and which second.
 
-    Two steps hold A or B, each with probability 1/2: one in [T/10, 2T/10), one in [4T/10, 5T/10).
-    All others hold one of four distractors. At the last step the order AA, AB, BA or BB is asked,
-    classes 0 to 3. A guess is right once in four times; the task is solved above .99.
+    Two steps hold A or B, each with probability 1/2: one in [T/10, 2T/10), one in [4T/10, 5T/10),
+    counted from 0. All others hold one of four distractors. At the last step the order AA, AB, BA
+    or BB is asked, classes 0 to 3. A guess is right once in four times; the task is solved above
+    .99.
 
     Args:
       T: steps of a sequence, at least 10.
@@ -80,8 +81,10 @@ def _sample(key: chex.PRNGKey, batch: int, length: int) -> Batch:
     distractor_key, symbol_key, early_key, late_key = jax.random.split(key, 4)
     inputs = 2 + jax.random.randint(distractor_key, (length, batch), 0, _DISTRACTORS)
     first, second = jax.random.randint(symbol_key, (2, batch), 0, 2)
-    early = jax.random.randint(early_key, (batch,), length // 10, 2 * length // 10)
-    late = jax.random.randint(late_key, (batch,), 4 * length // 10, 5 * length // 10)
+    # The integers of [a, b) are those from ceil(a) to ceil(b) - 1.
+    tenth = [math.ceil(k * length / 10) for k in range(6)]
+    early = jax.random.randint(early_key, (batch,), tenth[1], tenth[2])
+    late = jax.random.randint(late_key, (batch,), tenth[4], tenth[5])
     column = jnp.arange(batch)
     inputs = inputs.at[early, column].set(first).at[late, column].set(second)
     last = jnp.broadcast_to(jnp.arange(length)[:, None] == length - 1, (length, batch))

@@ -28,6 +28,7 @@ def test_what_is_right():
     checked(xs=at(1, dtype=np.uint8), weights=np.ones((5, 3), np.uint8))
     checked(targets=np.zeros((5, 3, 10), np.float32))
     checked(targets=at(-1), weights=1 - at(1.0))  # does not count, so it may be anything
+    checked(targets=at(np.nan, (5, 3, 10), (2, 1)), weights=1 - at(1.0))
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,11 @@ def test_what_is_right():
         (
             {"xs": at(np.nan, (5, 3, 2), (1, 2, 0))},
             "batch.xs is not finite: nan at index (1, 2, 0), 1 such entry in all. Leave those "
+            "steps out, or fill them.",
+        ),
+        (
+            {"targets": at(np.inf, (5, 3, 10), (2, 1, 0))},
+            "batch.targets is not finite: inf at index (2, 1, 0), 1 such entry in all. Leave those "
             "steps out, or fill them.",
         ),
     ],

@@ -6,6 +6,7 @@ import close
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import recurrax as rx
 from recurrax.tasks import losses
@@ -114,3 +115,25 @@ def test_shapes_that_do_not_fit():
         "outputs has shape (4, 3, 5), expected [T, B, O] as the targets, (4, 3, 1)",
     ):
         rx.tasks.squared_error(outputs, batch_of(outputs[..., :1], weights))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+def test_what_does_not_count_may_be_anything(bad):
+    """As targets or outputs of weight 0, whose square or logarithm is not finite."""
+    outputs, targets, weights = classes()
+    numbers = classes(1)[0]
+    spoil = (weights == 0)[..., None]
+    for judge, right in ((rx.tasks.squared_error, numbers), (rx.tasks.cross_entropy, targets)):
+        spoilt = np.where(spoil, bad, right).astype(np.float32) if right is numbers else right
+        grad = jax.value_and_grad(judge)
+        clean = grad(jnp.asarray(outputs), batch_of(right, weights))
+        moved = np.where(spoil, bad, outputs).astype(np.float32)
+        close.assert_same(grad(jnp.asarray(moved), batch_of(spoilt, weights)), clean)
+        assert not np.asarray(clean[1])[spoil[..., 0]].any()
+
+
+def test_what_counts_is_not_hidden():
+    outputs, targets, weights = classes()
+    spoilt = np.where((weights > 0)[..., None], np.nan, outputs)
+    assert np.isnan(rx.tasks.cross_entropy(spoilt, batch_of(targets, weights)))
+    assert np.isnan(rx.tasks.squared_error(spoilt, batch_of(outputs, weights)))
