@@ -30,7 +30,7 @@ def clip_by_global_norm(max_norm: float, *, nonfinite: str = "skip") -> Any:
     least and after scaling by the largest entry, so that a finite gradient never overflows it.
 
     Args:
-      max_norm: above 0.
+      max_norm: above 0, known when compiling.
       nonfinite: what to do with an update that holds NaN or infinity: `"skip"` replaces the whole
         update by zeros, `"zero"` replaces the non-finite entries alone, and clips, `"propagate"`
         lets it through unclipped.
@@ -40,7 +40,8 @@ def clip_by_global_norm(max_norm: float, *, nonfinite: str = "skip") -> Any:
       optimizer that follows still counts a step with a gradient of zero.
 
     Raises:
-      ValueError, TypeError: if max_norm is not a positive number or the policy is unknown.
+      ValueError, TypeError: if max_norm is not a positive number or the policy is unknown;
+        when called, if a leaf of the updates is not floating-point.
 
     Example:
       >>> import jax.numpy as jnp, optax, recurrax as rx
@@ -52,7 +53,7 @@ def clip_by_global_norm(max_norm: float, *, nonfinite: str = "skip") -> Any:
 
     Source: algorithm 1 of Pascanu, Mikolov and Bengio (2013).
     """
-    norm.check_above_zero("max_norm", max_norm)
+    max_norm = norm.above_zero("max_norm", max_norm)
     norm.check_policy(nonfinite)
 
     def init(params: Any) -> ClipState:

@@ -37,6 +37,10 @@ def clip_by_percentile(
     is never shortened, and the second one at once if it is the longer one; with the paper's 10
     nine updates in ten are.
 
+    So a spike in the first update goes through whole, and one whose square overflows freezes Adam
+    for good, since its second moment stays infinite. Put `rx.cures.clip_by_global_norm` before it in
+    the chain, with a maximum well above the usual norm.
+
     Args:
       percent: from 0, the smallest norm, over 50, the median, to 100, which never clips.
       window: how many norms are kept. The paper keeps all; a ring of fixed size forgets the
@@ -51,7 +55,8 @@ def clip_by_percentile(
 
     Raises:
       ValueError, TypeError: if percent is not a number from 0 to 100, window not a positive
-        integer, or the policy unknown.
+        integer, or the policy unknown; when called, if a leaf of the updates
+        is not floating-point.
 
     Example:
       >>> import jax.numpy as jnp, optax, recurrax as rx
@@ -65,7 +70,7 @@ def clip_by_percentile(
     Source: Seetharaman, Wichern, Pardo and Le Roux (2020), "AutoClip: Adaptive Gradient Clipping
     for Source Separation Networks".
     """
-    checks.check_number("percent", percent)
+    percent = norm.as_number("percent", percent)
     if not 0 <= percent <= 100:
         raise ValueError(f"percent must be from 0 to 100, got {percent}")
     checks.check_positive_int("window", window)

@@ -48,6 +48,10 @@ def clip_by_zscore(
     (population) deviation. A lasting rise of the norm by many sigma is taken for a spike again
     and again: updates keep the length mu then, and do not stop.
 
+    This bounds no update of the warm-up: a spike there goes through whole, and one whose square
+    overflows freezes Adam for good, since its second moment stays infinite. Put
+    `rx.cures.clip_by_global_norm` before it in the chain, with a maximum well above the usual norm.
+
     Args:
       max_z: above 0.
       decay: from 0 up to, and below, 1; the mean reaches back some 1 / (1 - decay) updates.
@@ -61,7 +65,8 @@ def clip_by_zscore(
       finite, or 0, never enters mean and deviation.
 
     Raises:
-      ValueError, TypeError: if max_z, decay or warmup is out of range, or the policy unknown.
+      ValueError, TypeError: if max_z, decay or warmup is out of range, or the policy unknown;
+        when called, if a leaf of the updates is not floating-point.
 
     Example:
       >>> import jax.numpy as jnp, optax, recurrax as rx
@@ -75,8 +80,7 @@ def clip_by_zscore(
     Source: Kumar, Owen, Roy Chowdhury and Guera (2025), "ZClip: Adaptive Spike Mitigation for LLM
     Pre-Training".
     """
-    norm.check_above_zero("max_z", max_z)
-    checks.check_number("decay", decay)
+    max_z, decay = norm.above_zero("max_z", max_z), norm.as_number("decay", decay)
     if not 0 <= decay < 1:
         raise ValueError(f"decay must be at least 0 and below 1, got {decay}")
     checks.check_positive_int("warmup", warmup)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.cell import Cell
-from recurrax.cures.norm import check_above_zero
+from recurrax.cures.norm import above_zero
 from recurrax.flow.logscale import power_of_two, scale_of
 
 if TYPE_CHECKING:
@@ -81,9 +81,7 @@ def clip_state_gradient(
             "clip_state_gradient takes exactly one of max_norm and max_value, got "
             + ("both" if chosen else "neither")
         )
-    for name, value in chosen.items():
-        check_above_zero(name, value)
-    limits = (None if value is None else float(value) for value in given.values())
+    limits = (None if value is None else above_zero(name, value) for name, value in given.items())
     return dataclasses.replace(cell, step=ClippedStep(cell.step, cell.initial_state, *limits))
 
 

@@ -36,14 +36,52 @@ def check_policy(nonfinite: Any) -> None:
     checks.check_choice("nonfinite", nonfinite, _POLICIES)
 
 
-def check_above_zero(name: str, value: Any) -> None:
-    checks.check_number(name, value)
-    if value <= 0:
+def as_number(name: str, value: Any) -> float:
+    """A number, also in a concrete array without axes, as the float that it is."""
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(
+            f"{name} must be a number that is known when compiling, got a traced value: make it a "
+            "Python float outside of jax.jit"
+        )
+    if not _is_real(value):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    try:
+        plain = float(value)
+    except OverflowError:  # the integer is not shown, since Python refuses to print a very long one
+        raise ValueError(f"{name} must be finite, got an integer beyond every float") from None
+    checks.check_number(name, plain)
+    return plain
+
+
+def above_zero(name: str, value: Any) -> float:
+    """A number above 0, as a float."""
+    plain = as_number(name, value)
+    if plain <= 0:
         raise ValueError(f"{name} must be above 0, got {value}")
+    return plain
+
+
+def _is_real(value: Any) -> bool:
+    if not hasattr(value, "dtype"):
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    real = jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
+    return bool(real and jnp.ndim(value) == 0)
+
+
+def check_floating(updates: Any) -> None:
+    """Refuse a leaf that has no gradient to shorten."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(updates):
+        if not hasattr(leaf, "dtype") or not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(
+                f"{checks.leaf_name('updates', path)} must be a floating-point array, got "
+                f"{checks.kind(leaf)}: take gradients by floating-point parameters alone, or leave "
+                "the others out with optax.masked"
+            )
 
 
 def measure(updates: Any, nonfinite: str) -> Measured:
     """The norm of an update; under `"zero"` that of its finite entries, which alone are left."""
+    check_floating(updates)
     flags = [~jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(updates)]
     bad = jnp.any(jnp.stack(flags)) if flags else jnp.asarray(False)
     known = ~bad

@@ -42,9 +42,13 @@ def skip_spikes(
     `g <- 0` where `||g|| > factor median(||g_{t-1}||, ..., ||g_{t-window}||)`. For the batch that
     is broken: its direction is no better than its length, so nothing of it is used.
 
-    Training cannot stall. Every norm enters the history, also that of a dropped update, so a
-    lasting rise is the new median after half a window; and after `max_consecutive` drops in a row
-    the next spike is let through, shortened to the threshold.
+    Drops alone cannot stall training. Every norm enters the history, also that of a dropped
+    update, so a lasting rise is the new median after half a window; and after `max_consecutive`
+    drops in a row the next spike is let through, shortened to the threshold.
+
+    This bounds no update of the warm-up: a spike there goes through whole, and one whose square
+    overflows freezes Adam for good, since its second moment stays infinite. Put
+    `rx.cures.clip_by_global_norm` before it in the chain, with a maximum well above the usual norm.
 
     Args:
       factor: above 1.
@@ -62,7 +66,8 @@ def skip_spikes(
 
     Raises:
       ValueError, TypeError: if factor is not a number above 1, a count not a positive integer,
-        warmup above window, or the policy unknown.
+        warmup above window, or the policy unknown; when called, if a leaf of the updates
+        is not floating-point.
 
     Example:
       >>> import jax.numpy as jnp, optax, recurrax as rx
@@ -73,7 +78,7 @@ def skip_spikes(
       >>> float(updates["w"][0]), int(optax.tree.get(state, "skipped"))
       (0.0, 1)
     """
-    checks.check_number("factor", factor)
+    factor = norm.as_number("factor", factor)
     if factor <= 1:
         raise ValueError(f"factor must be above 1, got {factor}")
     counts = {"window": window, "warmup": warmup, "max_consecutive": max_consecutive}

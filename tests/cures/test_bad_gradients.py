@@ -135,3 +135,18 @@ def test_params_are_never_nan_after_skip(name):
     for leaf in jax.tree.leaves(history):
         assert np.isfinite(np.asarray(leaf, np.float32)).all()
     assert int(optax.tree.get(state, "nonfinite")) == 12
+
+
+@pytest.mark.parametrize("name", ["skip_spikes", "clip_by_zscore", "clip_by_percentile"])
+def test_a_spike_in_the_warm_up_freezes_adam_unless_it_is_clipped(name):
+    """Its square is infinite in float32, so that Adam divides by infinity ever after."""
+    cure = getattr(rx.cures, name)()
+    moved = []
+    for first in ([], [rx.cures.clip_by_global_norm(1.0)]):
+        optimizer = optax.chain(*first, cure, optax.adam(0.1))
+        state = optimizer.init(jnp.zeros(1))
+        for size in (1e20, 0.5, 0.5):
+            updates, state = optimizer.update(jnp.array([size]), state)
+        moved.append(float(updates[0]))
+    assert moved[0] == 0
+    assert moved[1] < -0.05

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from close import assert_same, says
 
 import recurrax as rx
 
@@ -104,6 +105,10 @@ def test_share_of_near_and_far_past_is_unchanged():
         ((0.0,), {}, ValueError, "max_norm must be above 0, got 0.0"),
         ((np.inf,), {}, ValueError, "max_norm must be finite, got inf"),
         (("1",), {}, TypeError, "max_norm must be a number, got '1'"),
+        ((True,), {}, TypeError, "max_norm must be a number, got True"),
+        ((1j,), {}, TypeError, "max_norm must be a number, got 1j"),
+        ((np.ones(1),), {}, TypeError, "max_norm must be a number, got array([1.])"),
+        ((10**5000,), {}, ValueError, "max_norm must be finite, got an integer beyond every float"),
         (
             (1.0,),
             {"nonfinite": "drop"},
@@ -115,3 +120,38 @@ def test_share_of_near_and_far_past_is_unchanged():
 def test_bad_arguments(args, options, kind, text):
     with pytest.raises(kind, match=re.escape(text)):
         rx.cures.clip_by_global_norm(*args, **options)
+
+
+@pytest.mark.parametrize("max_norm", [2, np.array(2.0), np.int8(2), jnp.array(2), jnp.bfloat16(2)])
+def test_any_concrete_number_is_a_maximum(max_norm):
+    g = {"w": jnp.array([30.0, 40.0])}
+    for name in ("clip_by_global_norm", "clip_by_zscore", "clip_by_percentile", "skip_spikes"):
+        cure, same = getattr(rx.cures, name)(max_norm), getattr(rx.cures, name)(2.0)
+        assert_same(cure.update(g, cure.init(g)), same.update(g, same.init(g)))
+    cell = rx.cells.gru(1, 2)
+    wrapped = rx.cures.clip_state_gradient(cell, max_norm=max_norm)
+    assert wrapped == rx.cures.clip_state_gradient(cell, max_norm=2.0)
+
+
+def test_a_traced_maximum_is_refused():
+    text = (
+        "max_norm must be a number that is known when compiling, got a traced value: make it a "
+        "Python float outside of jax.jit"
+    )
+    with says(TypeError, text):
+        jax.jit(lambda most: clip({"w": jnp.ones(2)}, most)[0])(1.0)
+
+
+@pytest.mark.parametrize("name", ["clip_by_global_norm", "skip_spikes"])
+@pytest.mark.parametrize("dtype", ["int32", "complex64", "bool"])
+def test_updates_that_are_not_floating_are_named(name, dtype):
+    cure = getattr(rx.cures, name)(2.0)
+    updates = {"w": jnp.ones(2), "n": jnp.ones(3, dtype)}
+    text = (
+        f"updates['n'] must be a floating-point array, got {dtype}[3]: take gradients by "
+        "floating-point parameters alone, or leave the others out with optax.masked"
+    )
+    with says(TypeError, text):
+        cure.update(updates, cure.init(updates))
+    cure = optax.masked(cure, {"w": True, "n": False})
+    assert cure.update(updates, cure.init(updates))[0]["n"] is updates["n"]

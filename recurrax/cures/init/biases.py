@@ -36,7 +36,7 @@ class Constant:
 
     def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
         del key
-        return jnp.full(tuple(shape), self.value, dtype)
+        return jnp.full(tuple(shape), self.value, checks.floating_dtype(dtype))
 
 
 def forget_bias(value: float, *, gates: int = 4, forget_gate: int = 1) -> Row:
@@ -82,7 +82,7 @@ class LogUniformTime:
     def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
         del key
         times = 1 + (self.t_max - 2) * _quantiles("chrono", shape)
-        return jnp.asarray(self.sign * np.log(times), dtype)
+        return jnp.asarray(self.sign * np.log(times), checks.floating_dtype(dtype))
 
 
 def chrono(
@@ -145,7 +145,7 @@ class UniformGate:
         quantiles = _quantiles("uniform_gate", shape)
         least = 1 / len(quantiles)
         u = least + (1 - 2 * least) * quantiles
-        return jnp.asarray(-self.sign * np.log(1 / u - 1), dtype)
+        return jnp.asarray(-self.sign * np.log(1 / u - 1), checks.floating_dtype(dtype))
 
 
 def uniform_gate(*, gates: int = 4, forget_gate: int = 1, refine_gate: int | None = None) -> Row:

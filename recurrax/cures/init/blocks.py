@@ -31,6 +31,7 @@ def in_blocks(
 
     Raises:
       ValueError: if the shape is not that of `gates` matrices, or of square ones where asked.
+      TypeError: if the dtype is not a floating-point one.
     """
     shape = tuple(shape)
     if len(shape) != 2 or shape[-1] % gates:
@@ -45,6 +46,7 @@ def in_blocks(
             f"{name} makes square blocks [H, H], got {block} from shape {shape} with "
             f"gates={gates}. Give it as recurrent_init; a whole [H, G*H] takes gates=G."
         )
+    dtype = checks.floating_dtype(dtype)
     wide = jnp.promote_types(dtype, jnp.float32)
     # One gate is drawn from the key itself, as the initialisers of JAX do.
     keys = [key] if gates == 1 else jax.random.split(key, gates)

@@ -8,7 +8,7 @@ import inspect
 import jax
 import jax.numpy as jnp
 import pytest
-from close import assert_same
+from close import assert_same, says
 
 import recurrax as rx
 from recurrax.cures import init
@@ -99,3 +99,14 @@ def test_the_whole_matrix_in_blocks(key):
         blocks = [make()(k, (4, 4)) for k in jax.random.split(key, 3)]
         assert_same(whole, jnp.concatenate(blocks, -1))
         assert whole.dtype == jnp.float32, name
+
+
+@pytest.mark.parametrize("dtype", ["int32", "complex64"])
+def test_a_dtype_that_is_not_floating_is_refused(dtype, key):
+    made = [(make(), (4, 4)) for make in MATRICES.values()]
+    made += [(make()[1], (4,)) for make in ROWS.values()]  # the forget gate's
+    for one, shape in made:
+        with says(
+            TypeError, f"dtype must be a floating-point type such as jnp.float32, got {dtype}"
+        ):
+            one(key, shape, dtype)
