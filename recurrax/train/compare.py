@@ -133,6 +133,11 @@ def compare(
     }
     chosen = cures_of(cures)
     rates = _rates(learning_rate, networks, chosen)
+    if not callable(optimizer):
+        raise TypeError(
+            "optimizer must be a function of the learning rate, such as optax.adam itself, got "
+            f"{type(optimizer).__name__}: write optimizer=optax.adam and learning_rate=1e-3"
+        )
     grid = _Grid(task, key, jax.random.split(key, seeds), steps, batch_size, inner, stop_early)
     programs = {
         (cell, cure): _program(grid, networks[cell], chosen[cure], optimizer(rate))

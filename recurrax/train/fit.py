@@ -86,7 +86,8 @@ def fit(
       key: for the initial params and for the batches.
       steps: training steps in all, those before a resumption included.
       batch_size: B of a task's batches.
-      params: where to start; by default `network.init` of the key. They are left as they are.
+      params: where to start; by default `network.init` of the key. They are left as they are. A
+        run that goes on from a checkpoint does not look at them.
       loss: `loss(outputs [T, B, O], batch) -> scalar` for batches of your own.
       metrics: `metrics(outputs, batch) -> {name: scalar}` for batches of your own.
       regularizer: `regularizer(cell, params, state, xs) -> scalar` of the cell's params and
@@ -100,7 +101,8 @@ def fit(
       directory: for `history.jsonl` and `checkpoints/`; nothing is written without.
       checkpoint_every: training steps between two checkpoints, the most that a kill can cost.
       resume: go on from the newest checkpoint in the directory that is right, or begin if there
-        is none.
+        is none. What it cannot see is up to you: the optimizer's numbers, such as its learning
+        rate, and what a loss or regularizer computes.
       progress: True for a bar on a terminal, `"lines"` for lines of text anywhere, False for
         neither.
 
@@ -129,6 +131,8 @@ def fit(
     _check_optimizer(optimizer)
     judges = _judges(task, loss, metrics)
     checks.check_positive_int("batch_size", batch_size)
+    if progress not in (True, False, "lines"):
+        raise ValueError(f'progress must be True, False or "lines", got {progress!r}')
     schedule = Schedule(steps, inner, evaluate_every, flow_every, checkpoint_every)
     net = _network(cell, task)
     given = material(task, net, batch_size)
@@ -142,10 +146,22 @@ def fit(
         flow_every=flow_every,
         placement=placement(given.batch_size),
     )
+    if evaluate_every is not None and given.test is None:
+        raise ValueError(
+            "evaluate_every needs a task made of data, with a test split; of an endless task every "
+            "batch is new, and its metrics are in each report"
+        )
     params = _start(net, params, key)
-    store = _store(directory, resume, identity(params.cell, given.task, given.batch_size))
+    penalised = regularizer is not None
+    who = identity(params.cell, given.task, given.batch_size, penalised)
+    store = _store(directory, resume, who)
     start = Loaded(Snapshot(params, optimizer.init(params), key, jnp.int32(0)), False)
     loaded = store.newest(start.snapshot) if resume and store else None
+    if loaded is not None and int(loaded.snapshot.step) > steps:
+        raise ValueError(
+            f"steps must be at least the {int(loaded.snapshot.step)} that are done in {directory}, "
+            f"got {steps}; they count from the beginning"
+        )
     run = starting(program, schedule, given, store, loaded or start, stop_when_solved)
     metric = given.task.goal[0] if given.task else None
     with shown(progress, steps, run.step, metric) as show, listening() as heard:
@@ -222,6 +238,8 @@ def _store(directory: Any, resume: bool, who: Identity) -> Store | None:
         if resume:
             raise ValueError("resume=True needs the directory in which the checkpoints are")
         return None
+    if Path(directory).exists() and not Path(directory).is_dir():
+        raise ValueError(f"directory must be a folder, but {directory} is a file")
     check_orbax()  # before a step is taken, not at the first checkpoint
     store = Store(Path(directory).absolute(), who)
     if not resume and store.used():

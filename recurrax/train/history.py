@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -33,13 +34,14 @@ class History:
         self._path = path if write else None
         if path is None or not path.exists():
             return
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = _parsed(line)
-            if row is None or row["step"] > until:
-                break
-            kept.append(line)
-            self.rows.append(row)
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        rows = [_parsed(line) for line in lines]
+        # The last line may have been torn by a kill; any other that is no row is damage.
+        if self._path is not None and None in rows[:-1] + rows[:1]:
+            _put_aside(path)
+        good = [(line, row) for line, row in zip(lines, rows, strict=True) if row is not None]
+        kept = [line for line, row in good if row["step"] <= until]
+        self.rows = [row for _, row in good if row["step"] <= until]
         if self._path is not None:
             part = path.with_name(f".{path.name}.part")
             part.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
@@ -69,6 +71,19 @@ class History:
         if flows:
             found["flow"] = Watched(**{name: _column(name, flows) for name in Watched._fields})
         return found
+
+
+def _put_aside(path: Path) -> None:
+    """Keep a file that holds what no run has written."""
+    count = 1
+    while (copy := path.with_name(f"{path.name}.damaged{count}")).exists():
+        count += 1
+    copy.write_bytes(path.read_bytes())
+    warnings.warn(
+        f"{path} has lines that are no rows of a history; it is kept as {copy.name}, and goes on "
+        "with the rows that can be read",
+        stacklevel=4,
+    )
 
 
 def watched_row(record: Watched) -> dict[str, Any]:

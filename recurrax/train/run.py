@@ -14,6 +14,7 @@ from recurrax.train.evaluate import evaluate
 from recurrax.train.history import History, watched_row
 from recurrax.train.snapshot import Snapshot
 from recurrax.train.steps import advance_told, begin, blank
+from recurrax.train.users import check_functions
 
 if TYPE_CHECKING:
     from recurrax.train.batches import Material
@@ -61,6 +62,7 @@ def starting(
     given = given.placed(where)
     given.supply.skip(done)
     carry = begin(program, params, opt_state, step, key, given.supply.example)
+    check_functions(program, carry, key, given.supply.example)
     zeros = blank(program, carry, key, given.supply.example)
     key = where.place(key)
     # No step, so that compiling is no part of the time that steps take.

@@ -33,22 +33,25 @@ class Identity(NamedTuple):
     cell: str
     task: str
     batch_size: str
+    regularizer: str
 
 
-def identity(params: Any, task: Any, batch_size: int | None) -> Identity:
+def identity(params: Any, task: Any, batch_size: int | None, penalised: bool = False) -> Identity:
     """Of a run.
 
     Args:
       params: of the cell.
       task: a `Task`, or None for the user's own batches.
       batch_size: B of a task's batches.
+      penalised: whether a regularizer is added to the loss.
     """
+    penalty = "one" if penalised else "none"
     description = describe(params)
     cell = checks.show(params) if description is None else json.dumps(description)
     if task is None:
-        return Identity(cell, "batches of your own", "their own")
+        return Identity(cell, "batches of your own", "their own", penalty)
     sizes = f"T={task.length}, I={task.input_size}, O={task.output_size}"
-    return Identity(cell, f"{task.name} ({sizes})", str(batch_size))
+    return Identity(cell, f"{task.name} ({sizes})", str(batch_size), penalty)
 
 
 def arrays(snapshot: Snapshot) -> dict[str, np.ndarray]:

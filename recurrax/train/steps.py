@@ -11,11 +11,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from recurrax.cures.clip_state_gradient import ClippedStep
 from recurrax.flow import Watched, watch
 
 if TYPE_CHECKING:
     import chex
 
+    from recurrax.cell import Cell
     from recurrax.tasks import Batch
     from recurrax.train.network import Network, NetworkParams
     from recurrax.train.sharding import Placement
@@ -158,10 +160,18 @@ def global_norm(tree: Any) -> chex.Array:
 def _watched(program: Program, carry: Carry, batch: Batch) -> Watched | None:
     if program.flow_every is None:
         return None
-    cell, params = program.network.cell, carry.params
+    cell, params = measurable(program.network.cell), carry.params
     xs = batch.xs.astype(params.w_out.dtype)
     every, last = program.flow_every, carry.watched
     return watch(cell, params.cell, None, xs, step=carry.step, last=last, every=every)
+
+
+def measurable(cell: Cell) -> Cell:
+    """The cell inside a clip of its state's gradient, which has no forward derivatives."""
+    step = cell.step
+    while isinstance(step, ClippedStep):
+        step = step.step
+    return dataclasses.replace(cell, step=step)
 
 
 def _first_watch(program: Program, carry: Carry, key: Any, data: Any) -> Watched | None:

@@ -9,6 +9,7 @@ import pytest
 from close import says
 
 import recurrax as rx
+from recurrax.train import optimizers
 from recurrax.train.batches import Drawn
 from recurrax.train.compare import _fresh, _Grid, _program
 from recurrax.train.presets import CELLS, CURES, cells_of
@@ -48,7 +49,7 @@ def test_a_cure_makes_a_training_step(name):
     net = rx.train.network(rx.cells.lstm(2, 4), 1)
     keys = jax.random.split(jax.random.key(0), 2)
     grid = _Grid(TASK, keys[0], keys, 1, 4, 1, True)
-    optimizer = rx.train.optimizers.optimizer("adam", 0.01)
+    optimizer = optimizers.optimizer("adam", 0.01)
     program = _program(grid, net, CURES[name], optimizer)
     carry = jax.eval_shape(lambda keys: jax.tree.map(lambda a: a[0], _fresh(program, keys)), keys)
     seen = blank(program, carry, keys[0], None).totals
