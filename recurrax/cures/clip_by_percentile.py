@@ -38,8 +38,8 @@ def clip_by_percentile(
     nine updates in ten are.
 
     So a spike in the first update goes through whole, and one whose square overflows freezes Adam
-    for good, since its second moment stays infinite. Put `rx.cures.clip_by_global_norm` before it in
-    the chain, with a maximum well above the usual norm.
+    for good, since its second moment stays infinite. Put `rx.cures.clip_by_global_norm` before it
+    in the chain, with a maximum well above the usual norm.
 
     Args:
       percent: from 0, the smallest norm, over 50, the median, to 100, which never clips.
