@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from pathlib import Path
 
 # Most of a test's time is compilation. Unoptimised code compiles twice as fast, and the older code
 # generator of jax 0.10 twice as fast again; later versions have none, and ignore the option. What
@@ -25,6 +27,22 @@ hypothesis.settings.register_profile(
     "recurrax", deadline=None, derandomize=True, database=None, max_examples=8
 )
 hypothesis.settings.load_profile("recurrax")
+
+
+_TESTS = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def room_for_programs():
+    """Drop compiled programs before there are too many.
+
+    Each holds some pages of its own, and Linux grants a process 65,530 such maps; beyond them it
+    crashes.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if next(_TESTS) % 50 == 0 and maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
 
 
 @pytest.fixture

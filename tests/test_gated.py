@@ -264,7 +264,7 @@ def test_an_initialiser_that_returns_another_shape(key):
         build(recurrent_init=short).init(key)
 
 
-@pytest.mark.parametrize("bias", ["1", None, True])
+@pytest.mark.parametrize("bias", ["1", [1.0], True])
 def test_a_forget_bias_that_is_no_number(bias):
     with says(TypeError, f"forget_bias must be a number, got {bias!r}"):
         rx.cells.lstm(3, 4, forget_bias=bias)

@@ -64,12 +64,11 @@ class _Seen(NamedTuple):
 
     basis: chex.Array  # [N, k], orthonormal
     log_growth: chex.Array  # [k]
-    worst: chex.Array  # [k], the largest condition of a growth in it
-    total: chex.Array  # [k], of all of them
+    condition: chex.Array  # [k], the worst of its growths
 
 
 def tolerance(dtype: jnp.dtype) -> float:
-    """The error an exponent may have before eliminations are brought closer together."""
+    """The relative error that a growth may have before eliminations are brought closer together."""
     eps = float(jnp.finfo(dtype).eps)
     return math.pow(eps, 0.4)
 
@@ -143,7 +142,7 @@ def _block(
         every = _next_interval(used, seen, jnp.sum(live))
     gone = jnp.isneginf(seen.log_growth)
     finite = [jnp.all(jnp.isfinite(flatten(s))) for s in (befores, state)]
-    result = seen.log_growth, seen.worst, jnp.minimum(used, len(live)), finite[0] & finite[1]
+    result = seen.log_growth, seen.condition, jnp.minimum(used, len(live)), finite[0] & finite[1]
     return _Carried(state, seen.basis, every, gone), result
 
 
@@ -172,8 +171,8 @@ def _attempted(
 
 def _lost(seen: _Seen, gone: chex.Array) -> chex.Array:
     """Whether a direction drowned in rounding, and was not erased earlier by the Jacobians."""
-    eps = float(jnp.finfo(seen.worst.dtype).eps)
-    drowned = jnp.isneginf(seen.log_growth) | (seen.worst * eps > _LOST)
+    eps = float(jnp.finfo(seen.condition.dtype).eps)
+    drowned = jnp.isneginf(seen.log_growth) | (seen.condition * eps > _LOST)
     return jnp.any(drowned & ~gone)
 
 
@@ -203,7 +202,7 @@ def _followed(
     log_growth = log_growth + _log(jnp.diagonal(triangle))
     log_growth = log_growth + jnp.sum(exponents).astype(basis.dtype) * math.log(2)
     conditions = jax.lax.stop_gradient(jnp.concatenate([conditions, rest.condition[None]]))
-    return _Seen(basis, log_growth, jnp.max(conditions, 0), jnp.sum(conditions, 0))
+    return _Seen(basis, log_growth, jnp.max(conditions, 0))
 
 
 def _pushed(derivative: Any, basis: chex.Array, exponent: chex.Array) -> tuple[Any, Any]:
@@ -229,31 +228,22 @@ def _scale(basis: chex.Array) -> chex.Array:
 
 
 def _next_interval(every: chex.Array, seen: _Seen, steps: chex.Array) -> chex.Array:
-    """The widest interval whose error is likely to stay tolerable.
+    """The widest interval whose worst error is likely to stay tolerable.
 
-    The error of an exponent is the mean over all steps of the errors of single growths, each of
-    which must also stay well below the whole growth. After m steps a direction is hidden m times
-    as deep (in logs) as after one. Where it is not hidden, as between the units of a diagonal
-    Jacobian, it still must not underflow.
+    After m steps a direction is hidden m times as deep (in logs) as after one. Where it is not
+    hidden, as between the units of a diagonal Jacobian, it still must not underflow.
     """
     dtype = seen.log_growth.dtype
     finite = jnp.isfinite(seen.log_growth)
-    steps = jnp.maximum(steps, 1).astype(dtype)
     largest = jnp.max(jnp.where(finite, seen.log_growth, -jnp.inf))
     smallest = jnp.min(jnp.where(finite, seen.log_growth, jnp.inf))
-    spread = (largest - smallest) / steps
+    spread = (largest - smallest) / jnp.maximum(steps, 1).astype(dtype)
     spread = jnp.maximum(jnp.nan_to_num(spread, posinf=0, neginf=0), 1e-3)
-    log_eps = math.log(float(jnp.finfo(dtype).eps))
-    log_mean = math.log(tolerance(dtype))
-    log_most = 0.5 * (log_mean + math.log(_LOST))
-
-    def room(condition: chex.Array, limit: float) -> chex.Array:
-        # A direction that is gone has no finite condition, and no interval would bring it back.
-        return limit - log_eps - jnp.log(jnp.max(jnp.where(finite, condition, 1e-9)))
-
-    most = -0.5 * math.log(float(jnp.finfo(dtype).tiny)) / spread
-    left = jnp.minimum(room(seen.worst, log_most), room(seen.total / steps, log_mean)) / spread
-    wider = jnp.minimum(jnp.minimum(every + left, most), 2.0 * every.astype(dtype))
+    limit = math.log(tolerance(dtype)) - math.log(float(jnp.finfo(dtype).eps))
+    # A direction that is gone has no finite condition, and no interval would bring it back.
+    worst = jnp.max(jnp.where(finite, seen.condition, 1))
+    wider = jnp.minimum(every + (limit - jnp.log(worst)) / spread, limit / spread)
+    wider = jnp.minimum(wider, 2.0 * every.astype(dtype))
     return jax.lax.stop_gradient(jnp.clip(jnp.floor(wider).astype(jnp.int32), 1, _WIDEST))
 
 

@@ -65,7 +65,7 @@ def lyapunov(
       burn_in: steps before the average begins, in which state and directions settle; a tenth of
         T by default.
       every: steps between two eliminations, which keep the directions apart. None chooses, and
-        chooses anew as it goes, aiming at an error of an exponent below `eps ** 0.4`
+        chooses anew as it goes, aiming at an error of a growth below `eps ** 0.4`
         (float64: 6e-7, float32: 2e-3), and eliminates at every step where that cannot be had.
 
     Returns:
