@@ -6,15 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-
-from recurrax.cli.values import integer
-
-
-def _arg(metavar: str, default: str) -> Any:
-    """How an option is shown in the help."""
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
-
+from recurrax.cli.values import arg, integer
 
 # What is done where neither an option nor an experiment says otherwise.
 DEFAULTS: dict[str, Any] = {
@@ -39,31 +31,31 @@ class CompareOptions:
     after training) and comparison.json into --out.
     """
 
-    experiment: Annotated[str | None, _arg("NAME", "none")] = None
+    experiment: Annotated[str | None, arg("NAME", "none")] = None
     """Options of a ready experiment, each of which another option changes: adding, exploding, clipping, copying, digits."""  # noqa: E501
-    task: Annotated[str | None, _arg("NAME", "adding")] = None
+    task: Annotated[str | None, arg("NAME", "adding")] = None
     """adding, multiplication, copying, temporal_order, counting, digits, or text with --text."""
-    length: Annotated[int | None, _arg("INT", "the task's own"), integer("--length")] = None
+    length: Annotated[int | None, arg("INT", "the task's own"), integer("--length")] = None
     """Time steps T of a sequence; of copying the lag."""
-    text: Annotated[Path | None, _arg("FILE", "none")] = None
+    text: Annotated[Path | None, arg("FILE", "none")] = None
     """For --task text: any file, of which the next byte is learnt."""
-    cells: Annotated[str | None, _arg("NAMES", "elman,lstm,gru")] = None
+    cells: Annotated[str | None, arg("NAMES", "elman,lstm,gru")] = None
     """Comma-separated: elman, elman-uniform (as torch begins it), irnn (elman-relu-identity), elman-exploding, lstm, lstm-forget, lstm-chrono, gru."""  # noqa: E501
-    cures: Annotated[str | None, _arg("NAMES", "none,clip")] = None
+    cures: Annotated[str | None, arg("NAMES", "none,clip")] = None
     """Comma-separated: none, clip, percentile, zscore, skip, clip-state, detach, omega, orthogonality, flossing."""  # noqa: E501
     seeds: Annotated[int, integer("--seeds")] = 3
     """Networks trained of each pair of cell and cure, all in one program."""
-    steps: Annotated[int | None, _arg("INT", "2000"), integer("--steps")] = None
+    steps: Annotated[int | None, arg("INT", "2000"), integer("--steps")] = None
     """Training steps of each; fewer once all seeds of a pair have solved an endless task."""
-    batch: Annotated[int | None, _arg("INT", "32"), integer("--batch")] = None
+    batch: Annotated[int | None, arg("INT", "32"), integer("--batch")] = None
     """Sequences B in one training step."""
-    hidden: Annotated[int | None, _arg("INT", "32"), integer("--hidden")] = None
+    hidden: Annotated[int | None, arg("INT", "32"), integer("--hidden")] = None
     """Hidden units H."""
-    rate: Annotated[str | None, _arg("FLOATS", "0.005")] = None
+    rate: Annotated[str | None, arg("FLOATS", "0.005")] = None
     """Learning rate: of all, and of some by name, as in 0.005,irnn=0.001,lstm/clip=0.01."""
-    optimizer: Annotated[str | None, _arg("NAME", "adam")] = None
+    optimizer: Annotated[str | None, arg("NAME", "adam")] = None
     """adam, adamw, nadam, rmsprop, adagrad, lion or sgd."""
-    report_every: Annotated[int | None, _arg("INT", "100"), integer("--report-every")] = None
+    report_every: Annotated[int | None, arg("INT", "100"), integer("--report-every")] = None
     """Training steps between two points of a learning curve."""
     seed: Annotated[int, integer("--seed")] = 0
     """Of everything."""
@@ -71,7 +63,7 @@ class CompareOptions:
     """Of the two files, without its ending."""
     force: bool = False
     """Write over the files of a comparison before."""
-    out: Annotated[Path, _arg("DIR", "this folder")] = Path()
+    out: Annotated[Path, arg("DIR", "this folder")] = Path()
     """Folder for the picture and the numbers; made if it is not there."""
     json: bool = False
     """Print the numbers as JSON and no table; what is not finite is the string "inf", "-inf" or "nan"."""  # noqa: E501

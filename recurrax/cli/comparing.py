@@ -18,6 +18,7 @@ from recurrax.cli.comparison_table import as_json, print_comparison, sentence, s
 from recurrax.cli.experiments import EXPERIMENTS
 from recurrax.cli.flow import check_out
 from recurrax.cli.mistakes import Mistake, told
+from recurrax.cli.task_options import check_task_options
 from recurrax.plot.comparison import panels
 from recurrax.train.compare import compare
 from recurrax.train.optimizers import NAMES as OPTIMIZERS
@@ -79,14 +80,8 @@ def settled(options: CompareOptions, defaults: Mapping[str, Any]) -> dict[str, A
 
 def _task(asked: dict[str, Any], text: Path | None) -> tasks.Task:
     name, length = asked["task"], asked["length"]
-    if name in tasks.NAMES and (name == "text") != (text is not None):
-        raise Mistake(
-            "--task text needs --text FILE, the text to learn from"
-            if name == "text"
-            else f"--text is for --task text, not for {name}"
-        )
-    if name == "digits" and length is not None:
-        raise Mistake("--length does not go with --task digits, whose sequences have 64 steps")
+    if name in tasks.NAMES:  # `get` names the nearest one otherwise
+        check_task_options(name, length, text)
     given = {"T": length, "path": text}
     with told(ValueError, TypeError, OSError, ImportError):
         task = tasks.get(name, **{key: value for key, value in given.items() if value is not None})

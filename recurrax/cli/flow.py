@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import jax
 import numpy as np
-import tyro
 
 from recurrax import flow as microscope
 from recurrax import plot
@@ -20,16 +19,10 @@ from recurrax.cli.page import document
 from recurrax.cli.questions import QUESTIONS, Answer, answer, as_numbers
 from recurrax.cli.show import Difference, Row, difference, of_row, print_report, progress
 from recurrax.cli.subjects import Subject, choose
-from recurrax.cli.values import integer, number, two_files
+from recurrax.cli.values import arg, integer, number, two_files
 
 EXACT_UP_TO = 512  # joint state size N above which 32 random directions stand for all N
 PROBES = 32
-
-
-def _arg(metavar: str, default: str | None = None) -> Any:
-    """How an option is shown in the help."""
-    hint = None if default is None else f"(default: {default})"
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint=hint)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,33 +33,33 @@ class FlowOptions:
     gradient_report.html, with all pictures inside, and gradient_report.json.
     """
 
-    data: Annotated[str, _arg("DATA")] = "digits"
+    data: Annotated[str, arg("DATA")] = "digits"
     """digits (scikit-learn's, pixel by pixel), or a path to a .npy or .npz ([T, I] or [T, B, I]), a .csv (one time step a line) or any text file (read as bytes, one-hot)."""  # noqa: E501
-    length: Annotated[
-        int | None, _arg("INT", "all; of a file at most 256"), integer("--length")
-    ] = None
+    length: Annotated[int | None, arg("INT", "all; of a file at most 256"), integer("--length")] = (
+        None
+    )
     """Time steps T to measure."""
     batch: Annotated[int, integer("--batch")] = 16
     """Sequences B to measure; one long sequence is cut into as many windows."""
-    cells: Annotated[str | None, _arg("NAMES", "elman,lstm,gru")] = None
+    cells: Annotated[str | None, arg("NAMES", "elman,lstm,gru")] = None
     """Which cells to measure, comma-separated."""
-    hidden: Annotated[int | None, _arg("INT", "64"), integer("--hidden")] = None
+    hidden: Annotated[int | None, arg("INT", "64"), integer("--hidden")] = None
     """Hidden units H."""
     recurrent_scale: Annotated[float, number("--recurrent-scale")] = 1.0
     """Multiplies the recurrent weights: the vanilla network's gradient vanishes at .5, explodes at 2."""  # noqa: E501
-    forget_bias: Annotated[float | None, _arg("FLOAT", "1"), number("--forget-bias")] = None
+    forget_bias: Annotated[float | None, arg("FLOAT", "1"), number("--forget-bias")] = None
     """Added to the bias of the LSTM's forget gate."""
     seed: Annotated[int, integer("--seed")] = 0
     """Of the initial weights."""
-    params: Annotated[Path | None, _arg("FILE", "fresh weights")] = None
+    params: Annotated[Path | None, arg("FILE", "fresh weights")] = None
     """Weights to measure, a file that rx.interop.save wrote."""
     compare: Annotated[
-        tuple[Path, Path] | None, _arg("BEFORE AFTER", "none"), two_files("--compare")
+        tuple[Path, Path] | None, arg("BEFORE AFTER", "none"), two_files("--compare")
     ] = None
     """Two files of weights that rx.interop.save wrote, such as before and after training, side by side."""  # noqa: E501
     report: bool = False
     """Answer the questions of rx.flow in one HTML file: decay, rate, horizon, verdict, bounds, predict, report, lyapunov, spectrum, gradient_map, loss_gradients, lag_profile, truncation, paths (jacobians, covariant_vectors and watch are for code); takes a minute or so a cell."""  # noqa: E501
-    out: Annotated[Path, _arg("DIR", "this folder")] = Path()
+    out: Annotated[Path, arg("DIR", "this folder")] = Path()
     """Folder for the picture and the numbers; made if it is not there."""
     json: bool = False
     """Print the numbers as JSON and nothing else; what is not finite is the string "inf", "-inf" or "nan"."""  # noqa: E501

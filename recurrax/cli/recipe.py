@@ -12,6 +12,7 @@ import numpy as np
 from recurrax import cells, cures, tasks, train
 from recurrax.cli.data import Sequences
 from recurrax.cli.mistakes import Mistake, told
+from recurrax.cli.task_options import check_task_options
 from recurrax.train import optimizers
 
 if TYPE_CHECKING:
@@ -97,14 +98,7 @@ def _check_name(flag: str, what: str, name: str, known: Iterable[str]) -> None:
 def _task(asked: Mapping[str, Any]) -> Task:
     name, length, text = asked["task"], asked["length"], asked["text"]
     _check_name("--task", "task", name, tasks.NAMES)
-    if (name == "text") != (text is not None):
-        raise Mistake(
-            "--task text needs --text FILE, the text to learn from"
-            if name == "text"
-            else f"--text is for --task text, not for {name}"
-        )
-    if name == "digits" and length is not None:
-        raise Mistake("--length does not go with --task digits, whose sequences have 64 steps")
+    check_task_options(name, length, text)
     options = {} if length is None else {"T": length}
     with told(ValueError, TypeError, OSError, prefix=f"--task {name}: "):
         return tasks.get(name, **options) if text is None else tasks.text(text, **options)

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import tyro
 
 from recurrax.cli.mistakes import Mistake, told
 from recurrax.cli.run_folder import RunFolder, merged
-from recurrax.cli.values import integer, number
+from recurrax.cli.values import arg, integer, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,11 +29,6 @@ _INNER = 50  # training steps between two reports, at most
 _EVALUATIONS = 10  # reports between two looks at test data
 
 
-def _arg(metavar: str, default: str) -> Any:
-    """How an option is shown in the help."""
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
-
-
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
     """Train a cell on a task, and see what becomes of its gradient flow.
@@ -44,33 +38,33 @@ class TrainOptions:
     its readout (network.npz), and checkpoints. Ctrl-C saves and says how to go on.
     """
 
-    out: Annotated[Path | None, _arg("FOLDER", "none, it must be named")] = None
+    out: Annotated[Path | None, arg("FOLDER", "none, it must be named")] = None
     """Folder of the run; made if it is not there."""
-    task: Annotated[str | None, _arg("NAME", "adding")] = None
+    task: Annotated[str | None, arg("NAME", "adding")] = None
     """adding, multiplication, copying, temporal_order, counting, digits, or text with --text."""
-    length: Annotated[int | None, _arg("INT", "the task's, mostly 100"), integer("--length")] = None
+    length: Annotated[int | None, arg("INT", "the task's, mostly 100"), integer("--length")] = None
     """Time steps T of a sequence; of copying the lag."""
-    text: Annotated[Path | None, _arg("FILE", "none")] = None
+    text: Annotated[Path | None, arg("FILE", "none")] = None
     """For --task text: any file, of which the next byte is learnt."""
-    cell: Annotated[str | None, _arg("NAME", "lstm")] = None
+    cell: Annotated[str | None, arg("NAME", "lstm")] = None
     """elman, elman-relu, lstm or gru."""
-    hidden: Annotated[int | None, _arg("INT", "64"), integer("--hidden")] = None
+    hidden: Annotated[int | None, arg("INT", "64"), integer("--hidden")] = None
     """Hidden units H."""
-    init: Annotated[str | None, _arg("NAME[=NUMBER]", "the cell's own")] = None
+    init: Annotated[str | None, arg("NAME[=NUMBER]", "the cell's own")] = None
     """How it begins, by rx.cures.init: orthogonal, identity, spectral_radius or largest_singular_value (=1 unless told) of w_rec; critical for elman; chrono (=T unless told), forget_bias=NUMBER or uniform_gate for lstm and gru."""  # noqa: E501
-    clip: Annotated[float | None, _arg("FLOAT", "none"), number("--clip")] = None
+    clip: Annotated[float | None, arg("FLOAT", "none"), number("--clip")] = None
     """Largest norm of a gradient; longer ones are shortened to it."""
-    optimizer: Annotated[str | None, _arg("NAME", "adam")] = None
+    optimizer: Annotated[str | None, arg("NAME", "adam")] = None
     """adam, adamw, nadam, rmsprop, adagrad, lion or sgd."""
-    rate: Annotated[float | None, _arg("FLOAT", "0.001"), number("--rate")] = None
+    rate: Annotated[float | None, arg("FLOAT", "0.001"), number("--rate")] = None
     """Learning rate."""
-    steps: Annotated[int | None, _arg("INT", "2000"), integer("--steps")] = None
+    steps: Annotated[int | None, arg("INT", "2000"), integer("--steps")] = None
     """Training steps, fewer if the task is solved before; with --resume there may be more."""
-    batch: Annotated[int | None, _arg("INT", "32"), integer("--batch")] = None
+    batch: Annotated[int | None, arg("INT", "32"), integer("--batch")] = None
     """Sequences B in a training step."""
-    flow_every: Annotated[int | None, _arg("INT", "never"), integer("--flow-every")] = None
+    flow_every: Annotated[int | None, arg("INT", "never"), integer("--flow-every")] = None
     """Training steps between two measurements of the gradient flow."""
-    seed: Annotated[int | None, _arg("INT", "0"), integer("--seed")] = None
+    seed: Annotated[int | None, arg("INT", "0"), integer("--seed")] = None
     """Of the initial weights and the batches."""
     resume: bool = False
     """Go on with the run in --out; its options are known there and may be left out."""

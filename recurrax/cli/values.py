@@ -5,12 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from recurrax.cli.mistakes import Mistake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+def arg(metavar: str, default: str | None = None) -> Any:
+    """How an option is shown in the help."""
+    hint = None if default is None else f"(default: {default})"
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=hint)
 
 
 def integer(flag: str) -> PrimitiveConstructorSpec[Any]:

@@ -91,6 +91,12 @@ def measure(updates: Any, nonfinite: str) -> Measured:
     return Measured(updates, *_scaled_norm(updates), bad, known)
 
 
+def global_norm(tree: Any) -> chex.Array:
+    """The 2-norm over all leaves, in float32 at least; no square in it over- or underflows."""
+    length, exponent = _scaled_norm(tree)
+    return length * power_of_two(exponent, length.dtype)
+
+
 def is_longer(measured: Measured, max_norm: Any) -> chex.Array:
     """Whether the norm is known and above a maximum."""
     unit = power_of_two(-measured.exponent, measured.length.dtype)

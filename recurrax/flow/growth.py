@@ -162,6 +162,7 @@ def _attempted(
         wanted = (used == 0) | ((used > every) & _lost(seen, gone))
         return jax.lax.cond(wanted, again, lambda: before), None
 
+    # A loop over the two, rather than one after the other, so that the block is compiled once.
     shapes = jax.eval_shape(attempt, every)
     nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     tries = jnp.stack([every, jnp.ones_like(every)])

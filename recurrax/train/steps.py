@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from recurrax.cures.clip_state_gradient import ClippedStep
+from recurrax.cures.norm import global_norm
 from recurrax.flow import Watched, watch
 
 if TYPE_CHECKING:
@@ -143,18 +144,6 @@ def blank(program: Program, carry: Carry, key: Any, data: Any) -> Tally:
     wide = {name: jnp.promote_types(leaf.dtype, jnp.float32) for name, leaf in seen.items()}
     totals = {name: jnp.zeros(seen[name].shape, dtype) for name, dtype in wide.items()}
     return Tally(totals, jnp.zeros([], seen["gradient_norm"].dtype))
-
-
-def global_norm(tree: Any) -> chex.Array:
-    """The 2-norm over all leaves, summed in float32 at least and so scaled as not to overflow."""
-    leaves = [g.astype(jnp.promote_types(g.dtype, jnp.float32)) for g in jax.tree.leaves(tree)]
-    leaves = [g for g in leaves if g.size]
-    if not leaves:
-        return jnp.zeros([])
-    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(g)) for g in leaves]))
-    scale = jnp.where(jnp.isfinite(largest) & (largest > 0), largest, 1)
-    squares = [jnp.sum((g / scale) ** 2) for g in leaves]
-    return jnp.sqrt(jnp.sum(jnp.stack(squares))) * scale
 
 
 def _watched(program: Program, carry: Carry, batch: Batch) -> Watched | None:

@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 
 from .comparing import Outcome, table
+from .markers import markers, replace_between
 from .microscope_figures import FIGURES, QUICK, Sizes
 from .training import BUSY, load, machine, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-BEGIN, END = "<!-- microscope: begin -->", "<!-- microscope: end -->"
+MARKERS = markers("microscope")
 README = Path(__file__).parents[2] / "README.md"
 LIBRARIES = ("recurrax", "jax", "jaxlib", "numpy", "optax", "chaotax", "lyapax")
 
@@ -100,17 +101,6 @@ def readme_text(measured: Run) -> str:
     return "\n".join(lines + [f"- {note}" for note in missing])
 
 
-def replace_between(path: Path, text: str | None) -> None:
-    """Write the text between the markers; None only sees that they are there."""
-    old = path.read_text(encoding="utf-8")
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{path.name} needs the lines {BEGIN} and {END}, in this order")
-    if text is not None:
-        path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=list(FIGURES), default=list(FIGURES))
@@ -122,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
     if given.rounds < 1:
         parser.error(f"--rounds must be 1 or more, got {given.rounds}")
     if given.readme:
-        replace_between(README, None)
+        replace_between(README, MARKERS, None)
     measured = run(given.only, QUICK if given.quick else Sizes(), given.rounds)
     print(story(measured))
     if given.json:
@@ -134,7 +124,7 @@ def main(arguments: list[str] | None = None) -> None:
     if any(o.wrong for o in measured.outcomes):
         raise SystemExit("not all sides agree" + (", README.md is as it was" * given.readme))
     if given.readme:
-        replace_between(README, readme_text(measured))
+        replace_between(README, MARKERS, readme_text(measured))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from benchmarks import lyapunov_peers, microscope
 from benchmarks.comparing import Asked, Figure, Outcome, in_turn, ratios, table
-from benchmarks.microscope import BEGIN, END, Run, readme_text, replace_between, story
+from benchmarks.markers import replace_between
+from benchmarks.microscope import MARKERS, Run, readme_text, story
 from benchmarks.microscope_figures import FIGURES, Sizes
 
 import recurrax as rx
+
+BEGIN, END = MARKERS
 
 FACTS = {
     "cpu": "a processor",
@@ -123,10 +126,10 @@ def test_the_story_says_who_is_missing_who_is_wrong_and_what_is_not_as_asked():
 def test_the_readme_is_written_between_its_markers(tmp_path):
     path = tmp_path / "README.md"
     path.write_text(f"above\n\n{BEGIN}\nold\n{END}\n\nbelow\n", encoding="utf-8")
-    replace_between(path, None)
+    replace_between(path, MARKERS, None)
     assert "old" in path.read_text(encoding="utf-8")
     for _ in range(2):
-        replace_between(path, readme_text(Run(made_up(), FACTS)))
+        replace_between(path, MARKERS, readme_text(Run(made_up(), FACTS)))
     text = path.read_text(encoding="utf-8")
     assert text.startswith(f"above\n\n{BEGIN}\n`python -m tests.benchmarks.microscope --readme`")
     assert text.endswith(f"\n- lyapax missing: No module named 'lyapax'\n{END}\n\nbelow\n")

@@ -10,10 +10,10 @@ import sys
 import numpy as np
 import pytest
 from benchmarks import training
+from benchmarks.markers import replace_between
 from benchmarks.peers import PEERS, Case, Server, problem, reference
 from benchmarks.training import (
-    BEGIN,
-    END,
+    MARKERS,
     Result,
     Run,
     best,
@@ -24,12 +24,13 @@ from benchmarks.training import (
     notes,
     ratio,
     readme_text,
-    replace_between,
     shape,
     story,
     summary,
     table,
 )
+
+BEGIN, END = MARKERS
 
 SMALL, LARGE = Case("lstm", 5, 2, 3, 4), Case("lstm", 50, 2, 3, 4)
 FACTS = {
@@ -117,10 +118,10 @@ def test_nobody_is_left_out_silently():
 def test_the_readme_is_written_between_its_markers(tmp_path):
     path = tmp_path / "README.md"
     path.write_text(f"above\n\n{BEGIN}\nold\n{END}\n\nbelow\n", encoding="utf-8")
-    replace_between(path, None)
+    replace_between(path, MARKERS, None)
     assert "old" in path.read_text(encoding="utf-8")
     for _ in range(2):
-        replace_between(path, readme_text(Run(made_up(), FACTS)))
+        replace_between(path, MARKERS, readme_text(Run(made_up(), FACTS)))
     text = path.read_text(encoding="utf-8")
     assert text.startswith(f"above\n\n{BEGIN}\n`python -m tests.benchmarks.training --readme`")
     assert text.endswith(f"\n{END}\n\nbelow\n")
@@ -137,7 +138,7 @@ def test_a_readme_without_markers_is_left_alone(tmp_path, text):
     path = tmp_path / "README.md"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SystemExit, match=r"README\.md needs the lines <!-- training: begin -->"):
-        replace_between(path, "new")
+        replace_between(path, MARKERS, "new")
     assert path.read_text(encoding="utf-8") == text
 
 

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .markers import markers, replace_between
 from .peers import GATES, OTHER_GRUS, PEERS, Case, Problem, cores, problem, reference
 
 SHAPES = (
@@ -41,7 +42,7 @@ SHAPES = (
 OURS = "recurrax"
 JAX_PEERS = [name for name in PEERS if name not in (OURS, "recurrax-scan", "torch")]
 NAMES = {"elman": "Elman", "lstm": "LSTM", "gru": "GRU"}
-BEGIN, END = "<!-- training: begin -->", "<!-- training: end -->"
+MARKERS = markers("training")
 README = Path(__file__).parents[2] / "README.md"
 
 # ys is compared entry by entry with the equations in float64. Rounding in float32 stays near 1e-6
@@ -403,17 +404,6 @@ def readme_text(measured: Run) -> str:
     return "\n".join(lines)
 
 
-def replace_between(path: Path, text: str | None) -> None:
-    """Write the text between the markers; None only sees that they are there."""
-    old = path.read_text(encoding="utf-8")
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{path.name} needs the lines {BEGIN} and {END}, in this order")
-    if text is not None:
-        path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
-
-
 def shape(text: str) -> tuple[int, ...]:
     """`100x32x64x128` as T, B, I, H."""
     sizes = tuple(int(size) for size in text.split("x"))
@@ -432,7 +422,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--readme", action="store_true", help="write the summary into README.md")
     given = parser.parse_args(arguments)
     if given.readme:
-        replace_between(README, None)
+        replace_between(README, MARKERS, None)
     measured = run(given.cells, given.shapes, given.peers, given.rounds)
     print(story(measured))
     if given.json:
@@ -443,7 +433,7 @@ def main(arguments: list[str] | None = None) -> None:
     if wrong:
         raise SystemExit("not all peers agree" + (", README.md is as it was" * given.readme))
     if given.readme:
-        replace_between(README, readme_text(measured))
+        replace_between(README, MARKERS, readme_text(measured))
 
 
 if __name__ == "__main__":

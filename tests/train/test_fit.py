@@ -15,7 +15,8 @@ from close import assert_close, says
 from train.small import CELL, DATA, KEY, OPTIMIZER, TASK, fit, loss, same, split, without_speed
 
 import recurrax as rx
-from recurrax.train.steps import advance_told, global_norm
+from recurrax.cures.norm import global_norm
+from recurrax.train.steps import advance_told
 
 
 def by_hand(steps: int):
