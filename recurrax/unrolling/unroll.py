@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from recurrax import checks
 from recurrax.cell import Cell, StepFn, as_step
 from recurrax.unrolling.bidirectional import Bidirectional, Directions
-from recurrax.unrolling.hoisted import auto_engine, check_gated, hoisted_engine
+from recurrax.unrolling.hoisted import check_gated, hoisted_engine
+from recurrax.unrolling.kernel import auto_engine, kernel_engine
 from recurrax.unrolling.scan import Inputs, keep_output, keep_state, scan_engine
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ ENGINES: dict[str, Callable[..., tuple[Any, Any]]] = {
     "auto": auto_engine,
     "scan": scan_engine,
     "hoisted": hoisted_engine,
+    "kernel": kernel_engine,
 }
 
 
@@ -57,8 +59,13 @@ def unroll(
       reverse: run from the last input to the first. Outputs stay in the order of the inputs.
       remat: keep one state every `remat` steps for the backward pass and recompute the rest.
       engine: `"scan"`, the reference, runs any step. `"hoisted"` runs gated cells, and stacks and
-        residuals of them, faster, and with less memory under `jax.grad`. `"auto"` takes the fast
-        one for every layer that is gated. They give the same numbers to rounding.
+        residuals of them, faster, and with less memory under `jax.grad`. `"kernel"` runs the
+        same ones on an NVIDIA GPU in one launch for the whole sequence, in float32, bfloat16 or
+        float16 with sums and state in float32, up to the H whose recurrent weights fit in a
+        block's shared memory; on any other device the same computation runs as a plain scan. Its
+        float32 products are accurate, and tf32 under
+        `jax.default_matmul_precision("tensorfloat32")`. `"auto"` takes the fastest one that is
+        known to be right, for every layer that is gated. They give the same numbers to rounding.
 
     Returns:
       The final state, and the outputs `[T, *batch, ...]`.
@@ -109,7 +116,7 @@ def unroll_states(
       resets: bool `[T, *batch]`, as in `rx.unroll`.
       reverse: run from the last input to the first.
       remat: keep one state every `remat` steps for the backward pass.
-      engine: `"auto"`, `"scan"` or `"hoisted"`, as in `rx.unroll`.
+      engine: `"auto"`, `"scan"`, `"hoisted"` or `"kernel"`, as in `rx.unroll`.
 
     Returns:
       The states, each leaf `[T, *batch, ...]`.
@@ -165,8 +172,8 @@ def _unroll(
 ) -> tuple[Any, Any]:
     step = as_step(cell)
     checks.check_choice("engine", engine, tuple(ENGINES))
-    if engine == "hoisted":
-        check_gated(step)
+    if engine in ("hoisted", "kernel"):
+        check_gated(step, engine)
     if not isinstance(reverse, bool):
         raise TypeError(f"reverse must be True or False, got {reverse!r}")
     if remat is not None:

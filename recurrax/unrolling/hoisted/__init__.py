@@ -1,5 +1,5 @@
 """The fast engine for gated cells; `engine.py` is where to begin reading."""
 
-from recurrax.unrolling.hoisted.engine import auto_engine, check_gated, hoisted_engine
+from recurrax.unrolling.hoisted.engine import check_gated, hoisted_engine
 
-__all__ = ["auto_engine", "check_gated", "hoisted_engine"]
+__all__ = ["check_gated", "hoisted_engine"]

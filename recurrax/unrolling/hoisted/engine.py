@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from recurrax.checks import named
 from recurrax.combine import ResidualStep, StackStep
 from recurrax.gated import GatedStep
+from recurrax.unrolling.hoisted.chunks import Chunks
 from recurrax.unrolling.hoisted.manual import varying
 from recurrax.unrolling.hoisted.problem import Flags, Operands, Spec
 from recurrax.unrolling.hoisted.recurrence import recurrence
@@ -35,6 +37,7 @@ class Way(NamedTuple):
     remat: int | None
     states: bool  # whether the states after every step are wanted
     strict: bool  # whether a layer that cannot be hoisted is an error, or run by scan
+    kernel: Any  # chooses who runs a layer's loop: (spec, flags, operands) -> Kernel or None
 
 
 class Unrolled(NamedTuple):
@@ -56,11 +59,13 @@ def hoisted_engine(
     reverse: bool,
     remat: int | None,
     strict: bool = True,
+    kernel: Callable[..., Any] | None = None,
 ) -> tuple[Any, Any]:
     """Unroll a gated step over time, or a stack or residual of such, layer by layer.
 
     Takes and returns what `scan_engine` does. If not `strict`, a layer that is not gated, or whose
-    pointwise function is an unusual one, is run by that engine.
+    pointwise function is an unusual one, is run by that engine. `kernel` may hand a layer's loop to a
+    GPU kernel: a function of the layer's spec, flags and operands that gives one, or None.
     """
     xs, mask, resets = inputs
     if mask is not None and not all(isinstance(s, GatedStep) for _, s in layers_of(step)):
@@ -69,19 +74,9 @@ def hoisted_engine(
         return scan_engine(step, collect, params, state, start, inputs, **options)
     if mask is not None:
         xs = blank(mask, xs)
-    way = Way(mask, resets, reverse, remat, collect is keep_state, strict)
+    way = Way(mask, resets, reverse, remat, collect is keep_state, strict, kernel)
     final, ys, states = _layer(step, params, state, start, xs, way)
     return final, collect(states, ys, mask)
-
-
-def auto_engine(
-    step: StepFn, collect: Any, params: Any, state: Any, start: Any, inputs: Inputs, **options: Any
-) -> tuple[Any, Any]:
-    """The faster of both engines for each layer; takes and returns what they do."""
-    arguments = (step, collect, params, state, start, inputs)
-    if prefers_hoisted(step, jax.tree.leaves(inputs.xs)[0].shape[0]):
-        return hoisted_engine(*arguments, **options, strict=False)
-    return scan_engine(*arguments, **options)
 
 
 def layers_of(step: StepFn, name: str = "the cell") -> list[tuple[str, StepFn]]:
@@ -94,17 +89,17 @@ def layers_of(step: StepFn, name: str = "the cell") -> list[tuple[str, StepFn]]:
     return [(name, step)]
 
 
-def check_gated(step: StepFn) -> None:
+def check_gated(step: StepFn, engine: str = "hoisted") -> None:
     """Raise if some layer is not gated."""
     for name, layer in layers_of(step):
         if hasattr(layer, "not_hoisted"):  # a wrapped step that knows why
             raise TypeError(
-                f'engine="hoisted" cannot run {name}: {layer.not_hoisted}. Use engine="auto", '
+                f'engine="{engine}" cannot run {name}: {layer.not_hoisted}. Use engine="auto", '
                 "which runs gated layers fast and any other by scan."
             )
         if not isinstance(layer, GatedStep):
             raise TypeError(
-                f'engine="hoisted" runs gated cells, but {name} is not one: nothing is known of '
+                f'engine="{engine}" runs gated cells, but {name} is not one: nothing is known of '
                 f'{named(layer)} but what it returns. Use engine="auto", which runs gated layers '
                 "fast and any other by scan, or write the cell's update for rx.gated_cell."
             )
@@ -190,6 +185,23 @@ def _operands(params: Any, state: Any, start: Any, xs: Any) -> Operands:
     )
 
 
+def _in_chunks(spec: Spec, flags: Flags, ops: Operands, size: int) -> tuple[Any, Any]:
+    """One kernel for each chunk, whose states are computed again for the backward pass."""
+
+    def chunk(state: Any, first: Any, part: Any, _: Any) -> Any:
+        run = jax.checkpoint(lambda state, part: _run_part(spec, ops, state, *part))
+        return run(state, part)
+
+    chunks = Chunks(ops.xs.shape[0], size, spec.reverse)
+    found: tuple[Any, Any] = chunks.run(chunk, ops.state, (flags, ops.xs))
+    return found
+
+
+def _run_part(spec: Spec, ops: Operands, state: Any, flags: Flags, xs: Any) -> tuple[Any, Any]:
+    found: tuple[Any, Any] = recurrence(spec, flags, ops._replace(state=state, xs=xs))
+    return found
+
+
 def _gated(step: GatedStep, params: Any, state: Any, start: Any, xs: Any, way: Way) -> Unrolled:
     batch, hidden = state.h.shape[:-1], state.h.shape[-1]
     length = xs.shape[0]
@@ -200,7 +212,13 @@ def _gated(step: GatedStep, params: Any, state: Any, start: Any, xs: Any, way: W
     ops = _operands(params, state, start, xs)
     spec = Spec(step, way.reverse, way.remat, way.states)
     switches = Flags(flags(way.mask), flags(way.resets))
-    final, stacks = recurrence(spec, switches, varying(ops, (ops, switches)))
+    ops = varying(ops, (ops, switches))
+    kernel = None if way.kernel is None else way.kernel(spec, switches, ops)
+    if kernel is None or way.remat is None:
+        final, stacks = recurrence(dataclasses.replace(spec, kernel=kernel), switches, ops)
+    else:
+        plain = dataclasses.replace(spec, remat=None, kernel=kernel)
+        final, stacks = _in_chunks(plain, switches, ops, way.remat)
     final = step.state(*(a.reshape(*batch, hidden) for a in final))
     stacks = [None if a is None else a.reshape(length, *batch, hidden) for a in stacks]
     return Unrolled(final, stacks[spec.h], step.state(*stacks) if way.states else None)

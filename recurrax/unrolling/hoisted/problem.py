@@ -46,12 +46,14 @@ class Spec:
       reverse: whether time runs from the end to the start.
       remat: how many steps apart the states are that are kept for the backward pass, or None.
       all_fields: whether every field of the state is wanted at every instant, or h alone.
+      kernel: what runs both passes in place of the loops here, with their `forward` and `backward`.
     """
 
     step: GatedStep
     reverse: bool
     remat: int | None
     all_fields: bool
+    kernel: Any = None
 
     @property
     def h(self) -> int:

@@ -30,8 +30,14 @@ if TYPE_CHECKING:
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def recurrence(spec: Spec, flags: Flags, ops: Operands) -> tuple[Any, Any]:
     """The last state's fields, and the fields after every step (None where not wanted)."""
-    final, stacks, _ = forward(spec, flags, ops, remember=False)
+    final, stacks, _ = _forward(spec, flags, ops, remember=False)
     return final, stacks
+
+
+def _forward(spec: Spec, flags: Flags, ops: Operands, *, remember: bool) -> tuple[Any, Any, Any]:
+    run = forward if spec.kernel is None else spec.kernel.forward
+    found: tuple[Any, Any, Any] = run(spec, flags, ops, remember=remember)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +73,8 @@ class Derivative:
         flags, ops, memory = jax.tree.unflatten(self.tree, at)
         final, stacks = tuple(y[: self.fields]), tuple(y[self.fields :])
         which = jax.tree.unflatten(self.ops, wanted)
-        found = backward(self.spec, flags, ops, memory, final, stacks, which)
+        run = backward if self.spec.kernel is None else self.spec.kernel.backward
+        found = run(self.spec, flags, ops, memory, final, stacks, which)
         return list(self.ops.flatten_up_to(found))
 
     def batched(self, size: int, at: Sequence[Any], x: Sequence[Any]) -> LinearMap | None:
@@ -86,7 +93,7 @@ class Derivative:
 @partial(recurrence.defjvp, symbolic_zeros=True)
 def _recurrence_jvp(spec: Spec, primals: Any, tangents: Any) -> tuple[Any, Any]:
     flags, ops = primals
-    final, stacks, memory = forward(spec, flags, ops, remember=True)
+    final, stacks, memory = _forward(spec, flags, ops, remember=True)
     at = (flags, ops, memory)
     leaves, tree = jax.tree.flatten(at)
     ops_tree: Any = jax.tree.structure(ops)

@@ -1,0 +1,105 @@
+"""How the work is laid on a device, and what fits there.
+
+A block holds the recurrent weights in shared memory for the whole sequence, so these decide how
+large a cell may be: `G H^2` numbers, H rounded up to a power of two, and twice that in float32 with
+accurate products, where each number is held as two of tf32 (Ootomo and Yokota, 2022, section 3).
+Beside them lie the tiles that are exchanged between warps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+# Bytes of shared memory that one block may ask for, by compute capability: table "Technical
+# Specifications per Compute Capability" of NVIDIA's CUDA programming guide, less the kilobyte
+# that the system keeps. Used where the device does not say.
+_SHARED_MEMORY = {(8, 0): 163, (8, 6): 99, (8, 7): 163, (8, 9): 99, (9, 0): 227, (10, 0): 227,
+                  (10, 3): 227, (11, 0): 227, (12, 0): 99, (12, 1): 99}  # fmt: skip
+
+# Tensor cores of bfloat16 and tf32 began with this one.
+OLDEST = (8, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """What a plan must know of a GPU.
+
+    Args:
+      capability: the compute capability, such as (9, 0).
+      shared_memory: bytes that one block may have.
+    """
+
+    capability: tuple[int, int]
+    shared_memory: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The tile of one block.
+
+    Args:
+      rows: examples in a tile; the tensor cores take 16 at least.
+      columns: hidden units in a tile, a power of two: H and what is left empty.
+      warps: of 32 threads in a block.
+      precision: of products of float32.
+    """
+
+    rows: int
+    columns: int
+    warps: int
+    precision: Any
+
+
+def attached() -> Device | None:
+    """The GPU that JAX would use, if there is an NVIDIA one."""
+    device = jax.devices()[0]
+    capability = str(getattr(device, "compute_capability", ""))
+    if device.platform != "gpu" or not capability.replace(".", "").isdigit():
+        return None
+    major, minor = (int(n) for n in capability.split("."))
+    known = getattr(device, "shared_memory_per_block_optin", None)
+    return Device((major, minor), int(known or _by_capability(major, minor)))
+
+
+def _by_capability(major: int, minor: int) -> int:
+    same = [kb for (m, n), kb in _SHARED_MEMORY.items() if m == major and n <= minor]
+    return 1024 * (same[-1] if same else min(_SHARED_MEMORY.values()))
+
+
+def shared_memory(plan: Plan, gates: int, dtype: Any) -> int:
+    """Bytes that a block needs: the weights, and two tiles that warps exchange."""
+    size = jnp.dtype(dtype).itemsize
+    held = 2 if jnp.dtype(dtype) == jnp.float32 and plan.precision != TF32 else 1
+    return held * size * gates * plan.columns**2 + 2 * 4 * plan.rows * plan.columns
+
+
+def plan(gates: int, hidden: int, dtype: Any) -> Plan:
+    """The tile for a cell of this size."""
+    columns = max(16, 1 << (hidden - 1).bit_length())
+    # A warp takes some columns of every gate; eight share a block of 64 and more.
+    return Plan(rows=16, columns=columns, warps=8 if columns >= 64 else 4, precision=_precision())
+
+
+def largest(device: Device, gates: int, dtype: Any) -> int:
+    """The largest H whose weights a block can hold, a power of two; 0 if there is none."""
+    fitting = [
+        h for h in (16 << i for i in range(12))
+        if shared_memory(plan(gates, h, dtype), gates, dtype) <= device.shared_memory
+    ]  # fmt: skip
+    return max(fitting, default=0)
+
+
+ACCURATE = jax.lax.DotAlgorithmPreset.TF32_TF32_F32_X3
+TF32 = jax.lax.DotAlgorithmPreset.TF32_TF32_F32
+_ON_REQUEST = ("tensorfloat32", "bfloat16", "fastest", "default", "TF32_TF32_F32")
+
+
+def _precision() -> Any:
+    """Of float32: accurate, unless the user said to JAX that tf32 will do."""
+    return TF32 if str(jax.config.jax_default_matmul_precision) in _ON_REQUEST else ACCURATE

@@ -1,0 +1,336 @@
+"""A pointwise function gate by gate: what a GPU kernel can run on tiles.
+
+A kernel holds each gate as a tile `[rows, columns]` of its own and cannot take one array apart. So
+the function is traced for one example, `z [G, H]`, and its equations are run again on tiles: an
+axis of hidden units is a tile, the axis of gates a list of tiles. What is elementwise is done tile
+by tile, and what only moves gates about (slices, stacks, sums over gates) moves tiles about.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from recurrax.gated import GatedStep
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiles:
+    """An array of one example as tiles of many.
+
+    Args:
+      axes: a letter for each axis: "g" for gates, "h" for hidden units, "1" for an axis of size 1.
+      parts: one tile for each gate, or a single one where there is no axis of gates; a tile is
+        `[rows, columns]`, `[1, columns]`, or a number.
+    """
+
+    axes: str
+    parts: tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ByGate:
+    """A traced function of one example, to be run on tiles.
+
+    Args:
+      jaxpr: what was traced; its inputs are `[G, H]` or `[H]`.
+      hidden: the H that it was traced with.
+      inputs: the structure of its arguments.
+      output: the structure of its results.
+      constants: the arrays it closes over.
+    """
+
+    jaxpr: Any
+    hidden: int
+    inputs: Any
+    output: Any
+    constants: tuple[Any, ...]
+
+    @property
+    def columns(self) -> tuple[Any, ...]:
+        """The constants with a value for each hidden unit, `[H]`; a kernel must be given these."""
+        return tuple(c.reshape(self.hidden) for c in self.constants if self._is_column(c))
+
+    def __call__(self, columns: Sequence[Any], *args: Any) -> Any:
+        """Run it.
+
+        Args:
+          columns: tiles of `columns`.
+          *args: as the function's own, each `[G, H]` array a tuple of G tiles, each `[H]` a tile.
+
+        Returns:
+          What the function returns, each `[G, H]` array a tuple of G tiles.
+        """
+        given = iter(columns)
+        constants = [
+            Tiles("1" * (c.ndim - 1) + "h", (next(given),)) if self._is_column(c) else _number(c)
+            for c in self.constants
+        ]
+        leaves = self.inputs.flatten_up_to(args)
+        tiles = [Tiles("gh", tuple(a)) if isinstance(a, tuple) else Tiles("h", (a,)) for a in leaves]
+        out = _evaluate(self.jaxpr, constants, tiles)
+        gates = [v.aval.ndim > 1 for v in self.jaxpr.outvars]
+        found = [t.parts if many else t.parts[0] for t, many in zip(out, gates, strict=True)]
+        return jax.tree.unflatten(self.output, found)
+
+
+    def _is_column(self, a: np.ndarray) -> bool:
+        return a.ndim > 0 and a.size == a.shape[-1] == self.hidden
+
+
+def forward_by_gate(step: GatedStep, unit: Any, hidden: int) -> ByGate:
+    """`(unit, z_in, z_rec, fields) -> fields`; `unit` gives the structure alone."""
+    return _traced(step, jax.tree.structure(unit), hidden, False)
+
+
+def backward_by_gate(step: GatedStep, unit: Any, hidden: int) -> ByGate:
+    """`(unit, z_in, z_rec, fields, error) -> (d_unit, d_in, d_rec, d_fields)`, by `jax.vjp`."""
+    return _traced(step, jax.tree.structure(unit), hidden, True)
+
+
+@lru_cache(maxsize=128)
+def _traced(step: GatedStep, unit: Any, hidden: int, backward: bool) -> ByGate:
+    def fields(unit: Any, z_in: Any, z_rec: Any, old: Any) -> Any:
+        return tuple(step.pointwise(unit, z_in, z_rec, step.state(*old)))
+
+    def pulled(unit: Any, z_in: Any, z_rec: Any, old: Any, error: Any) -> Any:
+        return jax.vjp(fields, unit, z_in, z_rec, old)[1](error)
+
+    # An axis must tell by its size what it is; another H will do where no array it closes over has H.
+    hidden = max(hidden, step.gates + 1)
+    one = jax.ShapeDtypeStruct((hidden,), jnp.float32)
+    gates = jax.ShapeDtypeStruct((step.gates, hidden), jnp.float32)
+    old = (one,) * len(step.state._fields)  # type: ignore[attr-defined]
+    args = (jax.tree.unflatten(unit, [one] * unit.num_leaves), gates, gates, old)
+    args = (*args, old) if backward else args
+    traced = jax.make_jaxpr(pulled if backward else fields, return_shape=True)(*args)
+    closed, shape = traced
+    if any(isinstance(c, jax.core.Tracer) for c in closed.consts):
+        raise NotImplementedError("it closes over a value that is being traced")
+    if any(leaf.dtype != jnp.float32 for leaf in jax.tree.leaves(shape)):
+        raise NotImplementedError("it does not keep to the dtype it is given")
+    constants = tuple(np.asarray(c) for c in closed.consts)
+    return ByGate(closed.jaxpr, hidden, jax.tree.structure(args), jax.tree.structure(shape), constants)
+
+
+def _number(a: Any) -> Tiles:
+    """A constant with at most a value for each gate."""
+    a = np.asarray(a)
+    if a.size == 1:
+        return Tiles("1" * a.ndim, (a.reshape(()),))
+    axis = next(i for i, n in enumerate(a.shape) if n > 1)
+    if a.size != a.shape[axis]:
+        raise NotImplementedError(f"it closes over an array of shape {a.shape}")
+    axes = "".join("g" if i == axis else "1" for i in range(a.ndim))
+    return Tiles(axes, tuple(a.reshape(-1)))
+
+
+def _evaluate(jaxpr: Any, constants: Sequence[Tiles], args: Sequence[Tiles]) -> list[Tiles]:
+    known = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *args], strict=True))
+
+    def read(atom: Any) -> Tiles:
+        return _number(atom.val) if isinstance(atom, Literal) else known[atom]
+
+    for eqn in jaxpr.eqns:
+        inputs = [read(a) for a in eqn.invars]
+        out = _equation(eqn, inputs)
+        known.update(zip(eqn.outvars, out, strict=True))
+    return [read(a) for a in jaxpr.outvars]
+
+
+def _equation(eqn: Any, inputs: list[Tiles]) -> list[Tiles]:
+    name = eqn.primitive.name
+    for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
+        if key in eqn.params and name in _CALLS:
+            inner = eqn.params[key]
+            consts = [_number(c) for c in getattr(inner, "consts", ())]
+            return _evaluate(getattr(inner, "jaxpr", inner), consts, inputs)
+    if name in _ELEMENTWISE:
+        return [_elementwise(eqn, inputs)]
+    if name in _MOVES:
+        found = _MOVES[name](eqn, *inputs)
+        return found if isinstance(found, list) else [found]
+    raise NotImplementedError(f"{name} is not elementwise")
+
+
+def _elementwise(eqn: Any, inputs: list[Tiles]) -> Tiles:
+    shaped = [t for t in inputs if t.axes]
+    axes = shaped[0].axes if shaped else ""
+    for t in shaped[1:]:
+        axes = "".join(b if a == "1" else a for a, b in zip(axes, t.axes, strict=True))
+    for t in shaped:
+        if any(a not in ("1", b) for a, b in zip(t.axes, axes, strict=True)):
+            raise NotImplementedError("it mixes gates and hidden units")
+    count = max(len(t.parts) for t in inputs)
+    parts = [
+        _one(eqn, [t.parts[i] if len(t.parts) > 1 else t.parts[0] for t in inputs])
+        for i in range(count)
+    ]
+    return Tiles(axes, tuple(parts))
+
+
+def _one(eqn: Any, values: list[Any]) -> Any:
+    """One tile; zeros that the transpose of a slice leaves are not worked on."""
+    name = eqn.primitive.name
+    if name in ("add", "add_any") and (_is_zero(values[0]) or _is_zero(values[1])):
+        return values[1] if _is_zero(values[0]) else values[0]
+    if name == "mul" and any(_is_zero(v) for v in values):
+        return np.zeros((), eqn.outvars[0].aval.dtype)
+    if name in ("neg", "copy", "reduce_precision") and _is_zero(values[0]):
+        return values[0]
+    dtype = eqn.outvars[0].aval.dtype
+    if name in _OF_NUMBERS and all(_is_number(v) for v in values):
+        return np.asarray(_OF_NUMBERS[name](*values), dtype)
+    shape = np.broadcast_shapes(*(jnp.shape(v) for v in values))
+    wide = [_widened(v, shape, a.aval.dtype) for v, a in zip(values, eqn.invars, strict=True)]
+    return eqn.primitive.bind(*wide, **eqn.params)
+
+
+def _widened(value: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    # A number is written into the kernel and not passed to it.
+    if _is_number(value):
+        return jax.lax.full(shape, value.item(), dtype)
+    return jnp.broadcast_to(value, shape)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (np.ndarray, np.generic))
+
+
+def _is_zero(value: Any) -> bool:
+    return _is_number(value) and bool(np.all(value == 0))
+
+
+def _gates_first(tiles: Tiles) -> None:
+    if tiles.axes[:1] not in ("g", "1"):
+        raise NotImplementedError("it takes hidden units apart")
+
+
+def _slice(eqn: Any, tiles: Tiles) -> Tiles:
+    p, shape = eqn.params, eqn.invars[0].aval.shape
+    _gates_first(tiles)
+    whole = all(a == 0 for a in p["start_indices"][1:]) and p["limit_indices"][1:] == shape[1:]
+    if not whole or p["strides"] is not None and any(s != 1 for s in p["strides"][1:]):
+        raise NotImplementedError("it takes hidden units apart")
+    stride = p["strides"][0] if p["strides"] is not None else 1
+    parts = tiles.parts[p["start_indices"][0] : p["limit_indices"][0] : stride]
+    return dataclasses.replace(tiles, parts=parts)
+
+
+def _pad(eqn: Any, tiles: Tiles, value: Tiles) -> Tiles:
+    (low, high, inside), *rest = eqn.params["padding_config"]
+    _gates_first(tiles)
+    if any(c != (0, 0, 0) for c in rest) or inside or low < 0 or high < 0:
+        raise NotImplementedError("it pads hidden units")
+    return Tiles("g" + tiles.axes[1:], value.parts * low + tiles.parts + value.parts * high)
+
+
+def _broadcast(eqn: Any, tiles: Tiles, *_: Any) -> Tiles:
+    shape, dims = eqn.params["shape"], eqn.params["broadcast_dimensions"]
+    axes = ["1"] * len(shape)
+    for label, dim in zip(tiles.axes, dims, strict=True):
+        axes[dim] = label
+    for i, n in enumerate(shape):
+        if n > 1 and axes[i] == "1" and "h" in axes and i < len(shape) - 1:
+            axes[i] = "g"
+            tiles = Tiles(tiles.axes, tiles.parts * n)
+    return Tiles("".join(axes), tiles.parts)
+
+
+def _reshape(eqn: Any, tiles: Tiles) -> Tiles:
+    """Axes of size one may come and go."""
+    old, new = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
+    kept = iter([label for label, n in zip(tiles.axes, old, strict=True) if n > 1])
+    if [n for n in old if n > 1] != [n for n in new if n > 1]:
+        raise NotImplementedError("it mixes gates and hidden units")
+    return Tiles("".join(next(kept) if n > 1 else "1" for n in new), tiles.parts)
+
+
+def _concatenate(eqn: Any, *tiles: Tiles) -> Tiles:
+    if eqn.params["dimension"] != 0:
+        raise NotImplementedError("it puts hidden units side by side")
+    for t in tiles:
+        _gates_first(t)
+    return Tiles("g" + tiles[0].axes[1:], sum((t.parts for t in tiles), ()))
+
+
+def _squeeze(eqn: Any, tiles: Tiles) -> Tiles:
+    dims = eqn.params["dimensions"]
+    return Tiles("".join(a for i, a in enumerate(tiles.axes) if i not in dims), tiles.parts)
+
+
+def _split(eqn: Any, tiles: Tiles) -> list[Tiles]:
+    if eqn.params["axis"] != 0:
+        raise NotImplementedError("it takes hidden units apart")
+    ends = np.cumsum(eqn.params["sizes"])
+    return [
+        dataclasses.replace(tiles, parts=tiles.parts[end - n : end])
+        for n, end in zip(eqn.params["sizes"], ends, strict=True)
+    ]
+
+
+def _unstack(eqn: Any, tiles: Tiles) -> list[Tiles]:
+    if eqn.params["axis"] != 0:
+        raise NotImplementedError("it takes hidden units apart")
+    return [Tiles(tiles.axes[1:], (part,)) for part in tiles.parts]
+
+
+def _stack(eqn: Any, *tiles: Tiles) -> Tiles:
+    if eqn.params["axis"] != 0:
+        raise NotImplementedError("it puts hidden units side by side")
+    return Tiles("g" + tiles[0].axes, sum((t.parts for t in tiles), ()))
+
+
+def _reduce_sum(eqn: Any, tiles: Tiles) -> Tiles:
+    axes = eqn.params["axes"]
+    if any(tiles.axes[i] == "h" for i in axes):
+        raise NotImplementedError("it sums over hidden units")
+    total, *rest = tiles.parts
+    if any(tiles.axes[i] == "g" for i in axes):
+        for part in rest:
+            total = part if _is_zero(total) else total if _is_zero(part) else total + part
+        tiles = Tiles(tiles.axes, (total,))
+    return Tiles("".join(a for i, a in enumerate(tiles.axes) if i not in axes), tiles.parts)
+
+
+_MOVES: dict[str, Callable[..., Any]] = {
+    "slice": _slice,
+    "pad": _pad,
+    "broadcast_in_dim": _broadcast,
+    "reshape": _reshape,
+    "concatenate": _concatenate,
+    "squeeze": _squeeze,
+    "split": _split,
+    "unstack": _unstack,
+    "stack": _stack,
+    "reduce_sum": _reduce_sum,
+}
+
+# Of numbers alone, which so stay numbers: the scales of gates, say.
+_OF_NUMBERS: dict[str, Callable[..., Any]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "neg": np.negative,
+    "convert_element_type": np.asarray,
+}
+
+_CALLS = {"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "remat2",
+          "checkpoint", "custom_lin"}
+
+_ELEMENTWISE = set(
+    "abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type "
+    "copy copy_p cos cosh div eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le "
+    "log log1p logistic lt max min mul ne neg nextafter not one_minus_square or pow reduce_precision rem round rsqrt "
+    "select_n sign sin sinh sqrt square stop_gradient sub tan tanh xor".split()
+)

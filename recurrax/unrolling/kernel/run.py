@@ -1,0 +1,150 @@
+"""The hoisted engine's two passes with the loop on the device: what `recurrence.py` calls.
+
+Around each kernel stay the products over all steps, on the forward side `x W_in + b`, on the
+backward side the recurrent products again (for the pre-activations) and the gradients of the
+weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from recurrax.unrolling.hoisted.forward import Memory
+from recurrax.unrolling.hoisted.problem import Flags, Operands, Spec, where
+from recurrax.unrolling.kernel import passes
+from recurrax.unrolling.kernel.problem import Backward, Forward, Task
+
+if TYPE_CHECKING:
+    from recurrax.unrolling.kernel.plan import Plan
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """The kernel's way through time.
+
+    Args:
+      plan: how the work is laid on the device.
+      interpret: whether to run it by Pallas's interpreter, on any device.
+    """
+
+    plan: Plan
+    interpret: bool = False
+
+    def forward(
+        self, spec: Spec, flags: Flags, ops: Operands, *, remember: bool
+    ) -> tuple[Any, Any, Memory | None]:
+        """What `hoisted.forward` does."""
+        given = Forward(
+            *_lead(flags),
+            z=_lead(_product(ops.xs, ops.w_in) + ops.b),
+            w_rec=_lead(ops.w_rec),
+            unit=_lead(ops.unit),
+            columns=_columns(spec, ops),
+            state=_lead(ops.state),
+            start=None if flags.resets is None else _lead(ops.start),
+        )
+        wanted = tuple(remember or spec.all_fields or k == spec.h for k in range(len(ops.state)))
+        final, stacks = _first(passes.forward(self._task(spec, ops, wanted), given))
+        out = tuple(a if spec.all_fields or k == spec.h else None for k, a in enumerate(stacks))
+        return final, out, Memory(stacks, None, None) if remember else None
+
+    def backward(
+        self,
+        spec: Spec,
+        flags: Flags,
+        ops: Operands,
+        memory: Memory,
+        final: tuple[Any, ...],
+        stacks: tuple[Any, ...],
+        wanted: Operands,
+    ) -> Operands:
+        """What `hoisted.backward` does."""
+        task = self._task(spec, ops, (True,) * len(ops.state))
+        old = _before(spec, flags, ops, memory)
+        z = _product(ops.xs, ops.w_in) + ops.b, _product(old[spec.h], ops.w_rec)
+        given = Backward(
+            *_lead(flags),
+            z=_lead((z[0] + z[1],) if task.summed else z),
+            w_rec=_lead(ops.w_rec),
+            unit=_lead(ops.unit),
+            columns=_columns(spec, ops),
+            old=_lead(old),
+            errors=_lead(stacks),
+            final=_lead(
+                tuple(jnp.zeros_like(a) if f is None else f for a, f in zip(ops.state, final))
+            ),
+        )
+        found = _first(passes.backward(task, given))
+        d_in, d_rec = found.z[0], found.z[-1]
+        grads = Operands(
+            w_in=_over_all(ops.xs, d_in) if wanted.w_in else None,
+            w_rec=_over_all(old[spec.h], d_rec) if wanted.w_rec else None,
+            b=jnp.sum(d_in, (0, 1), dtype=_wide(d_in)) if wanted.b else None,
+            unit=jax.tree.map(lambda d: d.sum(0), found.unit),
+            state=found.state,
+            start=found.start,
+            xs=_product(d_in, ops.w_in.T) if wanted.xs else None,
+        )
+        chosen: Operands = jax.tree.map(
+            lambda w, g, a: g.astype(a.dtype) if w else None, wanted, grads, ops
+        )
+        return chosen
+
+    def _task(self, spec: Spec, ops: Operands, fields: tuple[bool, ...]) -> Task:
+        summed = spec.local(ops).one_gate_gradient
+        return Task(spec.step, spec.reverse, fields, summed, self.plan, self.interpret)
+
+
+def _columns(spec: Spec, ops: Operands) -> tuple[Any, ...]:
+    from recurrax.unrolling.kernel.pointwise import forward_by_gate
+
+    hidden = ops.w_rec.shape[0]
+    given = forward_by_gate(spec.step, ops.unit, hidden).columns
+    return tuple(jnp.asarray(c, jnp.float32)[None] for c in given)
+
+
+def _lead(tree: Any) -> Any:
+    return jax.tree.map(lambda a: a[None], tree)
+
+
+def _first(tree: Any) -> Any:
+    return jax.tree.map(lambda a: a[0], tree)
+
+
+def _before(spec: Spec, flags: Flags, ops: Operands, memory: Memory) -> tuple[Any, ...]:
+    """The fields before every step, after its reset."""
+    assert memory.states is not None
+
+    def shift(first: Any, after: Any) -> Any:
+        parts = [after[1:], first[None]] if spec.reverse else [first[None], after[:-1]]
+        return jnp.concatenate(parts)
+
+    old = tuple(map(shift, ops.state, memory.states))
+    return old if flags.resets is None else where(flags.resets, ops.start, old)
+
+
+def _product(a: Any, w: Any) -> Any:
+    return jnp.matmul(a, w, precision=_precision(a, w))
+
+
+def _over_all(a: Any, b: Any) -> Any:
+    """`sum over time and batch of a^T b`, accumulated in float32 at least."""
+    a, b = (v.reshape(-1, v.shape[-1]) for v in (a, b))
+    dims = (((0,), (0,)), ((), ()))
+    return jax.lax.dot_general(
+        a, b, dims, precision=_precision(a, b), preferred_element_type=_wide(a)
+    )
+
+
+def _precision(*arrays: Any) -> Any:
+    """As accurate as the kernel's own products, unless the user said to JAX what will do."""
+    chosen = jax.config.jax_default_matmul_precision
+    return None if chosen is not None else jax.lax.Precision.HIGHEST
+
+
+def _wide(a: Any) -> Any:
+    return jnp.promote_types(a.dtype, jnp.float32)
