@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import jax
 
-_REPLAYED = (
-    "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,DYNAMIC_SLICE_FUSION,WHILE"
-)
+_REPLAYED = "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,DYNAMIC_SLICE_FUSION,WHILE"
 
 
 def gpu_options() -> dict[str, bool | int | str]:

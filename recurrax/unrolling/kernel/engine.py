@@ -148,7 +148,9 @@ def _on_tiles(made: Any, step: GatedStep, unit: Any, hidden: int, errors: int) -
     fields = (tile,) * len(step.state._fields)  # type: ignore[attr-defined]
     gates = (tile,) * step.gates
     columns = [tile] * len(made.columns)
-    return made(columns, jax.tree.map(lambda _: tile, unit), gates, gates, fields, *[fields] * errors)
+    return made(
+        columns, jax.tree.map(lambda _: tile, unit), gates, gates, fields, *[fields] * errors
+    )
 
 
 def _refused(

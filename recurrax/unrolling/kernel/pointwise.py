@@ -76,12 +76,13 @@ class ByGate:
             for c in self.constants
         ]
         leaves = self.inputs.flatten_up_to(args)
-        tiles = [Tiles("gh", tuple(a)) if isinstance(a, tuple) else Tiles("h", (a,)) for a in leaves]
+        tiles = [
+            Tiles("gh", tuple(a)) if isinstance(a, tuple) else Tiles("h", (a,)) for a in leaves
+        ]
         out = _evaluate(self.jaxpr, constants, tiles)
         gates = [v.aval.ndim > 1 for v in self.jaxpr.outvars]
         found = [t.parts if many else t.parts[0] for t, many in zip(out, gates, strict=True)]
         return jax.tree.unflatten(self.output, found)
-
 
     def _is_column(self, a: np.ndarray) -> bool:
         return a.ndim > 0 and a.size == a.shape[-1] == self.hidden
@@ -119,7 +120,9 @@ def _traced(step: GatedStep, unit: Any, hidden: int, backward: bool) -> ByGate:
     if any(leaf.dtype != jnp.float32 for leaf in jax.tree.leaves(shape)):
         raise NotImplementedError("it does not keep to the dtype it is given")
     constants = tuple(np.asarray(c) for c in closed.consts)
-    return ByGate(closed.jaxpr, hidden, jax.tree.structure(args), jax.tree.structure(shape), constants)
+    return ByGate(
+        closed.jaxpr, hidden, jax.tree.structure(args), jax.tree.structure(shape), constants
+    )
 
 
 def _number(a: Any) -> Tiles:
@@ -219,7 +222,7 @@ def _slice(eqn: Any, tiles: Tiles) -> Tiles:
     p, shape = eqn.params, eqn.invars[0].aval.shape
     _gates_first(tiles)
     whole = all(a == 0 for a in p["start_indices"][1:]) and p["limit_indices"][1:] == shape[1:]
-    if not whole or p["strides"] is not None and any(s != 1 for s in p["strides"][1:]):
+    if not whole or (p["strides"] is not None and any(s != 1 for s in p["strides"][1:])):
         raise NotImplementedError("it takes hidden units apart")
     stride = p["strides"][0] if p["strides"] is not None else 1
     parts = tiles.parts[p["start_indices"][0] : p["limit_indices"][0] : stride]
@@ -325,12 +328,81 @@ _OF_NUMBERS: dict[str, Callable[..., Any]] = {
     "convert_element_type": np.asarray,
 }
 
-_CALLS = {"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "remat2",
-          "checkpoint", "custom_lin"}
+_CALLS = {
+    "jit",
+    "pjit",
+    "closed_call",
+    "core_call",
+    "custom_jvp_call",
+    "custom_vjp_call",
+    "remat2",
+    "checkpoint",
+    "custom_lin",
+}
 
 _ELEMENTWISE = set(
-    "abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type "
-    "copy copy_p cos cosh div eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le "
-    "log log1p logistic lt max min mul ne neg nextafter not one_minus_square or pow reduce_precision rem round rsqrt "
-    "select_n sign sin sinh sqrt square stop_gradient sub tan tanh xor".split()
+    [
+        "abs",
+        "acos",
+        "acosh",
+        "add",
+        "add_any",
+        "and",
+        "asin",
+        "asinh",
+        "atan",
+        "atan2",
+        "atanh",
+        "cbrt",
+        "ceil",
+        "clamp",
+        "convert_element_type",
+        "copy",
+        "copy_p",
+        "cos",
+        "cosh",
+        "div",
+        "eq",
+        "erf",
+        "erf_inv",
+        "erfc",
+        "exp",
+        "exp2",
+        "expm1",
+        "floor",
+        "ge",
+        "gt",
+        "integer_pow",
+        "is_finite",
+        "le",
+        "log",
+        "log1p",
+        "logistic",
+        "lt",
+        "max",
+        "min",
+        "mul",
+        "ne",
+        "neg",
+        "nextafter",
+        "not",
+        "one_minus_square",
+        "or",
+        "pow",
+        "reduce_precision",
+        "rem",
+        "round",
+        "rsqrt",
+        "select_n",
+        "sign",
+        "sin",
+        "sinh",
+        "sqrt",
+        "square",
+        "stop_gradient",
+        "sub",
+        "tan",
+        "tanh",
+        "xor",
+    ]
 )

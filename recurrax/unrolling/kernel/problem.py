@@ -1,8 +1,8 @@
 """What both kernels are given. Every array leads with N, the groups: examples with other weights.
 
-    z        [N, T, B, G*H]    pre-activations, one array or (input's share, state's share)
-    w_rec    [N, H, G*H]       unit  [N, H] each         a field of a state  [N, B, H]
-    mask, resets  bool [N, T, B]
+z        [N, T, B, G*H]    pre-activations, one array or (input's share, state's share)
+w_rec    [N, H, G*H]       unit  [N, H] each         a field of a state  [N, B, H]
+mask, resets  bool [N, T, B]
 """
 
 from __future__ import annotations

@@ -1,0 +1,157 @@
+"""`engine="kernel"` against `engine="scan"`: by its plain twin, and by Pallas's interpreter."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import pytest
+from close import assert_close, says
+from kernel_cells import all_cells, cumulative, gated
+
+import recurrax as rx
+
+LOOSE = {"rtol": 2e-4, "atol": 2e-5}
+HALF = {"rtol": 0.1, "atol": 0.06}  # scan rounds the state at every step, the kernel does not
+
+
+def problem(cell, *, length=6, batch=(3,), dtype=jnp.float32):
+    params = cell.init(jax.random.key(0))
+    params = jax.tree.map(lambda a: a + jnp.asarray(0.1, a.dtype), params)
+    xs = jax.random.normal(jax.random.key(1), (length, *batch, 3), dtype)
+    state = jax.tree.map(
+        lambda a: jax.random.normal(jax.random.key(2), a.shape, a.dtype),
+        cell.initial_state(params, batch),
+    )
+    return params, state, xs
+
+
+def value_and_grad(cell, args, engine, **options):
+    def loss(params, state, xs):
+        final, states = (
+            rx.unroll(cell, params, state, xs, engine=engine, **options)[0],
+            rx.unroll_states(cell, params, state, xs, engine=engine, **options),
+        )
+        leaves = jax.tree.leaves((final, states))
+        return sum(jnp.sum(jnp.sin(1.7 * a.astype(jnp.float32))) for a in leaves), states
+
+    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))(*args)
+
+
+def flags(length=6, batch=3):
+    some = jax.random.bernoulli(jax.random.key(3), 0.7, (length, batch))
+    few = jax.random.bernoulli(jax.random.key(4), 0.3, (length, batch))
+    return {"mask": some.at[:, 0].set(False), "resets": few}
+
+
+@pytest.mark.parametrize("engine", ["kernel", "interpreted"])
+@pytest.mark.parametrize("name", all_cells())
+def test_values_and_gradients(name, engine):
+    cell = all_cells()[name]
+    args = problem(cell)
+    for options in ({}, {**flags(), "reverse": True}):
+        expected = value_and_grad(cell, args, "scan", **options)
+        assert_close(value_and_grad(cell, args, engine, **options), expected, **LOOSE)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "leaky"])
+def test_half_precision_accumulates_in_float32(name, dtype):
+    """Nearer to float32 than a scan in half precision is, and its twin's numbers exactly."""
+    cell = all_cells(jnp.dtype(dtype))[name]
+    args = problem(cell, length=12, dtype=dtype)
+    expected = value_and_grad(cell, args, "scan", **flags(12))
+    found = value_and_grad(cell, args, "interpreted", **flags(12))
+    assert_close(found, expected, **HALF)
+    assert_close(found, value_and_grad(cell, args, "kernel", **flags(12)), rtol=0.03, atol=0.02)
+    wide = jax.tree.map(lambda a: a.astype(jnp.float32), args)
+    exact = value_and_grad(all_cells()[name], wide, "scan", **flags(12))[0][1]
+
+    def error(states):
+        pairs = zip(jax.tree.leaves(states), jax.tree.leaves(exact), strict=True)
+        return sum(float(jnp.sum((a.astype(jnp.float32) - b) ** 2)) for a, b in pairs)
+
+    assert error(found[0][1]) < error(expected[0][1])
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (17,), (2, 3)])
+def test_any_batch(batch):
+    """Less than a tile of 16, more than one, none, and several axes."""
+    cell = rx.cells.gru(3, 5)
+    args = problem(cell, length=4, batch=batch)
+    expected = value_and_grad(cell, args, "scan")
+    assert_close(value_and_grad(cell, args, "interpreted"), expected, **LOOSE)
+
+
+@pytest.mark.parametrize("hidden", [16, 17])
+def test_a_full_tile_and_one_more(hidden):
+    cell = rx.cells.lstm(3, hidden)
+    args = problem(cell, length=3, batch=(16,))
+    expected = value_and_grad(cell, args, "scan")
+    assert_close(value_and_grad(cell, args, "interpreted"), expected, **LOOSE)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_remat(reverse):
+    cell = rx.cells.lstm(3, 4)
+    args = problem(cell, length=7)
+    options = {**flags(7), "remat": 3, "reverse": reverse}
+    expected = value_and_grad(cell, args, "scan", **options)
+    for engine in ("kernel", "interpreted"):
+        assert_close(value_and_grad(cell, args, engine, **options), expected, **LOOSE)
+
+
+def test_stacks_and_residuals():
+    cell = rx.stack(rx.residual(rx.cells.gru(3, 3)), rx.cells.lstm(3, 4))
+    params = cell.init(jax.random.key(0))
+    xs = jax.random.normal(jax.random.key(1), (5, 2, 3))
+    found, expected = (rx.unroll(cell, params, None, xs, engine=e) for e in ("interpreted", "scan"))
+    assert_close(found, expected, **LOOSE)
+
+
+def test_one_step():
+    cell = rx.cells.elman(3, 4)
+    args = problem(cell, length=1)
+    expected = value_and_grad(cell, args, "scan")
+    assert_close(value_and_grad(cell, args, "interpreted"), expected, **LOOSE)
+
+
+def test_padding_that_makes_no_number_stays_outside():
+    """H = 5 leaves 11 columns of a tile empty; what log makes of zeros there must not come in."""
+
+    def logarithmic(unit, z_in, z_rec, state):
+        return state._replace(h=jnp.tanh(jnp.log(unit) + (z_in + z_rec)[0]))
+
+    cell = gated(logarithmic, gates=1, unit_init=jax.nn.initializers.ones)
+    args = problem(cell)
+    expected = value_and_grad(cell, args, "scan")
+    assert_close(value_and_grad(cell, args, "interpreted"), expected, **LOOSE)
+
+
+def test_errors():
+    def run(cell, dtype=jnp.float32):
+        params = cell.init(jax.random.key(0))
+        xs = jnp.ones((4, 2, 3), dtype)
+        return rx.unroll(cell, params, None, xs, engine="kernel")
+
+    plain = rx.Cell(
+        lambda key: jnp.ones(3), lambda p, batch=(): jnp.zeros((*batch, 3)), lambda p, s, x: (s, s)
+    )
+    with pytest.raises(TypeError, match='engine="kernel" runs gated cells, but the cell is not'):
+        run(plain)
+    with says(
+        ValueError,
+        'engine="kernel" cannot run cumulative: its pointwise function cannot be run gate by '
+        'gate: cumsum is not elementwise. Use engine="auto" or "hoisted".',
+    ):
+        run(gated(cumulative, gates=2))
+    with (
+        jax.enable_x64(True),
+        says(
+            ValueError,
+            'engine="kernel" cannot run lstm: it takes float32, bfloat16, float16, got float64. Use '
+            'engine="auto" or "hoisted".',
+        ),
+    ):
+        run(rx.cells.lstm(3, 4, dtype=jnp.float64), jnp.float64)
+    with pytest.raises(ValueError, match="must have one dtype, got bfloat16, float32"):
+        run(rx.cells.lstm(3, 4), jnp.bfloat16)
