@@ -12,7 +12,8 @@ def gpu_options() -> dict[str, bool | int | str]:
 
     On a GPU a scan launches its kernels anew at every step. With these options XLA records the
     loop once and replays it. They take effect on the outermost `jax.jit` alone. What they gain has
-    not been measured yet (`python -m tests.benchmarks.gpu` will), so nothing here uses them unasked.
+    not been measured yet (`python -m tests.benchmarks.gpu` will tell), so nothing here uses them
+    unasked.
 
     Returns:
       A dict for `compiler_options` of `jax.jit`, empty where JAX runs on no NVIDIA GPU: the same

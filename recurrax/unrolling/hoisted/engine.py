@@ -64,8 +64,8 @@ def hoisted_engine(
     """Unroll a gated step over time, or a stack or residual of such, layer by layer.
 
     Takes and returns what `scan_engine` does. If not `strict`, a layer that is not gated, or whose
-    pointwise function is an unusual one, is run by that engine. `kernel` may hand a layer's loop to a
-    GPU kernel: a function of the layer's spec, flags and operands that gives one, or None.
+    pointwise function is an unusual one, is run by that engine. `kernel` may hand a layer's loop
+    to a GPU kernel: a function of the layer's spec, flags and operands that gives one, or None.
     """
     xs, mask, resets = inputs
     if mask is not None and not all(isinstance(s, GatedStep) for _, s in layers_of(step)):

@@ -71,6 +71,12 @@ def _kernel(*leaves: Any, name: str, task: Task, tree: Any) -> list[Any]:
     return jax.tree.leaves(run(task, jax.tree.unflatten(tree, leaves)))
 
 
+def _run(*leaves: Any, **params: Any) -> list[Any]:
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+        return _anywhere(*leaves, **params)
+    return jax.jit(partial(_pass.bind, **params))(*leaves)  # type: ignore[no-any-return]
+
+
 def _anywhere(*leaves: Any, task: Task, **params: Any) -> list[Any]:
     return (_kernel if task.interpret else _twin)(*leaves, task=task, **params)
 
@@ -138,7 +144,7 @@ def _unfold(a: Any, axis: int | None, size: int) -> Any:
     return jnp.moveaxis(a, axis, 0)
 
 
-_pass.def_impl(lambda *args, **params: jax.jit(partial(_pass.bind, **params))(*args))
+_pass.def_impl(_run)
 _pass.def_abstract_eval(_shapes)
 mlir.register_lowering(_pass, mlir.lower_fun(_anywhere, multiple_results=True))
 mlir.register_lowering(_pass, _on_cuda, platform="cuda")

@@ -106,7 +106,7 @@ def _traced(step: GatedStep, unit: Any, hidden: int, backward: bool) -> ByGate:
     def pulled(unit: Any, z_in: Any, z_rec: Any, old: Any, error: Any) -> Any:
         return jax.vjp(fields, unit, z_in, z_rec, old)[1](error)
 
-    # An axis must tell by its size what it is; another H will do where no array it closes over has H.
+    # An axis must tell by its size what it is. Another H will do where no array closed over has H.
     hidden = max(hidden, step.gates + 1)
     one = jax.ShapeDtypeStruct((hidden,), jnp.float32)
     gates = jax.ShapeDtypeStruct((step.gates, hidden), jnp.float32)
@@ -340,69 +340,10 @@ _CALLS = {
     "custom_lin",
 }
 
-_ELEMENTWISE = set(
-    [
-        "abs",
-        "acos",
-        "acosh",
-        "add",
-        "add_any",
-        "and",
-        "asin",
-        "asinh",
-        "atan",
-        "atan2",
-        "atanh",
-        "cbrt",
-        "ceil",
-        "clamp",
-        "convert_element_type",
-        "copy",
-        "copy_p",
-        "cos",
-        "cosh",
-        "div",
-        "eq",
-        "erf",
-        "erf_inv",
-        "erfc",
-        "exp",
-        "exp2",
-        "expm1",
-        "floor",
-        "ge",
-        "gt",
-        "integer_pow",
-        "is_finite",
-        "le",
-        "log",
-        "log1p",
-        "logistic",
-        "lt",
-        "max",
-        "min",
-        "mul",
-        "ne",
-        "neg",
-        "nextafter",
-        "not",
-        "one_minus_square",
-        "or",
-        "pow",
-        "reduce_precision",
-        "rem",
-        "round",
-        "rsqrt",
-        "select_n",
-        "sign",
-        "sin",
-        "sinh",
-        "sqrt",
-        "square",
-        "stop_gradient",
-        "sub",
-        "tan",
-        "tanh",
-        "xor",
-    ]
+_ELEMENTWISE = frozenset(
+    """abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp
+    convert_element_type copy copy_p cos cosh div eq erf erf_inv erfc exp exp2 expm1 floor ge gt
+    integer_pow is_finite le log log1p logistic lt max min mul ne neg nextafter not
+    one_minus_square or pow reduce_precision rem round rsqrt select_n sign sin sinh sqrt square
+    stop_gradient sub tan tanh xor""".split()  # noqa: SIM905
 )

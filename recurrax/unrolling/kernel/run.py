@@ -75,7 +75,10 @@ class Kernel:
             old=_lead(old),
             errors=_lead(stacks),
             final=_lead(
-                tuple(jnp.zeros_like(a) if f is None else f for a, f in zip(ops.state, final))
+                tuple(
+                    jnp.zeros_like(a) if f is None else f
+                    for a, f in zip(ops.state, final, strict=True)
+                )
             ),
         )
         found = _first(passes.backward(task, given))

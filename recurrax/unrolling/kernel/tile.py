@@ -69,10 +69,8 @@ class Tile:
     def column(self, ref: Any) -> Any:
         """A number for each unit, `[1, columns]`, from `[N, H]`."""
         columns = jnp.arange(self.plan.columns, dtype=jnp.int32)
-        whole = self.hidden == self.plan.columns
-        return _load(ref.at[self.group, columns], None if whole else columns < self.hidden).astype(
-            jnp.float32
-        )[None, :]
+        inside = None if self.hidden == self.plan.columns else columns < self.hidden
+        return _load(ref.at[self.group, columns], inside).astype(jnp.float32)[None, :]
 
     def weights(self, ref: Any, gate: int) -> Any:
         """A gate's `[columns, columns]` block of `[N, H, G*H]`, zero outside."""

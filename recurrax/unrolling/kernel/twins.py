@@ -80,9 +80,8 @@ def _backward(task: Task, given: Backward) -> Pulled:
         z_in, z_rec = z if len(z) > 1 else (z[0], jnp.zeros_like(z[0]))
         none = tuple(jnp.zeros_like(e) for e in error)
         _, pull = jax.vjp(_fields(task), many, z_in, z_rec, _widen(old))
-        d_unit, d_in, d_rec, back = where(
-            mask, pull(where(mask, error, none)), _zeros_of(pull, error)
-        )
+        pulled = pull(where(mask, error, none))
+        d_unit, d_in, d_rec, back = where(mask, pulled, jax.tree.map(jnp.zeros_like, pulled))
         joined = [jnp.moveaxis(d, 0, -2).reshape(*shape[:-1], -1) for d in (d_in, d_rec)]
         through = _product(task, joined[1], given.w_rec.T)
         back = tuple(b + through if k == task.h else b for k, b in enumerate(back))
@@ -102,7 +101,3 @@ def _backward(task: Task, given: Backward) -> Pulled:
         step, varying(begin, given), now, reverse=not task.reverse
     )
     return Pulled(d_z, total, error, start)
-
-
-def _zeros_of(pull: Any, error: Any) -> Any:
-    return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(pull, error))

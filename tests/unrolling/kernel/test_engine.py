@@ -148,8 +148,8 @@ def test_errors():
         jax.enable_x64(True),
         says(
             ValueError,
-            'engine="kernel" cannot run lstm: it takes float32, bfloat16, float16, got float64. Use '
-            'engine="auto" or "hoisted".',
+            'engine="kernel" cannot run lstm_pointwise: it takes float32, bfloat16, float16, got '
+            'float64. Use engine="auto" or "hoisted".',
         ),
     ):
         run(rx.cells.lstm(3, 4, dtype=jnp.float64), jnp.float64)

@@ -46,7 +46,8 @@ def run(cell, engine="auto", *, length=8, batch=2):
 
 def falls_back(cell, reason, bound):
     """Hoisted, the same numbers, and one warning however often it runs."""
-    with pytest.warns(UserWarning) as caught:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         found = run(cell)
         run(cell, length=9)
     said = [str(w.message) for w in caught if "GPU kernel" in str(w.message)]
@@ -159,7 +160,9 @@ def test_any_failure_to_compile(monkeypatch, measured):
     with pytest.warns(UserWarning, match=r"GPU kernel: it does not compile: ptxas died\. The"):
         found = run(rx.cells.gru(3, 4))
     assert_close(found, run(rx.cells.gru(3, 4), "scan"))
-    with pytest.raises(ValueError, match='engine="kernel" cannot run gru: it does not compile: pt'):
+    with pytest.raises(
+        ValueError, match='engine="kernel" cannot run gru_pointwise: it does not com'
+    ):
         run(rx.cells.gru(3, 4), "kernel")
 
 
@@ -170,7 +173,7 @@ cell = rx.cells.lstm(3, 8)
 params = cell.init(jax.random.key(0))
 rx.unroll(cell, params, None, jnp.ones((9, 2, 3)))
 jax.grad(lambda p: rx.unroll(cell, p, None, jnp.ones((9, 2, 3)))[1].sum())(params)
-print(any("pallas" in name or "mosaic" in name for name in sys.modules))
+print([name for name in sys.modules if name.startswith("jax.experimental.pallas")])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.strip() == "[]"

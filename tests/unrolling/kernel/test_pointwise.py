@@ -37,7 +37,7 @@ def test_values_and_gradients(name):
         return tuple(step.pointwise(unit, z_in, z_rec, step.state(*old)))
 
     def by_gate(made, *args):
-        found = made([c[None] for c in made.columns], *args)
+        found = made([jnp.asarray(c)[None] for c in made.columns], *args)
         # What does not depend on the example is a row or a number.
         return jax.tree.map(lambda a: jnp.broadcast_to(a, (ROWS, hidden)), found)
 
