@@ -70,7 +70,8 @@ def backward_kernel(task: Task, given: Backward) -> Pulled:
         found = (unit, error, start)
         jax.tree.map(tile.store, (outs.unit, outs.state, outs.start), found)
 
-    return launch(task, kernel, given, out, "recurrax_backward")
+    found: Pulled = launch(task, kernel, given, out, "recurrax_backward")
+    return found
 
 
 class _Pull:

@@ -79,4 +79,5 @@ def forward_kernel(task: Task, given: Forward) -> Forwarded:
         for ref, value in zip(outs.final, final, strict=True):
             tile.store(ref, value)
 
-    return launch(task, kernel, given, out, "recurrax_forward")
+    found: Forwarded = launch(task, kernel, given, out, "recurrax_forward")
+    return found

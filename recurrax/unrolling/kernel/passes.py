@@ -33,7 +33,7 @@ from recurrax.unrolling.kernel.problem import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 def forward(task: Task, given: Forward) -> Forwarded:
@@ -46,8 +46,11 @@ def backward(task: Task, given: Backward) -> Pulled:
     return _bind("backward", task, given)  # type: ignore[no-any-return]
 
 
-_TWINS = {"forward": twins.forward, "backward": twins.backward}
-_AXES = {"forward": (FORWARD_AXES, FORWARDED_AXES), "backward": (BACKWARD_AXES, PULLED_AXES)}
+_TWINS: dict[str, Callable[..., Any]] = {"forward": twins.forward, "backward": twins.backward}
+_AXES: dict[str, tuple[Any, Any]] = {
+    "forward": (FORWARD_AXES, FORWARDED_AXES),
+    "backward": (BACKWARD_AXES, PULLED_AXES),
+}
 
 _pass = Primitive("recurrax_kernel")
 _pass.multiple_results = True

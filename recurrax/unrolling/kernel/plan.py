@@ -76,7 +76,8 @@ def shared_memory(plan: Plan, gates: int, dtype: Any) -> int:
     """Bytes that a block needs: the weights, and two tiles that warps exchange."""
     size = jnp.dtype(dtype).itemsize
     held = 2 if jnp.dtype(dtype) == jnp.float32 and plan.precision != TF32 else 1
-    return held * size * gates * plan.columns**2 + 2 * 4 * plan.rows * plan.columns
+    needed: int = held * size * gates * plan.columns**2 + 2 * 4 * plan.rows * plan.columns
+    return needed
 
 
 def plan(gates: int, hidden: int, dtype: Any) -> Plan:
@@ -102,4 +103,5 @@ _ON_REQUEST = ("tensorfloat32", "bfloat16", "fastest", "default", "TF32_TF32_F32
 
 def _precision() -> Any:
     """Of float32: accurate, unless the user said to JAX that tf32 will do."""
-    return TF32 if str(jax.config.jax_default_matmul_precision) in _ON_REQUEST else ACCURATE
+    said = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    return TF32 if str(said) in _ON_REQUEST else ACCURATE

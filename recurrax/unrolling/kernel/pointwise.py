@@ -17,24 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
+from recurrax.unrolling.kernel.moves import MOVES, Tiles, is_number, is_zero
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from recurrax.gated import GatedStep
-
-
-@dataclasses.dataclass(frozen=True)
-class Tiles:
-    """An array of one example as tiles of many.
-
-    Args:
-      axes: a letter for each axis: "g" for gates, "h" for hidden units, "1" for an axis of size 1.
-      parts: one tile for each gate, or a single one where there is no axis of gates; a tile is
-        `[rows, columns]`, `[1, columns]`, or a number.
-    """
-
-    axes: str
-    parts: tuple[Any, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +99,7 @@ def _traced(step: GatedStep, unit: Any, hidden: int, backward: bool) -> ByGate:
     one = jax.ShapeDtypeStruct((hidden,), jnp.float32)
     gates = jax.ShapeDtypeStruct((step.gates, hidden), jnp.float32)
     old = (one,) * len(step.state._fields)  # type: ignore[attr-defined]
-    args = (jax.tree.unflatten(unit, [one] * unit.num_leaves), gates, gates, old)
+    args: Any = (jax.tree.unflatten(unit, [one] * unit.num_leaves), gates, gates, old)
     args = (*args, old) if backward else args
     traced = jax.make_jaxpr(pulled if backward else fields, return_shape=True)(*args)
     closed, shape = traced
@@ -159,8 +147,8 @@ def _equation(eqn: Any, inputs: list[Tiles]) -> list[Tiles]:
             return _evaluate(getattr(inner, "jaxpr", inner), consts, inputs)
     if name in _ELEMENTWISE:
         return [_elementwise(eqn, inputs)]
-    if name in _MOVES:
-        found = _MOVES[name](eqn, *inputs)
+    if name in MOVES:
+        found = MOVES[name](eqn, *inputs)
         return found if isinstance(found, list) else [found]
     raise NotImplementedError(f"{name} is not elementwise")
 
@@ -184,14 +172,14 @@ def _elementwise(eqn: Any, inputs: list[Tiles]) -> Tiles:
 def _one(eqn: Any, values: list[Any]) -> Any:
     """One tile; zeros that the transpose of a slice leaves are not worked on."""
     name = eqn.primitive.name
-    if name in ("add", "add_any") and (_is_zero(values[0]) or _is_zero(values[1])):
-        return values[1] if _is_zero(values[0]) else values[0]
-    if name == "mul" and any(_is_zero(v) for v in values):
+    if name in ("add", "add_any") and (is_zero(values[0]) or is_zero(values[1])):
+        return values[1] if is_zero(values[0]) else values[0]
+    if name == "mul" and any(is_zero(v) for v in values):
         return np.zeros((), eqn.outvars[0].aval.dtype)
-    if name in ("neg", "copy", "reduce_precision") and _is_zero(values[0]):
+    if name in ("neg", "copy", "reduce_precision") and is_zero(values[0]):
         return values[0]
     dtype = eqn.outvars[0].aval.dtype
-    if name in _OF_NUMBERS and all(_is_number(v) for v in values):
+    if name in _OF_NUMBERS and all(is_number(v) for v in values):
         return np.asarray(_OF_NUMBERS[name](*values), dtype)
     shape = np.broadcast_shapes(*(jnp.shape(v) for v in values))
     wide = [_widened(v, shape, a.aval.dtype) for v, a in zip(values, eqn.invars, strict=True)]
@@ -200,123 +188,10 @@ def _one(eqn: Any, values: list[Any]) -> Any:
 
 def _widened(value: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     # A number is written into the kernel and not passed to it.
-    if _is_number(value):
+    if is_number(value):
         return jax.lax.full(shape, value.item(), dtype)
     return jnp.broadcast_to(value, shape)
 
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (np.ndarray, np.generic))
-
-
-def _is_zero(value: Any) -> bool:
-    return _is_number(value) and bool(np.all(value == 0))
-
-
-def _gates_first(tiles: Tiles) -> None:
-    if tiles.axes[:1] not in ("g", "1"):
-        raise NotImplementedError("it takes hidden units apart")
-
-
-def _slice(eqn: Any, tiles: Tiles) -> Tiles:
-    p, shape = eqn.params, eqn.invars[0].aval.shape
-    _gates_first(tiles)
-    whole = all(a == 0 for a in p["start_indices"][1:]) and p["limit_indices"][1:] == shape[1:]
-    if not whole or (p["strides"] is not None and any(s != 1 for s in p["strides"][1:])):
-        raise NotImplementedError("it takes hidden units apart")
-    stride = p["strides"][0] if p["strides"] is not None else 1
-    parts = tiles.parts[p["start_indices"][0] : p["limit_indices"][0] : stride]
-    return dataclasses.replace(tiles, parts=parts)
-
-
-def _pad(eqn: Any, tiles: Tiles, value: Tiles) -> Tiles:
-    (low, high, inside), *rest = eqn.params["padding_config"]
-    _gates_first(tiles)
-    if any(c != (0, 0, 0) for c in rest) or inside or low < 0 or high < 0:
-        raise NotImplementedError("it pads hidden units")
-    return Tiles("g" + tiles.axes[1:], value.parts * low + tiles.parts + value.parts * high)
-
-
-def _broadcast(eqn: Any, tiles: Tiles, *_: Any) -> Tiles:
-    shape, dims = eqn.params["shape"], eqn.params["broadcast_dimensions"]
-    axes = ["1"] * len(shape)
-    for label, dim in zip(tiles.axes, dims, strict=True):
-        axes[dim] = label
-    for i, n in enumerate(shape):
-        if n > 1 and axes[i] == "1" and "h" in axes and i < len(shape) - 1:
-            axes[i] = "g"
-            tiles = Tiles(tiles.axes, tiles.parts * n)
-    return Tiles("".join(axes), tiles.parts)
-
-
-def _reshape(eqn: Any, tiles: Tiles) -> Tiles:
-    """Axes of size one may come and go."""
-    old, new = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
-    kept = iter([label for label, n in zip(tiles.axes, old, strict=True) if n > 1])
-    if [n for n in old if n > 1] != [n for n in new if n > 1]:
-        raise NotImplementedError("it mixes gates and hidden units")
-    return Tiles("".join(next(kept) if n > 1 else "1" for n in new), tiles.parts)
-
-
-def _concatenate(eqn: Any, *tiles: Tiles) -> Tiles:
-    if eqn.params["dimension"] != 0:
-        raise NotImplementedError("it puts hidden units side by side")
-    for t in tiles:
-        _gates_first(t)
-    return Tiles("g" + tiles[0].axes[1:], sum((t.parts for t in tiles), ()))
-
-
-def _squeeze(eqn: Any, tiles: Tiles) -> Tiles:
-    dims = eqn.params["dimensions"]
-    return Tiles("".join(a for i, a in enumerate(tiles.axes) if i not in dims), tiles.parts)
-
-
-def _split(eqn: Any, tiles: Tiles) -> list[Tiles]:
-    if eqn.params["axis"] != 0:
-        raise NotImplementedError("it takes hidden units apart")
-    ends = np.cumsum(eqn.params["sizes"])
-    return [
-        dataclasses.replace(tiles, parts=tiles.parts[end - n : end])
-        for n, end in zip(eqn.params["sizes"], ends, strict=True)
-    ]
-
-
-def _unstack(eqn: Any, tiles: Tiles) -> list[Tiles]:
-    if eqn.params["axis"] != 0:
-        raise NotImplementedError("it takes hidden units apart")
-    return [Tiles(tiles.axes[1:], (part,)) for part in tiles.parts]
-
-
-def _stack(eqn: Any, *tiles: Tiles) -> Tiles:
-    if eqn.params["axis"] != 0:
-        raise NotImplementedError("it puts hidden units side by side")
-    return Tiles("g" + tiles[0].axes, sum((t.parts for t in tiles), ()))
-
-
-def _reduce_sum(eqn: Any, tiles: Tiles) -> Tiles:
-    axes = eqn.params["axes"]
-    if any(tiles.axes[i] == "h" for i in axes):
-        raise NotImplementedError("it sums over hidden units")
-    total, *rest = tiles.parts
-    if any(tiles.axes[i] == "g" for i in axes):
-        for part in rest:
-            total = part if _is_zero(total) else total if _is_zero(part) else total + part
-        tiles = Tiles(tiles.axes, (total,))
-    return Tiles("".join(a for i, a in enumerate(tiles.axes) if i not in axes), tiles.parts)
-
-
-_MOVES: dict[str, Callable[..., Any]] = {
-    "slice": _slice,
-    "pad": _pad,
-    "broadcast_in_dim": _broadcast,
-    "reshape": _reshape,
-    "concatenate": _concatenate,
-    "squeeze": _squeeze,
-    "split": _split,
-    "unstack": _unstack,
-    "stack": _stack,
-    "reduce_sum": _reduce_sum,
-}
 
 # Of numbers alone, which so stay numbers: the scales of gates, say.
 _OF_NUMBERS: dict[str, Callable[..., Any]] = {

@@ -86,7 +86,7 @@ class Pulled(NamedTuple):
 
 
 # Which axis of each array is that of examples; -1 for none.
-FORWARD_AXES = Forward(2, 2, 2, -1, -1, -1, 1, 1)
-BACKWARD_AXES = Backward(2, 2, 2, -1, -1, -1, 2, 2, 1)
-FORWARDED_AXES = Forwarded(1, 2)
-PULLED_AXES = Pulled(2, 1, 1, 1)
+FORWARD_AXES: Any = Forward._make((2, 2, 2, -1, -1, -1, 1, 1))
+BACKWARD_AXES: Any = Backward._make((2, 2, 2, -1, -1, -1, 2, 2, 1))
+FORWARDED_AXES: Any = Forwarded._make((1, 2))
+PULLED_AXES: Any = Pulled._make((2, 1, 1, 1))

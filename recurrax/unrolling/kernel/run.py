@@ -38,8 +38,10 @@ class Kernel:
         self, spec: Spec, flags: Flags, ops: Operands, *, remember: bool
     ) -> tuple[Any, Any, Memory | None]:
         """What `hoisted.forward` does."""
+        mask, resets = _lead(flags)
         given = Forward(
-            *_lead(flags),
+            mask=mask,
+            resets=resets,
             z=_lead(_product(ops.xs, ops.w_in) + ops.b),
             w_rec=_lead(ops.w_rec),
             unit=_lead(ops.unit),
@@ -66,20 +68,18 @@ class Kernel:
         task = self._task(spec, ops, (True,) * len(ops.state))
         old = _before(spec, flags, ops, memory)
         z = _product(ops.xs, ops.w_in) + ops.b, _product(old[spec.h], ops.w_rec)
+        mask, resets = _lead(flags)
+        ends = zip(ops.state, final, strict=True)
         given = Backward(
-            *_lead(flags),
+            mask=mask,
+            resets=resets,
             z=_lead((z[0] + z[1],) if task.summed else z),
             w_rec=_lead(ops.w_rec),
             unit=_lead(ops.unit),
             columns=_columns(spec, ops),
             old=_lead(old),
             errors=_lead(stacks),
-            final=_lead(
-                tuple(
-                    jnp.zeros_like(a) if f is None else f
-                    for a, f in zip(ops.state, final, strict=True)
-                )
-            ),
+            final=_lead(tuple(jnp.zeros_like(a) if f is None else f for a, f in ends)),
         )
         found = _first(passes.backward(task, given))
         d_in, d_rec = found.z[0], found.z[-1]
@@ -131,22 +131,20 @@ def _before(spec: Spec, flags: Flags, ops: Operands, memory: Memory) -> tuple[An
 
 
 def _product(a: Any, w: Any) -> Any:
-    return jnp.matmul(a, w, precision=_precision(a, w))
+    return jnp.matmul(a, w, precision=_precision())
 
 
 def _over_all(a: Any, b: Any) -> Any:
     """`sum over time and batch of a^T b`, accumulated in float32 at least."""
     a, b = (v.reshape(-1, v.shape[-1]) for v in (a, b))
     dims = (((0,), (0,)), ((), ()))
-    return jax.lax.dot_general(
-        a, b, dims, precision=_precision(a, b), preferred_element_type=_wide(a)
-    )
+    return jax.lax.dot_general(a, b, dims, precision=_precision(), preferred_element_type=_wide(a))
 
 
-def _precision(*arrays: Any) -> Any:
+def _precision() -> Any:
     """As accurate as the kernel's own products, unless the user said to JAX what will do."""
-    chosen = jax.config.jax_default_matmul_precision
-    return None if chosen is not None else jax.lax.Precision.HIGHEST
+    unsaid = jax.config.jax_default_matmul_precision is None  # type: ignore[attr-defined]
+    return jax.lax.Precision.HIGHEST if unsaid else None
 
 
 def _wide(a: Any) -> Any:
