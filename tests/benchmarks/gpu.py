@@ -24,6 +24,7 @@ import argparse
 import contextlib
 import json
 import multiprocessing
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -43,6 +44,7 @@ DTYPES = ("bfloat16", "float32", "float16")
 CELLS = ("lstm", "gru", "elman")
 WRITING = 6.0  # seconds kept for the report
 PATIENCE = 120.0  # seconds without a line in the journal before the process counts as hung
+PROCESSES = 12
 STRIKES = 2  # a side that ended the process so often is left out
 
 # B, H of the timed rows, with the dtypes, in order: where the kernel can run, then the rest.
@@ -82,12 +84,11 @@ def chosen(names: list[str]) -> tuple[tuple[Case, ...], tuple[Case, ...], tuple[
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The journal; a line that was cut off ends it."""
+    """The journal, without lines that were cut off."""
     entries: list[dict[str, Any]] = []
-    if path.exists():
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         with contextlib.suppress(json.JSONDecodeError):
-            for line in path.read_text(encoding="utf-8").splitlines():
-                entries.append(json.loads(line))  # noqa: PERF401
+            entries.append(json.loads(line))
     return entries
 
 
@@ -96,7 +97,6 @@ def watched(plan: Plan, path: Path) -> str | None:
     process = multiprocessing.get_context("spawn").Process(target=serve, args=(plan, path))
     process.start()
     size, since = -1, time.time()
-    trouble = None
     while process.is_alive():
         process.join(0.2)
         now = path.stat().st_size if path.exists() else 0
@@ -107,9 +107,7 @@ def watched(plan: Plan, path: Path) -> str | None:
             process.kill()
             process.join()
             return f"nothing came for {PATIENCE:.0f} s" if hung else None
-    if process.exitcode:
-        trouble = f"the process ended with {process.exitcode}"
-    return trouble
+    return f"the process ended with {process.exitcode}" if process.exitcode else None
 
 
 def still_open(entries: list[dict[str, Any]]) -> list[tuple[str, str, str, str]]:
@@ -125,44 +123,48 @@ def still_open(entries: list[dict[str, Any]]) -> list[tuple[str, str, str, str]]
 def after(plan: Plan, entries: list[dict[str, Any]], since: int, trouble: str) -> Plan:
     """The plan of the next process: without what is done and what is to blame."""
     done = {(e["stage"], e["case"]) for e in entries if e["kind"] == "done"}
-    checks = tuple(c for c in plan.checks if ("check", str(c)) not in done)
-    cases = tuple(c for c in plan.cases if ("time", str(c)) not in done)
-    skipped = dict(plan.skipped)
-    for e in entries:
-        if e["kind"] == "missing":
-            skipped.setdefault((e["stage"], e["case"], e["side"]), e["reason"])
-    blamed = {about[:3] for about in still_open(entries[since:])}
-    careful = plan.careful
-    if len(blamed) > 1 and not {case for _, case, _ in blamed} <= careful:
-        careful = careful | {case for _, case, _ in blamed}  # see which one it is
-    else:
-        skipped |= dict.fromkeys(blamed, trouble)
-    if not blamed and since == len(entries):  # it did not even begin
-        checks, cases = (), ()
-    ended = Counter(side for (_, _, side), why in skipped.items() if why == trouble)
+    latest = entries[since:]
+    blamed = {about[:3] for about in still_open(latest)}
+    doubtful = {e["case"] for e in latest if e["kind"] == "broken" and not e["side"]}
+    if len(blamed) > 1:
+        doubtful |= {case for _, case, _ in blamed}
+    doubtful -= plan.careful  # one after another, it is known which one it was
+    found = {
+        (e["stage"], e["case"], e["side"]): e["reason"]
+        for e in latest
+        if e["kind"] == "missing" and e["case"] not in doubtful
+    }
+    ended = {about: trouble for about in blamed if about[1] not in doubtful}
+    ended |= {
+        (e["stage"], e["case"], e["side"]): trouble
+        for e in latest
+        if e["kind"] == "broken" and e["side"]
+    }
+    strikes = plan.strikes + tuple(side for _, _, side in ended)
     banned = {
-        side: f"left out: {trouble}, {number} times"
-        for side, number in ended.items()
-        if number >= STRIKES
+        side: f"left out, as it ended the process {number} times; the last time {trouble}"
+        for side, number in Counter(strikes).items()
+        if number >= STRIKES and side not in (plan.banned or {})
     }
     return plan._replace(
-        checks=checks,
-        cases=cases,
-        skipped=skipped,
-        careful=careful,
-        banned=plan.banned | banned,
+        checks=tuple(c for c in plan.checks if ("check", str(c)) not in done),
+        cases=tuple(c for c in plan.cases if ("time", str(c)) not in done),
+        skipped=ended | found | (plan.skipped or {}),
+        careful=plan.careful | doubtful,
+        strikes=strikes,
+        banned=(plan.banned or {}) | banned,
     )
 
 
 def run(plan: Plan, path: Path) -> list[dict[str, Any]]:
     """Process after process, until all is done or the time is up."""
-    for _ in range(20):  # each failure takes a side or a doubt away; no plan needs more
+    for _ in range(PROCESSES):
         since = len(read(path))
         trouble = watched(plan, path)
         entries = read(path)
         if trouble is None:
             break
-        # A line for each open end, so that the next process does not find them open.
+        print(trouble, file=sys.stderr)
         plan = after(plan, entries, since, trouble)
         if time.time() > plan.until or not (plan.checks or plan.cases):
             break

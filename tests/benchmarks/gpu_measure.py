@@ -39,13 +39,14 @@ class Plan(NamedTuple):
     seconds: float = 0.02  # about what one measurement takes, if one call does not take longer
     threads: int = 14  # that compile
     anywhere: bool = False  # also where there is no GPU
-    skipped: dict[tuple[str, str, str], str] = {}  # stage, case, side: why  # noqa: RUF012
-    banned: dict[str, str] = {}  # side: why  # noqa: RUF012
+    skipped: dict[tuple[str, str, str], str] | None = None  # stage, case, side: why
+    banned: dict[str, str] | None = None  # side: why
+    strikes: tuple[str, ...] = ()  # sides, as often as they ended the process
     careful: frozenset[str] = frozenset()  # cases whose sides are compiled one after another
 
     def reason(self, stage: str, case: Case, side: str) -> str | None:
         """Why a side must not be tried."""
-        return self.banned.get(side) or self.skipped.get((stage, str(case), side))
+        return (self.banned or {}).get(side) or (self.skipped or {}).get((stage, str(case), side))
 
     @property
     def late(self) -> bool:
@@ -61,6 +62,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path, self.lock = path, threading.Lock()
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n")  # ends what a killed process left
 
     def write(self, kind: str, **found: Any) -> None:
         with self.lock, self.path.open("a", encoding="utf-8") as file:
@@ -93,9 +96,7 @@ def serve(plan: Plan, path: Path) -> None:
 
     journal = Journal(path)
     device = jax.devices()[0]
-    journal.write(
-        "facts", backend=device.platform, device=device.device_kind, versions=_versions()
-    )
+    journal.write("facts", backend=device.platform, device=device.device_kind, versions=_versions())
     if device.platform != "gpu" and not plan.anywhere:
         return
     for stage, cases, measure in (("check", plan.checks, check), ("time", plan.cases, timings)):
@@ -111,7 +112,8 @@ def serve(plan: Plan, path: Path) -> None:
                     about = {"stage": stage, "case": str(case), "side": side, "what": ""}
                     journal.write("missing", **about, reason=first_line(error))
             journal.write("done", stage=stage, case=str(case))
-            jax.clear_caches()  # programs and their CUDA graphs hold memory
+            if device.platform == "gpu":
+                jax.clear_caches()  # programs and their CUDA graphs hold its memory
 
 
 def _versions() -> dict[str, str]:
@@ -122,13 +124,14 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _see_that_it_lives() -> None:
+def _see_that_it_lives(journal: Journal, stage: str, case: Case, side: str = "") -> None:
     """After an illegal access no call on a CUDA device succeeds any more in this process."""
     import jax.numpy as jnp
 
     try:
         (jnp.ones(8) + 1).block_until_ready()
     except Exception as error:
+        journal.write("broken", stage=stage, case=str(case), side=side)
         raise Broken(first_line(error)) from error
 
 
@@ -140,12 +143,14 @@ def _allowed(plan: Plan, journal: Journal, stage: str, case: Case, sides: Any) -
     return [side for side in sides if plan.reason(stage, case, side) is None]
 
 
-def _together(plan: Plan, case: Case, tasks: list[Callable[[], None]]) -> None:
+def _together(
+    plan: Plan, journal: Journal, stage: str, case: Case, tasks: list[Callable[[], None]]
+) -> None:
     """Compile on many cores."""
     with ThreadPoolExecutor(1 if str(case) in plan.careful else plan.threads) as pool:
         for future in [pool.submit(task) for task in tasks]:
             future.result()
-    _see_that_it_lives()
+    _see_that_it_lives(journal, stage, case)
 
 
 def check(plan: Plan, journal: Journal, case: Case) -> None:
@@ -160,7 +165,8 @@ def check(plan: Plan, journal: Journal, case: Case) -> None:
 
     engines = _allowed(plan, journal, "check", case, [s for s in ENGINES if s in plan.sides])
     tasks = [partial(one, "float64", "scan", "float64")]
-    _together(plan, case, tasks + [partial(one, side, side, case.dtype) for side in engines])
+    tasks += [partial(one, side, side, case.dtype) for side in engines]
+    _together(plan, journal, "check", case, tasks)
     if "float64" not in found:
         return
     truth = found.pop("float64")
@@ -190,7 +196,8 @@ def timings(plan: Plan, journal: Journal, case: Case) -> None:
             seconds[side, what] = time.perf_counter() - begin
 
     sides = _allowed(plan, journal, "time", case, plan.sides)
-    _together(plan, case, [partial(build, side, what) for what in WHATS for side in sides])
+    tasks = [partial(build, side, what) for what in WHATS for side in sides]
+    _together(plan, journal, "time", case, tasks)
     pairs = [pair for side in sides for what in WHATS if (pair := (side, what)) in ready]
     loops = _first_calls(plan, journal, case, ready, pairs)
     found: dict[tuple[str, str], list[float]] = {pair: [] for pair in loops}
@@ -201,6 +208,8 @@ def timings(plan: Plan, journal: Journal, case: Case) -> None:
                 break
             with journal.doing("time", case, *pair):
                 found[pair].append(_mean(ready[pair].call, loops[pair]))
+            if len(found[pair]) <= number:
+                _see_that_it_lives(journal, "time", case, pair[0])
     for (side, what), values in found.items():
         about = {"case": str(case), "side": side, "what": what, "compile": seconds[side, what]}
         journal.write("seconds", **about, loops=loops[side, what], seconds=values)
@@ -221,7 +230,7 @@ def _first_calls(
             del result
             loops[pair] = max(1, round(plan.seconds / max(_mean(ready[pair].call, 1), 1e-9)))
         if pair not in loops:
-            _see_that_it_lives()
+            _see_that_it_lives(journal, "time", case, pair[0])
     for side, tail in tails.items():
         if "scan" in tails:
             difference = relative(tail, tails["scan"])

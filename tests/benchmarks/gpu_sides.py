@@ -77,7 +77,9 @@ def cast(tree: Any, dtype: Any) -> Any:
 
 def precision(dtype: str) -> Any:
     """float32 is to be float32 for everyone, and no tf32."""
-    return jax.default_matmul_precision("highest") if dtype == "float32" else contextlib.nullcontext()
+    if dtype == "float32":
+        return jax.default_matmul_precision("highest")
+    return contextlib.nullcontext()
 
 
 def recurrax(case: Case, given: Problem, engine: str) -> Program:
