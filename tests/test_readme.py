@@ -13,7 +13,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 def test_python_blocks_run(capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     matplotlib.use("agg")
     names: dict = {}
     for block in blocks:
