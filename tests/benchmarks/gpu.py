@@ -43,7 +43,7 @@ README = Path(__file__).parents[2] / "README.md"
 DTYPES = ("bfloat16", "float32", "float16")
 CELLS = ("lstm", "gru", "elman")
 WRITING = 6.0  # seconds kept for the report
-PATIENCE = 120.0  # seconds without a line in the journal before the process counts as hung
+PATIENCE = 75.0  # seconds without a line in the journal before the process counts as hung
 PROCESSES = 12
 STRIKES = 2  # a side that ended the process so often is left out
 

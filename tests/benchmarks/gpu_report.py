@@ -56,26 +56,26 @@ class Report(NamedTuple):
                 report.differences[cases[e["case"]], e["side"]] = e["ys"]
             elif e["kind"] == "missing":
                 reasons[e["stage"], e["case"], e["side"], e["what"]] = e["reason"]
-        late = f"not reached within {facts['allowed']:.0f} s"
+        report.explain(plan, reasons)
+        return report
+
+    def explain(self, plan: Plan, reasons: dict[tuple[str, str, str, str], str]) -> None:
+        """Why each number that is not there is missing."""
 
         def why(stage: str, case: Case, side: str, what: str) -> str:
             """The side's own reason, else what befell it in all, else the time."""
-            known = (reasons.get((stage, str(case), side, w)) for w in (what, ""))
+            known = [reasons.get((stage, str(case), side, w)) for w in (what, "")]
+            if stage == "check" and (lost := reasons.get((stage, str(case), "float64", "both"))):
+                known.append(f"no scan in float64: {lost}")
+            late = f"not reached within {self.facts['allowed']:.0f} s"
             return next((reason for reason in known if reason), late)
 
-        for case in plan.checks:
-            for side in (s for s in ENGINES if s in plan.sides):
-                if (case, side) not in report.checks:
-                    reason = reasons.get(("check", str(case), "float64", "both"))
-                    reason = f"no scan in float64: {reason}" if reason else None
-                    known = reason or why("check", case, side, "both")
-                    report.missing["check", case, side, "both"] = known
-        for case in plan.cases:
-            for side in plan.sides:
-                for what in WHATS:
-                    if (case, side, what) not in report.times:
-                        report.missing["time", case, side, what] = why("time", case, side, what)
-        return report
+        wanted = [("check", c, s, "both") for c in plan.checks for s in ENGINES if s in plan.sides]
+        wanted += [("time", c, s, w) for c in plan.cases for s in plan.sides for w in WHATS]
+        for stage, case, side, what in wanted:
+            known = (case, side) in self.checks if stage == "check" else False
+            if not known and (case, side, what) not in self.times:
+                self.missing[stage, case, side, what] = why(stage, case, side, what)
 
     @property
     def rows(self) -> list[Case]:
