@@ -167,6 +167,13 @@ def _refused(
             f"block's {device.shared_memory} bytes of shared memory; the largest H that does is "
             f"{plans.largest(device, gates, dtype)}"
         )
+    length = min(spec.remat or ops.xs.shape[0], ops.xs.shape[0])
+    batch, width = ops.xs.shape[1], ops.w_rec.shape[1]
+    if not plans.addressable((length, batch, width)):
+        return (
+            f"T * B * G H = {length} * {batch} * {width} numbers are more than a kernel can count "
+            "in 32 bits; remat=k runs k steps at a time"
+        )
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (flags, ops))
     leaves, tree = jax.tree.flatten(shapes)
     return _trial(spec, chosen, tree, tuple(leaves))

@@ -9,7 +9,7 @@ the interpreter) is Pallas imported.
 from __future__ import annotations
 
 import warnings
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -20,6 +20,7 @@ from jax.interpreters import ad, batching, mlir
 from recurrax.unrolling.hoisted.folded import axis_leaves
 from recurrax.unrolling.hoisted.manual import abstract
 from recurrax.unrolling.kernel import twins
+from recurrax.unrolling.kernel.plan import addressable
 from recurrax.unrolling.kernel.problem import (
     BACKWARD_AXES,
     FORWARD_AXES,
@@ -67,6 +68,8 @@ def _twin(*leaves: Any, name: str, task: Task, tree: Any) -> list[Any]:
 
 
 def _kernel(*leaves: Any, name: str, task: Task, tree: Any) -> list[Any]:
+    if not all(addressable(a.shape) for a in leaves):
+        return _twin(*leaves, name=name, task=task, tree=tree)
     from recurrax.unrolling.kernel.backward import backward_kernel
     from recurrax.unrolling.kernel.forward import forward_kernel
 
@@ -77,7 +80,12 @@ def _kernel(*leaves: Any, name: str, task: Task, tree: Any) -> list[Any]:
 def _run(*leaves: Any, **params: Any) -> list[Any]:
     if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
         return _anywhere(*leaves, **params)
-    return jax.jit(partial(_pass.bind, **params))(*leaves)  # type: ignore[no-any-return]
+    return _compiled(**params)(*leaves)  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=128)
+def _compiled(**params: Any) -> Any:
+    return jax.jit(partial(_pass.bind, **params))
 
 
 def _anywhere(*leaves: Any, task: Task, **params: Any) -> list[Any]:

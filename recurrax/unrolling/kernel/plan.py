@@ -9,6 +9,7 @@ Beside them lie the tiles that are exchanged between warps.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -78,6 +79,11 @@ def shared_memory(plan: Plan, gates: int, dtype: Any) -> int:
     held = 2 if jnp.dtype(dtype) == jnp.float32 and plan.precision != TF32 else 1
     needed: int = held * size * gates * plan.columns**2 + 2 * 4 * plan.rows * plan.columns
     return needed
+
+
+def addressable(shape: tuple[int, ...]) -> bool:
+    """Whether a kernel can count the numbers of such an array: it does so in 32 bits."""
+    return math.prod(shape) < 2**31
 
 
 def plan(gates: int, hidden: int, dtype: Any) -> Plan:

@@ -121,6 +121,36 @@ def test_too_large(monkeypatch, measured, bound):
     falls_back(rx.cells.lstm(3, 40), reason, bound)
 
 
+def test_too_long(monkeypatch, measured):
+    """A kernel counts in 32 bits; chunks of time may be short enough."""
+    on(monkeypatch, H200)
+    monkeypatch.setattr(measured, "compile_for_gpu", lambda *_: None)
+    cell = rx.cells.lstm(3, 32)
+    params = jax.eval_shape(cell.init, jax.random.key(0))
+    xs = jax.ShapeDtypeStruct((2**17, 2**7, 3), jnp.float32)
+
+    def shape(**options):
+        jax.clear_caches()
+        run = lambda p, xs: rx.unroll(cell, p, None, xs, engine="kernel", **options)[1]  # noqa: E731
+        return jax.eval_shape(run, params, xs).shape
+
+    with pytest.raises(
+        ValueError, match=r"T \* B \* G H = 131072 \* 128 \* 128 numbers are more than"
+    ):
+        shape()
+    assert shape(remat=2**16) == (2**17, 2**7, 32)
+
+
+def test_what_cannot_be_addressed_is_run_plainly(monkeypatch):
+    """Where `jax.vmap` has made it so large, nobody can be told any more."""
+    monkeypatch.setattr(passes, "addressable", lambda _: False)
+    jax.clear_caches()
+    cell = rx.cells.lstm(3, 8)
+    run = jax.jit(lambda p, xs: rx.unroll(cell, p, None, xs, engine="kernel")[1])
+    traced = run.trace(cell.init(jax.random.key(0)), jnp.ones((8, 2, 3)))
+    assert "stablehlo.while" in traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
 def test_a_pointwise_function_that_cannot_be_lowered(monkeypatch, measured, bound):
     on(monkeypatch, H200)
     reason = "its pointwise function cannot be run gate by gate: cumsum is not elementwise"
