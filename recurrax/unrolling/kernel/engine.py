@@ -12,7 +12,9 @@ import jax.numpy as jnp
 
 from recurrax.checks import named
 from recurrax.unrolling.hoisted.engine import hoisted_engine, prefers_hoisted
+from recurrax.unrolling.hoisted.recurrence import recurrence
 from recurrax.unrolling.kernel import plan as plans
+from recurrax.unrolling.kernel.pointwise import backward_by_gate, forward_by_gate
 from recurrax.unrolling.kernel.run import Kernel
 from recurrax.unrolling.scan import scan_engine
 
@@ -128,18 +130,13 @@ def _unfit(step: GatedStep, ops: Operands) -> str | None:
 
 def _unwritten(step: GatedStep, ops: Operands) -> str | None:
     """Why the pointwise function cannot be written gate by gate."""
-    from recurrax.unrolling.kernel.pointwise import backward_by_gate, forward_by_gate
-
     hidden = ops.w_rec.shape[0]
     try:
-        forward = forward_by_gate(step, ops.unit, hidden)
-        backward = backward_by_gate(step, ops.unit, hidden)
-        for made, errors in ((forward, 0), (backward, 1)):
+        for by_gate, errors in ((forward_by_gate, 0), (backward_by_gate, 1)):
+            made = by_gate(step, ops.unit, hidden)
             jax.eval_shape(partial(_on_tiles, made, step, ops.unit, hidden, errors))
     except Exception as error:  # whatever an unusual function does when it is traced
         return f"its pointwise function cannot be run gate by gate: {_first_line(error)}"
-    if len(forward.columns) != len(backward.columns):
-        return "its derivative closes over other arrays than it does itself"
     return None
 
 
@@ -186,10 +183,8 @@ def _trial(spec: Spec, chosen: plans.Plan, tree: Any, leaves: tuple[Any, ...]) -
     tried = dataclasses.replace(spec, remat=None, kernel=Kernel(chosen))
 
     def both(flags: Any, ops: Any) -> Any:
-        out, pull = jax.vjp(lambda ops: run(tried, flags, ops), ops)
+        out, pull = jax.vjp(lambda ops: recurrence(tried, flags, ops), ops)
         return out, pull(out)
-
-    from recurrax.unrolling.hoisted.recurrence import recurrence as run
 
     try:
         compile_for_gpu(both, flags, ops)

@@ -16,10 +16,14 @@ import jax.numpy as jnp
 from recurrax.unrolling.hoisted.forward import Memory
 from recurrax.unrolling.hoisted.problem import Flags, Operands, Spec, where
 from recurrax.unrolling.kernel import passes
+from recurrax.unrolling.kernel.pointwise import backward_by_gate, forward_by_gate
 from recurrax.unrolling.kernel.problem import Backward, Forward, Task
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from recurrax.unrolling.kernel.plan import Plan
+    from recurrax.unrolling.kernel.pointwise import ByGate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Kernel:
             z=_lead(_product(ops.xs, ops.w_in) + ops.b),
             w_rec=_lead(ops.w_rec),
             unit=_lead(ops.unit),
-            columns=_columns(spec, ops),
+            columns=_columns(forward_by_gate, spec, ops),
             state=_lead(ops.state),
             start=None if flags.resets is None else _lead(ops.start),
         )
@@ -76,7 +80,7 @@ class Kernel:
             z=_lead((z[0] + z[1],) if task.summed else z),
             w_rec=_lead(ops.w_rec),
             unit=_lead(ops.unit),
-            columns=_columns(spec, ops),
+            columns=_columns(backward_by_gate, spec, ops),
             old=_lead(old),
             errors=_lead(stacks),
             final=_lead(tuple(jnp.zeros_like(a) if f is None else f for a, f in ends)),
@@ -102,12 +106,10 @@ class Kernel:
         return Task(spec.step, spec.reverse, fields, summed, self.plan, self.interpret)
 
 
-def _columns(spec: Spec, ops: Operands) -> tuple[Any, ...]:
-    from recurrax.unrolling.kernel.pointwise import forward_by_gate
-
-    hidden = ops.w_rec.shape[0]
-    given = forward_by_gate(spec.step, ops.unit, hidden).columns
-    return tuple(jnp.asarray(c, jnp.float32)[None] for c in given)
+def _columns(by_gate: Callable[..., ByGate], spec: Spec, ops: Operands) -> tuple[Any, ...]:
+    """What the function that is traced so closes over, for the kernel to be given."""
+    made = by_gate(spec.step, ops.unit, ops.w_rec.shape[0])
+    return tuple(jnp.asarray(c, jnp.float32)[None] for c in made.columns)
 
 
 def _lead(tree: Any) -> Any:
