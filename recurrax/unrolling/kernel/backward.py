@@ -39,39 +39,40 @@ def backward_kernel(task: Task, given: Backward) -> Pulled:
     )
 
     def kernel(refs: Backward, outs: Pulled) -> None:
-        tile = Tile(task.plan, batch, hidden, pl.program_id(0), pl.program_id(1) * task.plan.rows)
-        pull = _Pull(task, tile, refs)
-        nothing = jnp.zeros((task.plan.rows, task.plan.columns), jnp.float32)
-
-        def step(i: Any, carry: Any) -> Any:
-            error, unit, start = carry
-            t = i if task.reverse else length - 1 - i
-            more = (None if r is None else tile.load(r, t) for r in refs.errors)
-            error = tuple(e if m is None else e + m for e, m in zip(error, more, strict=True))
-            d_unit, d_z, back = pull(t, error)
-            for ref, gates in zip(outs.z, d_z, strict=True):
-                for g, value in enumerate(gates):
-                    tile.store(ref, value, t, gate=g)
-            if start is not None:
-                reset = tile.flags(refs.resets, t)
-                none = tuple(nothing for _ in back)
-                to_start = select(reset, back, none)
-                start = tuple(a + b for a, b in zip(start, to_start, strict=True))
-                back = select(reset, none, back)
-            return back, jax.tree.map(jnp.add, unit, d_unit), start
-
-        begin = tuple(nothing for _ in given.final)
-        carry = (
-            tile.load_all(refs.final),
-            jax.tree.map(lambda _: nothing, given.unit),
-            None if given.resets is None else begin,
-        )
-        error, unit, start = jax.lax.fori_loop(0, length, step, carry)
-        found = (unit, error, start)
-        jax.tree.map(tile.store, (outs.unit, outs.state, outs.start), found)
+        first = pl.program_id(1) * task.plan.rows
+        tile = Tile(task.plan, batch, hidden, pl.program_id(0), first)
+        _loop(task, tile, _Pull(task, tile, refs), length, refs, outs)
 
     found: Pulled = launch(task, kernel, given, out, "recurrax_backward")
     return found
+
+
+def _loop(task: Task, tile: Tile, pull: _Pull, length: int, refs: Backward, outs: Pulled) -> None:
+    """All steps of one tile of examples, the last one first."""
+    nothing = jnp.zeros((task.plan.rows, task.plan.columns), jnp.float32)
+
+    def body(i: Any, carry: Any) -> Any:
+        error, unit, start = carry
+        t = i if task.reverse else length - 1 - i
+        more = (None if r is None else tile.load(r, t) for r in refs.errors)
+        error = tuple(e if m is None else e + m for e, m in zip(error, more, strict=True))
+        d_unit, d_z, back = pull(t, error)
+        for ref, gates in zip(outs.z, d_z, strict=True):
+            for g, value in enumerate(gates):
+                tile.store(ref, value, t, gate=g)
+        if start is not None:
+            reset, none = tile.flags(refs.resets, t), tuple(nothing for _ in back)
+            start = jax.tree.map(jnp.add, start, select(reset, back, none))
+            back = select(reset, none, back)
+        return back, jax.tree.map(jnp.add, unit, d_unit), start
+
+    begin = (
+        tile.load_all(refs.final),
+        jax.tree.map(lambda _: nothing, refs.unit),
+        None if refs.resets is None else tuple(nothing for _ in refs.final),
+    )
+    error, unit, start = jax.lax.fori_loop(0, length, body, begin)
+    jax.tree.map(tile.store, (outs.unit, outs.state, outs.start), (unit, error, start))
 
 
 class _Pull:

@@ -34,50 +34,67 @@ def forward_kernel(task: Task, given: Forward) -> Forwarded:
     """Unroll, on the device: what `twins.forward` computes."""
     groups, length, batch, _ = given.z.shape
     hidden = given.w_rec.shape[1]
-    pointwise = forward_by_gate(task.step, given.unit, hidden)
-
-    def state(a: Any) -> Any:
-        return jax.ShapeDtypeStruct((groups, batch, hidden), a.dtype)
-
-    def stack(a: Any) -> Any:
-        return jax.ShapeDtypeStruct((groups, length, batch, hidden), a.dtype)
-
     out = Forwarded(
-        tuple(state(a) for a in given.state),
-        tuple(stack(a) if w else None for a, w in zip(given.state, task.fields, strict=True)),
+        tuple(jax.ShapeDtypeStruct((groups, batch, hidden), a.dtype) for a in given.state),
+        tuple(
+            jax.ShapeDtypeStruct((groups, length, batch, hidden), a.dtype) if wanted else None
+            for a, wanted in zip(given.state, task.fields, strict=True)
+        ),
     )
 
     def kernel(refs: Forward, outs: Forwarded) -> None:
-        tile = Tile(task.plan, batch, hidden, pl.program_id(0), pl.program_id(1) * task.plan.rows)
-        weights = [tile.weights(refs.w_rec, g) for g in range(task.step.gates)]
-        unit, columns = jax.tree.map(tile.column, (refs.unit, refs.columns))
-        start = None if refs.resets is None else tile.load_all(refs.start)
-
-        def when(i: Any) -> Any:
-            return length - 1 - i if task.reverse else i
-
-        def gates(i: Any) -> Any:
-            return tuple(tile.load(refs.z, when(i), gate=g) for g in range(task.step.gates))
-
-        def step(i: Any, carry: Any) -> Any:
-            old, z_in = carry
-            t = when(i)
-            # Asked for now, so that it has come when the step after this begins.
-            following = gates(jnp.minimum(i + 1, length - 1))
-            if start is not None:
-                old = select(tile.flags(refs.resets, t), start, old)
-            z_rec = tuple(product(task.plan, old[task.h], w) for w in weights)
-            new = tuple(map(tile.clean, pointwise(columns, unit, z_in, z_rec, old)))
-            new = select(tile.flags(refs.mask, t), new, old)
-            for ref, value in zip(outs.stacks, new, strict=True):
-                if ref is not None:
-                    tile.store(ref, value, t)
-            return new, following
-
-        carry = (tile.load_all(refs.state), gates(jnp.int32(0)))
-        final, _ = jax.lax.fori_loop(0, length, step, carry)
-        for ref, value in zip(outs.final, final, strict=True):
-            tile.store(ref, value)
+        first = pl.program_id(1) * task.plan.rows
+        tile = Tile(task.plan, batch, hidden, pl.program_id(0), first)
+        _loop(task, tile, _Step(task, tile, refs), length, refs, outs)
 
     found: Forwarded = launch(task, kernel, given, out, "recurrax_forward")
     return found
+
+
+def _loop(task: Task, tile: Tile, step: _Step, length: int, refs: Forward, outs: Forwarded) -> None:
+    """All steps of one tile of examples."""
+
+    def when(i: Any) -> Any:
+        return length - 1 - i if task.reverse else i
+
+    def body(i: Any, carry: Any) -> Any:
+        old, z_in = carry
+        t = when(i)
+        # Asked for now, so that it has come when the step after this begins.
+        following = step.gates(when(jnp.minimum(i + 1, length - 1)))
+        new = step(t, old, z_in)
+        for ref, value in zip(outs.stacks, new, strict=True):
+            if ref is not None:
+                tile.store(ref, value, t)
+        return new, following
+
+    begin = (tile.load_all(refs.state), step.gates(jnp.int32(when(0))))
+    final, _ = jax.lax.fori_loop(0, length, body, begin)
+    for ref, value in zip(outs.final, final, strict=True):
+        tile.store(ref, value)
+
+
+class _Step:
+    """One step: `(t, state, z_in) -> state`; what it needs at every step is loaded once."""
+
+    def __init__(self, task: Task, tile: Tile, refs: Forward) -> None:
+        self.task, self.tile, self.refs = task, tile, refs
+        self.weights = [tile.weights(refs.w_rec, g) for g in range(task.step.gates)]
+        self.unit, self.columns = jax.tree.map(tile.column, (refs.unit, refs.columns))
+        self.start = None if refs.resets is None else tile.load_all(refs.start)
+        self.pointwise = forward_by_gate(task.step, refs.unit, tile.hidden)
+
+    def gates(self, t: Any) -> tuple[Any, ...]:
+        """The input's share of the pre-activations."""
+        return tuple(self.tile.load(self.refs.z, t, gate=g) for g in range(self.task.step.gates))
+
+    def __call__(self, t: Any, old: tuple[Any, ...], z_in: tuple[Any, ...]) -> tuple[Any, ...]:
+        task, tile = self.task, self.tile
+        if self.start is not None:
+            old = select(tile.flags(self.refs.resets, t), self.start, old)
+        z_rec = tuple(product(task.plan, old[task.h], w) for w in self.weights)
+        new = self.pointwise(self.columns, self.unit, z_in, z_rec, old)
+        kept: tuple[Any, ...] = select(
+            tile.flags(self.refs.mask, t), tuple(map(tile.clean, new)), old
+        )
+        return kept
