@@ -64,6 +64,27 @@ def moving_gates(unit, z_in, z_rec, state):
     return PairState(state.trace, 0.5 * state.h + jax.nn.relu(both))
 
 
+def looking(unit, z_in, z_rec, state):
+    """z_in and z_rec have one gradient always, and yet their sum does not tell everything."""
+    gain = jnp.where(z_in[0] > 0, 1.0, 2.0).astype(z_in.dtype) + jnp.sign(z_rec[1])
+    return HState(gain * jnp.tanh(sum(z_in + z_rec)))
+
+
+def constant(unit, z_in, z_rec, state):
+    """Arrays of one number: a field, and zeros and ones for gates."""
+    z = jnp.concatenate([jnp.zeros_like(z_in[:1]), (z_in + z_rec)[1:]])
+    more = 0.1 * jnp.ones_like(z).sum(0) + jnp.full_like(z, 0.2)[1]
+    return PairState(jnp.full_like(state.trace, 0.5), jnp.tanh(z.sum(0) + more + state.trace))
+
+
+CHOSEN = np.array([True, False, True, True, False])
+
+
+def choosing(unit, z_in, z_rec, state):
+    """Closes over flags, one for each unit."""
+    return HState(jnp.where(CHOSEN, jnp.tanh(z_in + z_rec)[0], state.h))
+
+
 def cumulative(unit, z_in, z_rec, state):
     """Elementwise over hidden units, and yet nothing that a kernel could do tile by tile."""
     return HState(jnp.tanh(jnp.cumsum(z_in + z_rec, 0)[-1]))
@@ -81,8 +102,11 @@ def user_cells(dtype=jnp.float32):
 def all_cells(dtype=jnp.float32):
     return {
         "elman": rx.cells.elman(3, 5, dtype=dtype),
-        "lstm": rx.cells.lstm(3, 4, dtype=dtype),
-        "gru": rx.cells.gru(3, 1, dtype=dtype),
+        "lstm": rx.cells.lstm(3, 5, dtype=dtype),
+        "gru": rx.cells.gru(3, 4, dtype=dtype),
         **user_cells(dtype),
         **({"closing_over": gated(closing_over, gates=3)} if dtype == jnp.float32 else {}),
+        "looking": gated(looking, gates=2, dtype=dtype),
+        "constant": gated(constant, gates=2, state=PairState, hidden=16, dtype=dtype),
+        "choosing": gated(choosing, gates=1, dtype=dtype),
     }

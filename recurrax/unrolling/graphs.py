@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import jax
+from recurrax.unrolling.kernel.plan import attached
 
 _REPLAYED = "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,DYNAMIC_SLICE_FUSION,WHILE"
 
@@ -30,16 +30,10 @@ def gpu_options() -> dict[str, bool | int | str]:
       >>> run(params, jnp.ones((10, 4, 3))).shape
       (10, 4, 8)
     """
-    device = jax.devices()[0]
-    if device.platform != "gpu" or not _is_nvidia(device):
+    if attached() is None:
         return {}
     return {
         "xla_gpu_enable_command_buffer": _REPLAYED,
         "xla_gpu_command_buffer_unroll_loops": True,
         "xla_gpu_graph_min_graph_size": 1,
     }
-
-
-def _is_nvidia(device: jax.Device) -> bool:
-    capability = str(getattr(device, "compute_capability", ""))
-    return capability.replace(".", "").isdigit()

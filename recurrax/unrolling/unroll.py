@@ -61,9 +61,9 @@ def unroll(
       engine: `"scan"`, the reference, runs any step. `"hoisted"` runs gated cells, and stacks and
         residuals of them, faster, and with less memory under `jax.grad`. `"kernel"` runs the
         same ones on an NVIDIA GPU in one launch for the whole sequence, in float32, bfloat16 or
-        float16 with sums and state in float32, up to the H whose recurrent weights fit in a
-        block's shared memory; on any other device the same computation runs as a plain scan. Its
-        float32 products are accurate, and tf32 under
+        float16, with sums and state in float32 within the kernel, up to the H whose recurrent
+        weights fit in a block's shared memory; on any other device the same computation runs as
+        a plain scan. Its float32 products are accurate, and tf32 under
         `jax.default_matmul_precision("tensorfloat32")`. `"auto"` takes the fastest one that is
         known to be right, for every layer that is gated. They give the same numbers to rounding.
 

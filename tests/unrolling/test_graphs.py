@@ -17,7 +17,7 @@ def test_a_cpu_has_none():
 @pytest.mark.parametrize(("capability", "some"), [("9.0", True), ("gfx942", False)])
 def test_a_gpu_of_nvidia_has(monkeypatch, capability, some):
     device = types.SimpleNamespace(platform="gpu", compute_capability=capability)
-    monkeypatch.setattr(jax, "devices", lambda: [device])
+    monkeypatch.setattr(jax, "devices", lambda *_: [device])
     assert bool(gpu_options()) == some
     if some:
         assert "WHILE" in gpu_options()["xla_gpu_enable_command_buffer"].split(",")

@@ -143,8 +143,10 @@ def _layer(step: StepFn, params: Any, state: Any, start: Any, xs: Any, way: Way)
         if reason is None:
             return _gated(step, params, state, start, xs, way)
         if way.strict:
+            engine = "hoisted" if way.kernel is None else "kernel"
             raise TypeError(
-                f'engine="hoisted" cannot run {named(step)}: {reason}. Use engine="auto" or "scan".'
+                f'engine="{engine}" cannot run {named(step)}: {reason}. Use engine="auto" or '
+                '"scan".'
             )
 
     def collect(state: Any, y: Any, mask: Any) -> Any:

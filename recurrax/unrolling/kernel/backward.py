@@ -1,11 +1,11 @@
 """The backward kernel: the errors of a whole sequence in one launch.
 
-The picture is that of `forward.py` run from the last step to the first: W_rec stays in registers,
-and from step to step goes the error, the gradient with respect to the state, a tile for each field.
-Each step reads the pre-activations and the state before it, takes the vector-Jacobian product of
-the cell's own pointwise function by `jax.vjp`, writes the gradients of the gates, and sends them
-back through the weights, `dz_t W_rec^T`. The gradients of the weights themselves are products over
-all steps, after this.
+The picture is that of `forward.py` run from the last step to the first: W_rec stays on chip, and
+from step to step goes the error, the gradient with respect to the state, a tile for each field. A
+step reads the pre-activations and the state before it, takes the vector-Jacobian product of the
+cell's own pointwise function by `jax.vjp`, writes the gradients of the gates, and sends them back
+through the weights, `dz_t W_rec^T`. The gradients of the weights themselves are products over all
+steps, after this.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def backward_kernel(task: Task, given: Backward) -> Pulled:
     )
 
     def kernel(refs: Backward, outs: Pulled) -> None:
-        first = pl.program_id(1) * task.plan.rows
-        tile = Tile(task.plan, batch, hidden, pl.program_id(0), first)
+        first = pl.program_id(0) * task.plan.rows
+        tile = Tile(task.plan, batch, hidden, pl.program_id(1), first)
         _loop(task, tile, _Pull(task, tile, refs), length, refs, outs)
 
     found: Pulled = launch(task, kernel, given, out, "recurrax_backward")
@@ -99,7 +99,7 @@ class _Pull:
 
         def tidy(d: Any) -> Any:
             # A constant derivative is a number; one of a masked step is zero, whatever came out.
-            d = tile.clean(jnp.broadcast_to(jnp.asarray(d, jnp.float32), nothing.shape))
+            d = tile.clean(d)
             return d if mask is None else select(mask, (d,), (nothing,))[0]
 
         d_unit, d_in, d_rec, back = jax.tree.map(tidy, (d_unit, d_in, d_rec, tuple(back)))

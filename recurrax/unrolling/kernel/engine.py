@@ -59,11 +59,13 @@ def auto_engine(
     return hoisted_engine(*arguments, **options, strict=False, kernel=_offered)
 
 
-def _demanded(spec: Spec, flags: Flags, ops: Operands, *, interpret: bool) -> Kernel:
-    """The kernel, or an error that says why not."""
-    chosen = _plan(spec.step, ops)
-    reason = _unfit(spec.step, ops) or _unwritten(spec.step, ops)
+def _demanded(spec: Spec, flags: Flags, ops: Operands, *, interpret: bool) -> Kernel | None:
+    """The kernel, or an error that says why not; none where there is nothing to run."""
+    if 0 in ops.xs.shape[:2]:
+        return None
     device = plans.attached()
+    chosen = _plan(spec.step, ops, device)
+    reason = _unfit(spec.step, ops) or _unwritten(spec.step, ops)
     if reason is None and device is not None and not interpret:
         reason = _refused(spec, flags, ops, chosen, device)
     if reason is not None:
@@ -81,9 +83,9 @@ def _offered(spec: Spec, flags: Flags, ops: Operands) -> Kernel | None:
     device = plans.attached()
     if device is None or jax.device_count() > 1 or not _measured(ops):
         return None
-    if _unfit(spec.step, ops) is not None:
+    if 0 in ops.xs.shape[:2] or _unfit(spec.step, ops) is not None:
         return None
-    chosen = _plan(spec.step, ops)
+    chosen = _plan(spec.step, ops, device)
     reason = _unwritten(spec.step, ops) or _refused(spec, flags, ops, chosen, device)
     if reason is None:
         return Kernel(chosen)
@@ -109,8 +111,8 @@ def _measured(ops: Operands) -> bool:
     )
 
 
-def _plan(step: GatedStep, ops: Operands) -> plans.Plan:
-    return plans.plan(step.gates, ops.w_rec.shape[0], ops.w_rec.dtype)
+def _plan(step: GatedStep, ops: Operands, device: plans.Device | None) -> plans.Plan:
+    return plans.plan(step.gates, len(ops.state), ops.w_rec.shape[0], ops.w_rec.dtype, device)
 
 
 def _unfit(step: GatedStep, ops: Operands) -> str | None:
@@ -121,8 +123,6 @@ def _unfit(step: GatedStep, ops: Operands) -> str | None:
     (dtype,) = dtypes
     if dtype not in plans.DTYPES:
         return f"it takes {', '.join(plans.DTYPES)}, got {dtype}"
-    if 0 in ops.xs.shape[:2]:
-        return "the batch is empty"
     if any(jnp.shape(leaf) != (ops.w_rec.shape[0],) for leaf in jax.tree.leaves(ops.unit)):
         return f"a unit parameter is not [H] = ({ops.w_rec.shape[0]},)"
     return None
@@ -141,7 +141,7 @@ def _unwritten(step: GatedStep, ops: Operands) -> str | None:
 
 
 def _on_tiles(made: Any, step: GatedStep, unit: Any, hidden: int, errors: int) -> Any:
-    tile = jnp.zeros((16, hidden))
+    tile = jnp.zeros((16, hidden), jnp.float32)
     fields = (tile,) * len(step.state._fields)  # type: ignore[attr-defined]
     gates = (tile,) * step.gates
     columns = [tile] * len(made.columns)
@@ -154,15 +154,15 @@ def _refused(
     spec: Spec, flags: Flags, ops: Operands, chosen: plans.Plan, device: plans.Device
 ) -> str | None:
     """Why this device cannot."""
-    gates, dtype = spec.step.gates, ops.w_rec.dtype
+    gates, fields, dtype = spec.step.gates, len(ops.state), ops.w_rec.dtype
     if device.capability < plans.OLDEST:
         have, need = (".".join(map(str, c)) for c in (device.capability, plans.OLDEST))
         return f"the GPU has compute capability {have}, and the kernel needs {need} or newer"
-    if plans.shared_memory(chosen, gates, dtype) > device.shared_memory:
+    if not plans.fits(chosen, gates, fields, dtype, device):
         return (
             f"w_rec of H = {ops.w_rec.shape[0]} and {gates} gates in {dtype} does not fit in a "
             f"block's {device.shared_memory} bytes of shared memory; the largest H that does is "
-            f"{plans.largest(device, gates, dtype)}"
+            f"{plans.largest(device, gates, fields, dtype)}"
         )
     length = min(spec.remat or ops.xs.shape[0], ops.xs.shape[0])
     batch, width = ops.xs.shape[1], ops.w_rec.shape[1]
@@ -171,7 +171,12 @@ def _refused(
             f"T * B * G H = {length} * {batch} * {width} numbers are more than a kernel can count "
             "in 32 bits; remat=k runs k steps at a time"
         )
-    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (flags, ops))
+
+    def shaped(a: Any, *, timed: bool = False) -> Any:  # as the kernel is run: with remat, a chunk
+        return jax.ShapeDtypeStruct((length, *a.shape[1:]) if timed else a.shape, a.dtype)
+
+    some = jax.tree.map(shaped, ops)._replace(xs=shaped(ops.xs, timed=True))
+    shapes = jax.tree.map(partial(shaped, timed=True), flags), some
     leaves, tree = jax.tree.flatten(shapes)
     return _trial(spec, chosen, tree, tuple(leaves))
 

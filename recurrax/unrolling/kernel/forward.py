@@ -3,10 +3,11 @@
 Who holds what, where a batch of B examples is cut into tiles of `rows`:
 
     block 0:  examples 0 .. rows-1     |  block 1:  examples rows .. 2 rows - 1   |  ...
-      registers, for the whole sequence: W_rec, a [H, H] tile for each gate
-      registers, from step to step:      the state, a [rows, H] tile for each field, in float32
-                                         z_in of the step to come, a tile for each gate
-      device memory, each step:          read z_in[t + 1], write the state[t]
+      shared memory, all the time:   W_rec, a [H, H] tile for each gate
+      registers, step to step:       the state, a [rows, H] tile for each field, in float32,
+                                     and its product with W_rec, a tile for each gate
+      shared memory, a step or two:  z_in of the steps to come, read ahead
+      device memory, at every step:  read z_in[t], write the state[t]
 
 Blocks never speak to each other: an example needs all units of its own last state and nobody
 else's. A step is a product on the tensor cores, `h_{t-1} W_rec` gate by gate, then the cell's own
@@ -43,8 +44,8 @@ def forward_kernel(task: Task, given: Forward) -> Forwarded:
     )
 
     def kernel(refs: Forward, outs: Forwarded) -> None:
-        first = pl.program_id(1) * task.plan.rows
-        tile = Tile(task.plan, batch, hidden, pl.program_id(0), first)
+        first = pl.program_id(0) * task.plan.rows
+        tile = Tile(task.plan, batch, hidden, pl.program_id(1), first)
         _loop(task, tile, _Step(task, tile, refs), length, refs, outs)
 
     found: Forwarded = launch(task, kernel, given, out, "recurrax_forward")
@@ -58,24 +59,25 @@ def _loop(task: Task, tile: Tile, step: _Step, length: int, refs: Forward, outs:
         return length - 1 - i if task.reverse else i
 
     def body(i: Any, carry: Any) -> Any:
-        old, z_in = carry
+        state, z_rec = carry
         t = when(i)
-        # Asked for now, so that it has come when the step after this begins.
-        following = step.gates(when(jnp.minimum(i + 1, length - 1)))
-        new = step(t, old, z_in)
-        for ref, value in zip(outs.stacks, new, strict=True):
+        state = step(t, state, z_rec)
+        for ref, value in zip(outs.stacks, state, strict=True):
             if ref is not None:
                 tile.store(ref, value, t)
-        return new, following
+        # The next step's product, so that what is read above leads to a product within the loop's
+        # body: that is what the compiler reads ahead for.
+        return state, step.product(when(jnp.minimum(i + 1, length - 1)), state)
 
-    begin = (tile.load_all(refs.state), step.gates(jnp.int32(when(0))))
+    state = tile.load_all(refs.state)
+    begin = state, step.product(jnp.int32(when(0)), state)
     final, _ = jax.lax.fori_loop(0, length, body, begin)
     for ref, value in zip(outs.final, final, strict=True):
         tile.store(ref, value)
 
 
 class _Step:
-    """One step: `(t, state, z_in) -> state`; what it needs at every step is loaded once."""
+    """One step: `(t, state, z_rec) -> state`; what is needed at every step is loaded once."""
 
     def __init__(self, task: Task, tile: Tile, refs: Forward) -> None:
         self.task, self.tile, self.refs = task, tile, refs
@@ -84,17 +86,21 @@ class _Step:
         self.start = None if refs.resets is None else tile.load_all(refs.start)
         self.pointwise = forward_by_gate(task.step, refs.unit, tile.hidden)
 
-    def gates(self, t: Any) -> tuple[Any, ...]:
-        """The input's share of the pre-activations."""
-        return tuple(self.tile.load(self.refs.z, t, gate=g) for g in range(self.task.step.gates))
+    def product(self, t: Any, state: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The state's share of the pre-activations at step t, for each gate."""
+        h = self._reset(t, state)[self.task.h]
+        return tuple(product(self.task.plan, h, w) for w in self.weights)
 
-    def __call__(self, t: Any, old: tuple[Any, ...], z_in: tuple[Any, ...]) -> tuple[Any, ...]:
-        task, tile = self.task, self.tile
-        if self.start is not None:
-            old = select(tile.flags(self.refs.resets, t), self.start, old)
-        z_rec = tuple(product(task.plan, old[task.h], w) for w in self.weights)
+    def __call__(self, t: Any, state: tuple[Any, ...], z_rec: tuple[Any, ...]) -> tuple[Any, ...]:
+        tile, refs = self.tile, self.refs
+        z_in = tuple(tile.load(refs.z, t, gate=g) for g in range(self.task.step.gates))
+        old = self._reset(t, state)
         new = self.pointwise(self.columns, self.unit, z_in, z_rec, old)
-        kept: tuple[Any, ...] = select(
-            tile.flags(self.refs.mask, t), tuple(map(tile.clean, new)), old
-        )
+        kept: tuple[Any, ...] = select(tile.flags(refs.mask, t), tuple(map(tile.clean, new)), old)
         return kept
+
+    def _reset(self, t: Any, state: tuple[Any, ...]) -> tuple[Any, ...]:
+        if self.start is None:
+            return state
+        found: tuple[Any, ...] = select(self.tile.flags(self.refs.resets, t), self.start, state)
+        return found

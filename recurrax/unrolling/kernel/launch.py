@@ -21,13 +21,14 @@ def launch(task: Task, kernel: Callable[..., None], given: Any, out: Any, name: 
     Args:
       task: what is static.
       kernel: writes to every part of `out` that is its tile's.
-      given: a pytree of arrays that lead with N; None for what is absent. Flags become int8.
+      given: a pytree of arrays that lead with N; None for what is absent. Flags become int32.
       out: a pytree of `jax.ShapeDtypeStruct`.
       name: of the kernel, as profilers show it.
     """
     arrays, tree = jax.tree.flatten(given)
     shapes, out_tree = jax.tree.flatten(out)
-    arrays = [a.astype(jnp.int8) if a.dtype == jnp.bool_ else a for a in arrays]
+    # In 32 bits a flag can be read ahead of its step as all else is.
+    arrays = [a.astype(jnp.int32) if a.dtype == jnp.bool_ else a for a in arrays]
     first = jax.tree.leaves(given.z)[0]
 
     def flat(*refs: Any) -> None:
@@ -38,8 +39,9 @@ def launch(task: Task, kernel: Callable[..., None], given: Any, out: Any, name: 
     found = pl.pallas_call(
         flat,
         out_shape=shapes,
-        grid=(first.shape[0], pl.cdiv(first.shape[2], task.plan.rows)),
-        compiler_params=plt.CompilerParams(num_warps=task.plan.warps, num_stages=1),
+        # The first axis of a grid is the one that may be long.
+        grid=(pl.cdiv(first.shape[2], task.plan.rows), first.shape[0]),
+        compiler_params=plt.CompilerParams(num_warps=task.plan.warps, num_stages=task.plan.stages),
         interpret=task.interpret,
         name=name,
     )(*arrays)

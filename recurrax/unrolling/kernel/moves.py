@@ -63,11 +63,13 @@ def _broadcast(eqn: Any, tiles: Tiles, *_: Any) -> Tiles:
     axes = ["1"] * len(shape)
     for label, dim in zip(tiles.axes, dims, strict=True):
         axes[dim] = label
+    parts = tiles.parts
     for i, n in enumerate(shape):
-        if n > 1 and axes[i] == "1" and "h" in axes and i < len(shape) - 1:
-            axes[i] = "g"
-            tiles = Tiles(tiles.axes, tiles.parts * n)
-    return Tiles("".join(axes), tiles.parts)
+        if n > 1 and axes[i] == "1":
+            last = i == len(shape) - 1
+            axes[i] = "h" if last else "g"
+            parts = parts if last else parts * n
+    return Tiles("".join(axes), parts)
 
 
 def _reshape(eqn: Any, tiles: Tiles) -> Tiles:

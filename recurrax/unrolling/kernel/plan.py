@@ -3,7 +3,7 @@
 A block holds the recurrent weights in shared memory for the whole sequence, so these decide how
 large a cell may be: `G H^2` numbers, H rounded up to a power of two, and twice that in float32 with
 accurate products, where each number is held as two of tf32 (Ootomo and Yokota, 2022, section 3).
-Beside them lie the tiles that are exchanged between warps.
+Beside them lie the tiles that warps exchange, and those that are read ahead of their step.
 """
 
 from __future__ import annotations
@@ -48,18 +48,21 @@ class Plan:
       rows: examples in a tile; the tensor cores take 16 at least.
       columns: hidden units in a tile, a power of two: H and what is left empty.
       warps: of 32 threads in a block.
+      stages: 1 to read what a step needs when it begins, 2 or 3 to read it that much sooner.
       precision: of products of float32.
     """
 
     rows: int
     columns: int
     warps: int
+    stages: int
     precision: Any
 
 
 def attached() -> Device | None:
-    """The GPU that JAX would use, if there is an NVIDIA one."""
-    device = jax.devices()[0]
+    """The GPU that JAX would use, if it is an NVIDIA one."""
+    chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
+    device = chosen if isinstance(chosen, jax.Device) else jax.devices(chosen)[0]
     capability = str(getattr(device, "compute_capability", ""))
     if device.platform != "gpu" or not capability.replace(".", "").isdigit():
         return None
@@ -73,12 +76,15 @@ def _by_capability(major: int, minor: int) -> int:
     return 1024 * (same[-1] if same else min(_SHARED_MEMORY.values()))
 
 
-def shared_memory(plan: Plan, gates: int, dtype: Any) -> int:
-    """Bytes that a block needs: the weights, and two tiles that warps exchange."""
+def shared_memory(plan: Plan, gates: int, fields: int, dtype: Any) -> int:
+    """Bytes that a block needs at most: the weights, tiles to exchange, tiles read ahead."""
     size = jnp.dtype(dtype).itemsize
     held = 2 if jnp.dtype(dtype) == jnp.float32 and plan.precision != TF32 else 1
-    needed: int = held * size * gates * plan.columns**2 + 2 * 4 * plan.rows * plan.columns
-    return needed
+    weights = int(held * size * gates * plan.columns**2)
+    tile = plan.rows * plan.columns
+    # The backward pass reads the most: both shares of the gates, the old state and its errors.
+    ahead = int((plan.stages - 1) * (2 * gates + 2 * fields) * size)
+    return weights + (2 * 4 + ahead) * tile
 
 
 def addressable(shape: tuple[int, ...]) -> bool:
@@ -86,20 +92,25 @@ def addressable(shape: tuple[int, ...]) -> bool:
     return math.prod(shape) < 2**31
 
 
-def plan(gates: int, hidden: int, dtype: Any) -> Plan:
-    """The tile for a cell of this size."""
+def plan(gates: int, fields: int, hidden: int, dtype: Any, device: Device | None = None) -> Plan:
+    """The tile for a cell of this size, with as many stages as the device has room for."""
     columns = max(16, 1 << (hidden - 1).bit_length())
     # A warp takes some columns of every gate; eight share a block of 64 and more.
-    return Plan(rows=16, columns=columns, warps=8 if columns >= 64 else 4, precision=_precision())
+    deep = Plan(16, columns, 8 if columns >= 64 else 4, 3, _precision())
+    choices = [dataclasses.replace(deep, stages=n) for n in (3, 2, 1)]
+    fitting = [p for p in choices if device is None or fits(p, gates, fields, dtype, device)]
+    return fitting[0] if fitting else choices[-1]
 
 
-def largest(device: Device, gates: int, dtype: Any) -> int:
+def fits(plan: Plan, gates: int, fields: int, dtype: Any, device: Device) -> bool:
+    """Whether a block of this device has the shared memory."""
+    return shared_memory(plan, gates, fields, dtype) <= device.shared_memory
+
+
+def largest(device: Device, gates: int, fields: int, dtype: Any) -> int:
     """The largest H whose weights a block can hold, a power of two; 0 if there is none."""
-    fitting = [
-        h for h in (16 << i for i in range(12))
-        if shared_memory(plan(gates, h, dtype), gates, dtype) <= device.shared_memory
-    ]  # fmt: skip
-    return max(fitting, default=0)
+    plans = [plan(gates, fields, 16 << i, dtype, device) for i in range(12)]
+    return max((p.columns for p in plans if fits(p, gates, fields, dtype, device)), default=0)
 
 
 ACCURATE = jax.lax.DotAlgorithmPreset.TF32_TF32_F32_X3

@@ -60,20 +60,34 @@ class ByGate:
         """
         given = iter(columns)
         constants = [
-            Tiles("1" * (c.ndim - 1) + "h", (next(given),)) if self._is_column(c) else _number(c)
+            Tiles("1" * (c.ndim - 1) + "h", (_as(c.dtype, next(given)),))
+            if self._is_column(c)
+            else _number(c)
             for c in self.constants
         ]
         leaves = self.inputs.flatten_up_to(args)
         tiles = [
             Tiles("gh", tuple(a)) if isinstance(a, tuple) else Tiles("h", (a,)) for a in leaves
         ]
-        out = _evaluate(self.jaxpr, constants, tiles)
+        out = _evaluate(self.jaxpr, self.hidden, constants, tiles)
         gates = [v.aval.ndim > 1 for v in self.jaxpr.outvars]
         found = [t.parts if many else t.parts[0] for t, many in zip(out, gates, strict=True)]
         return jax.tree.unflatten(self.output, found)
 
+    def counts_the_sum(self, z_in: int, z_rec: int) -> bool:
+        """Whether two of the inputs, told by their places, do nothing but be added up."""
+        pair = {self.jaxpr.invars[z_in], self.jaxpr.invars[z_rec]}
+        users = [e for e in self.jaxpr.eqns if any(v in pair for v in e.invars if not _literal(v))]
+        alone = len(users) == 1 and users[0].primitive.name == "add"
+        returned = any(v in pair for v in self.jaxpr.outvars if not _literal(v))
+        return alone and set(users[0].invars) == pair and not returned
+
     def _is_column(self, a: np.ndarray) -> bool:
         return a.ndim > 0 and a.size == a.shape[-1] == self.hidden
+
+
+def _literal(atom: Any) -> bool:
+    return isinstance(atom, Literal)
 
 
 def forward_by_gate(step: GatedStep, unit: Any, hidden: int) -> ByGate:
@@ -94,8 +108,8 @@ def _traced(step: GatedStep, unit: Any, hidden: int, backward: bool) -> ByGate:
     def pulled(unit: Any, z_in: Any, z_rec: Any, old: Any, error: Any) -> Any:
         return jax.vjp(fields, unit, z_in, z_rec, old)[1](error)
 
-    # An axis must tell by its size what it is. Another H will do where no array closed over has H.
-    hidden = max(hidden, step.gates + 1)
+    if hidden <= step.gates:  # an axis must tell by its size what it is
+        raise NotImplementedError(f"H = {hidden} is no more than its {step.gates} gates")
     one = jax.ShapeDtypeStruct((hidden,), jnp.float32)
     gates = jax.ShapeDtypeStruct((step.gates, hidden), jnp.float32)
     old = (one,) * len(step.state._fields)  # type: ignore[attr-defined]
@@ -125,26 +139,46 @@ def _number(a: Any) -> Tiles:
     return Tiles(axes, tuple(a.reshape(-1)))
 
 
-def _evaluate(jaxpr: Any, constants: Sequence[Tiles], args: Sequence[Tiles]) -> list[Tiles]:
+def _as(dtype: Any, column: Any) -> Any:
+    return column != 0 if dtype == np.bool_ else column.astype(dtype)
+
+
+def _evaluate(
+    jaxpr: Any, hidden: int, constants: Sequence[Tiles], args: Sequence[Tiles]
+) -> list[Tiles]:
     known = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *args], strict=True))
 
     def read(atom: Any) -> Tiles:
-        return _number(atom.val) if isinstance(atom, Literal) else known[atom]
+        return _number(atom.val) if _literal(atom) else known[atom]
 
     for eqn in jaxpr.eqns:
         inputs = [read(a) for a in eqn.invars]
-        out = _equation(eqn, inputs)
+        out = _equation(eqn, hidden, inputs)
+        for tiles, v in zip(out, eqn.outvars, strict=True):
+            _check(tiles, v.aval.shape, hidden)
         known.update(zip(eqn.outvars, out, strict=True))
     return [read(a) for a in jaxpr.outvars]
 
 
-def _equation(eqn: Any, inputs: list[Tiles]) -> list[Tiles]:
+def _check(tiles: Tiles, shape: tuple[int, ...], hidden: int) -> None:
+    """Raise unless each axis is what its letter says, and there is a tile for each gate."""
+    if tiles.axes.count("g") > 1:
+        raise NotImplementedError("it has two axes of gates")
+    sizes = [len(tiles.parts) if a == "g" else hidden if a == "h" else 1 for a in tiles.axes]
+    if tuple(sizes) != shape or ("g" not in tiles.axes and len(tiles.parts) != 1):
+        raise NotImplementedError(f"it makes an array {shape} that is not one of gates and units")
+
+
+def _equation(eqn: Any, hidden: int, inputs: list[Tiles]) -> list[Tiles]:
     name = eqn.primitive.name
     for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         if key in eqn.params and name in _CALLS:
             inner = eqn.params[key]
-            consts = [_number(c) for c in getattr(inner, "consts", ())]
-            return _evaluate(getattr(inner, "jaxpr", inner), consts, inputs)
+            arrays = [np.asarray(c) for c in getattr(inner, "consts", ())]
+            if any(a.size == hidden for a in arrays):
+                raise NotImplementedError(f"a {name} inside it closes over an array of H numbers")
+            constants = [_number(a) for a in arrays]
+            return _evaluate(getattr(inner, "jaxpr", inner), hidden, constants, inputs)
     if name in _ELEMENTWISE:
         return [_elementwise(eqn, inputs)]
     if name in MOVES:
@@ -219,6 +253,6 @@ _ELEMENTWISE = frozenset(
     """abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp
     convert_element_type copy copy_p cos cosh div eq erf erf_inv erfc exp exp2 expm1 floor ge gt
     integer_pow is_finite le log log1p logistic lt max min mul ne neg nextafter not
-    one_minus_square or pow reduce_precision rem round rsqrt select_n sign sin sinh sqrt square
+    one_minus_square or pow reduce_precision rem rsqrt select_n sign sin sinh sqrt square
     stop_gradient sub tan tanh xor""".split()  # noqa: SIM905
 )

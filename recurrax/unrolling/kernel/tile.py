@@ -82,6 +82,8 @@ class Tile:
 
     def clean(self, value: Any) -> Any:
         """Zero in the columns outside, where a pointwise function may have made anything."""
+        shape = (self.plan.rows, self.plan.columns)
+        value = jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape)
         if self.hidden == self.plan.columns:
             return value
         column = _iota((self.plan.rows, self.plan.columns), 1)

@@ -54,7 +54,7 @@ def test_values_and_gradients(name, engine):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("name", ["lstm", "gru", "leaky"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "leaky", "constant"])
 def test_half_precision_accumulates_in_float32(name, dtype):
     """Nearer to float32 than a scan in half precision is, and its twin's numbers exactly."""
     cell = all_cells(jnp.dtype(dtype))[name]
@@ -92,7 +92,7 @@ def test_a_full_tile_and_one_more(hidden):
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_remat(reverse):
-    cell = rx.cells.lstm(3, 4)
+    cell = rx.cells.lstm(3, 5)
     args = problem(cell, length=7)
     options = {**flags(7), "remat": 3, "reverse": reverse}
     expected = value_and_grad(cell, args, "scan", **options)
@@ -101,11 +101,25 @@ def test_remat(reverse):
 
 
 def test_stacks_and_residuals():
-    cell = rx.stack(rx.residual(rx.cells.gru(3, 3)), rx.cells.lstm(3, 4))
+    cell = rx.stack(rx.residual(rx.cells.elman(3, 3)), rx.cells.lstm(3, 5))
     params = cell.init(jax.random.key(0))
     xs = jax.random.normal(jax.random.key(1), (5, 2, 3))
     found, expected = (rx.unroll(cell, params, None, xs, engine=e) for e in ("interpreted", "scan"))
     assert_close(found, expected, **LOOSE)
+
+
+def test_an_empty_batch():
+    cell = rx.cells.lstm(3, 5)
+    args = problem(cell, batch=(0,))
+    assert_close(value_and_grad(cell, args, "kernel"), value_and_grad(cell, args, "scan"))
+
+
+def test_float32_where_float64_is_allowed(x64):
+    cell = rx.cells.gru(3, 5, dtype=jnp.float32)
+    args = problem(cell)
+    expected = value_and_grad(cell, args, "scan")
+    for engine in ("kernel", "interpreted"):
+        assert_close(value_and_grad(cell, args, engine), expected, **LOOSE)
 
 
 def test_one_step():

@@ -45,7 +45,9 @@ def test_shipped_cells(name, dtype, hidden):
     assert "stablehlo.while" not in text
 
 
-@pytest.mark.parametrize("name", ["minimal", "leaky", "closing_over", "moving_gates"])
+@pytest.mark.parametrize(
+    "name", ["minimal", "leaky", "closing_over", "moving_gates", "constant", "choosing"]
+)
 def test_cells_of_a_user(name):
     flags = {"mask": jnp.ones((9, 4), bool), "resets": jnp.zeros((9, 4), bool)}
     text = lowered(all_cells()[name], jnp.float32, **flags)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from close import assert_close
 from kernel_cells import all_cells, cumulative, gated
 
+import recurrax as rx
 from recurrax.unrolling.kernel.pointwise import backward_by_gate, forward_by_gate
 
 ROWS = 3
@@ -68,11 +70,43 @@ def test_derivative_rules_of_the_user_are_kept():
     [
         (cumulative, "cumsum is not elementwise"),
         (lambda u, z_in, z_rec, s: s._replace(h=jnp.sort(z_in + z_rec, 0)[0]), "sort is not"),
+        (
+            lambda u, z_in, z_rec, s: s._replace(h=(z_in[:, None] * z_rec[None]).sum((0, 1))),
+            "two axes of gates",
+        ),
+        (
+            lambda u, z_in, z_rec, s: s._replace(h=jnp.stack([z_in, z_rec]).sum((0, 1))),
+            "two axes of gates",
+        ),
+        (
+            lambda u, z_in, z_rec, s: s._replace(
+                h=jax.jit(lambda z: z * np.arange(5, dtype=np.float32))(z_in[0] + z_rec[0])
+            ),
+            "closes over an array|it makes an array|mixes gates",
+        ),
     ],
 )
 def test_what_cannot_be_done_says_so(pointwise, reason):
     cell = gated(pointwise, gates=2)
     made = forward_by_gate(cell.step, None, 5)
     tile = jnp.zeros((ROWS, 5))
+    columns = [tile for _ in made.columns]
     with pytest.raises(NotImplementedError, match=reason):
-        made([], None, (tile, tile), (tile, tile), (tile,))
+        made(columns, None, (tile, tile), (tile, tile), (tile,))
+
+
+def test_fewer_units_than_gates():
+    """Nothing tells an axis of H numbers from one of G then."""
+    with pytest.raises(NotImplementedError, match="H = 4 is no more than its 4 gates"):
+        forward_by_gate(rx.cells.lstm(3, 4).step, None, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "sum_alone"), [("lstm", True), ("gru", False), ("looking", False)]
+)
+def test_whether_the_sum_tells_everything(name, sum_alone):
+    cell = all_cells()[name]
+    params = cell.init(jax.random.key(0))
+    made = forward_by_gate(cell.step, params.unit, params.w_rec.shape[0])
+    place = len(jax.tree.leaves(params.unit))
+    assert made.counts_the_sum(place, place + 1) == sum_alone

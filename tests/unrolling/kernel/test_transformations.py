@@ -22,7 +22,7 @@ LOOSE = {"rtol": 2e-3, "atol": 2e-3}
 
 
 @pytest.mark.parametrize("group", [FIRST, BATCHED, SECOND], ids=["first", "batched", "second"])
-@pytest.mark.parametrize("name", ["lstm", "own_gated"])
+@pytest.mark.parametrize("name", ["gru", "own_gated"])
 def test_transformations(name, group):
     case = make_case(name, "float32", T=3)
 
