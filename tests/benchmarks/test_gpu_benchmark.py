@@ -175,7 +175,7 @@ def test_with_a_gpu_the_readme_is_written(tmp_path, monkeypatch, capsys):
 
 def test_it_runs_on_a_cpu_when_told_to(tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "")  # put back what it sets
-    case = Case("gru", "float32", 5, 2, 3)
+    case = Case("gru", "float32", 5, 2, 4)
     sides = ("kernel", "scan", "hoisted", "jax.experimental.rnn")
     plan = PLAN._replace(checks=(case,), cases=(case,), sides=sides)
     path = tmp_path / "journal"
@@ -191,7 +191,7 @@ def test_it_runs_on_a_cpu_when_told_to(tmp_path, monkeypatch):
         assert report.differences[case, engine] < 1e-6
     reasons = {why for (_, _, side, _), why in report.missing.items()}
     assert reasons == {"jax.experimental.rnn is cuDNN's, which needs a GPU"}
-    assert "| gru float32 T=5 B=2 H=3" in story(report)
+    assert "| gru float32 T=5 B=2 H=4" in story(report)
     assert "GRU" in readme_text(report)
 
 

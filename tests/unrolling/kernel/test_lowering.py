@@ -18,7 +18,8 @@ def a_gpu():
     if jax.__version_info__ < (0, 11):
         return contextlib.nullcontext()
     device = jax.sharding.AbstractDevice("NVIDIA H200", 132, "gpu")
-    mesh = jax.sharding.AbstractMesh((1,), ("x",), abstract_device=device)
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.sharding.AbstractMesh((1,), ("x",), axis_types=auto, abstract_device=device)
     return jax.sharding.use_abstract_mesh(mesh)
 
 
