@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import warnings
@@ -36,20 +37,29 @@ def on(monkeypatch, device):
     monkeypatch.setattr(plan, "attached", lambda: device)
 
 
-def run(cell, engine="auto", *, length=8, batch=2):
-    """Traced anew each time: what is picked depends on the device, and is not in JAX's key."""
-    jax.clear_caches()
-    params = cell.init(jax.random.key(0))
-    xs = jax.random.normal(jax.random.key(1), (length, batch, 3), params.w_in.dtype)
-    return rx.unroll(cell, params, None, xs, engine=engine)
+# What is picked depends on the device, which is not in JAX's key: each test has a T of its own.
+LENGTHS = itertools.count(40)
 
 
-def falls_back(cell, reason, bound):
+@pytest.fixture
+def run():
+    """A function that unrolls a cell over this test's number of steps."""
+    length = next(LENGTHS)
+
+    def unroll(cell, engine="auto", *, more=0):
+        params = cell.init(jax.random.key(0))
+        xs = jax.random.normal(jax.random.key(1), (length + more, 2, 3), params.w_in.dtype)
+        return rx.unroll(cell, params, None, xs, engine=engine)
+
+    return unroll
+
+
+def falls_back(run, cell, reason, bound):
     """Hoisted, the same numbers, and one warning however often it runs."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = run(cell)
-        run(cell, length=9)
+        run(cell, more=500)
     said = [str(w.message) for w in caught if "GPU kernel" in str(w.message)]
     name = said[0].split(" by engine")[0].removeprefix('engine="auto" runs ')
     assert said == [
@@ -60,7 +70,7 @@ def falls_back(cell, reason, bound):
     assert_close(found, run(cell, "scan"))
 
 
-def test_the_kernel_is_taken_where_it_was_measured(monkeypatch, measured, bound):
+def test_the_kernel_is_taken_where_it_was_measured(run, monkeypatch, measured, bound):
     on(monkeypatch, H200)
     monkeypatch.setattr(measured, "compile_for_gpu", lambda *_: None)
     cell = rx.cells.lstm(3, 8)
@@ -71,14 +81,14 @@ def test_the_kernel_is_taken_where_it_was_measured(monkeypatch, measured, bound)
     assert_close(found, run(cell, "scan"))
 
 
-def test_without_a_gpu_nothing_is_said(measured, bound):
+def test_without_a_gpu_nothing_is_said(run, measured, bound):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run(rx.cells.lstm(3, 8))
     assert not bound
 
 
-def test_where_nothing_was_measured_nothing_is_said(monkeypatch, bound):
+def test_where_nothing_was_measured_nothing_is_said(run, monkeypatch, bound):
     on(monkeypatch, H200)
     assert engine.MEASURED == ()
     with warnings.catch_warnings():
@@ -91,14 +101,14 @@ def test_where_nothing_was_measured_nothing_is_said(monkeypatch, bound):
     "region", [(("float32",), (1, 7), (1, 99)), (("float32",), (1, 99), (3, 99)),
                (("bfloat16",), (1, 99), (1, 99))]
 )  # fmt: skip
-def test_beyond_what_was_measured(monkeypatch, measured, bound, region):
+def test_beyond_what_was_measured(run, monkeypatch, measured, bound, region):
     on(monkeypatch, H200)
     monkeypatch.setattr(measured, "MEASURED", (measured.Region(*region),))
     run(rx.cells.lstm(3, 8))
     assert not bound
 
 
-def test_several_devices(monkeypatch, measured, bound):
+def test_several_devices(run, monkeypatch, measured, bound):
     """What shards a batch over devices cannot cut a kernel in two."""
     on(monkeypatch, H200)
     monkeypatch.setattr(jax, "device_count", lambda: 2)
@@ -106,19 +116,19 @@ def test_several_devices(monkeypatch, measured, bound):
     assert not bound
 
 
-def test_an_old_gpu(monkeypatch, measured, bound):
+def test_an_old_gpu(run, monkeypatch, measured, bound):
     on(monkeypatch, plan.Device((7, 5), 64 * 1024))
     reason = "the GPU has compute capability 7.5, and the kernel needs 8.0 or newer"
-    falls_back(rx.cells.lstm(3, 8), reason, bound)
+    falls_back(run, rx.cells.lstm(3, 8), reason, bound)
 
 
-def test_too_large(monkeypatch, measured, bound):
+def test_too_large(run, monkeypatch, measured, bound):
     on(monkeypatch, plan.Device((9, 0), 16 * 1024))
     reason = (
         "w_rec of H = 40 and 4 gates in float32 does not fit in a block's 16384 bytes of shared "
         "memory; the largest H that does is 16"
     )
-    falls_back(rx.cells.lstm(3, 40), reason, bound)
+    falls_back(run, rx.cells.lstm(3, 40), reason, bound)
 
 
 def test_too_long(monkeypatch, measured):
@@ -130,7 +140,6 @@ def test_too_long(monkeypatch, measured):
     xs = jax.ShapeDtypeStruct((2**17, 2**7, 3), jnp.float32)
 
     def shape(**options):
-        jax.clear_caches()
         run = lambda p, xs: rx.unroll(cell, p, None, xs, engine="kernel", **options)[1]  # noqa: E731
         return jax.eval_shape(run, params, xs).shape
 
@@ -144,20 +153,19 @@ def test_too_long(monkeypatch, measured):
 def test_what_cannot_be_addressed_is_run_plainly(monkeypatch):
     """Where `jax.vmap` has made it so large, nobody can be told any more."""
     monkeypatch.setattr(passes, "addressable", lambda _: False)
-    jax.clear_caches()
     cell = rx.cells.lstm(3, 8)
     run = jax.jit(lambda p, xs: rx.unroll(cell, p, None, xs, engine="kernel")[1])
-    traced = run.trace(cell.init(jax.random.key(0)), jnp.ones((8, 2, 3)))
+    traced = run.trace(cell.init(jax.random.key(0)), jnp.ones((next(LENGTHS), 2, 3)))
     assert "stablehlo.while" in traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
-def test_a_pointwise_function_that_cannot_be_lowered(monkeypatch, measured, bound):
+def test_a_pointwise_function_that_cannot_be_lowered(run, monkeypatch, measured, bound):
     on(monkeypatch, H200)
     reason = "its pointwise function cannot be run gate by gate: cumsum is not elementwise"
-    falls_back(gated(cumulative, gates=2), reason, bound)
+    falls_back(run, gated(cumulative, gates=2), reason, bound)
 
 
-def test_what_pallas_cannot_lower(monkeypatch, measured):
+def test_what_pallas_cannot_lower(run, monkeypatch, measured):
     """Elementwise, but Triton's lowering has no rule for it: found by the trial, not by a list."""
     on(monkeypatch, H200)
 
@@ -180,7 +188,7 @@ def engine_elementwise():
     return _ELEMENTWISE
 
 
-def test_any_failure_to_compile(monkeypatch, measured):
+def test_any_failure_to_compile(run, monkeypatch, measured):
     on(monkeypatch, H200)
 
     def fail(*_):
