@@ -7,6 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 from contract import like
+from jax.sharding import PartitionSpec as P
 from slow_twin import total
 
 import recurrax as rx
@@ -36,6 +37,16 @@ class On:
 
     def two(self, tree):
         return jax.tree.map(lambda a: jnp.stack([a, 2 * a]), tree)
+
+
+def sharded(cell, engine):
+    """An unroll under `jax.shard_map`; one device is enough to see that the engine traces there."""
+    return jax.shard_map(
+        functools.partial(rx.unroll, cell, engine=engine),
+        mesh=jax.make_mesh((1,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,)),
+        in_specs=(P(), P("batch"), P(None, "batch")),
+        out_specs=(P("batch"), P(None, "batch")),
+    )
 
 
 def dot(a, b):

@@ -134,32 +134,8 @@ def torch(case: Case, given: Problem, what: str) -> Ready:
     if device == "cpu" and jax.default_backend() == "gpu":
         raise Missing("this torch has no GPU")
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    options: dict[str, Any] = {"device": device, "dtype": getattr(torch, case.dtype)}
-    kinds = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "elman": torch.nn.RNN}
-    rnn = kinds[case.cell](case.H, case.H, **options)
-    inner = np.zeros_like(given.b)  # torch has a bias for each product
-    if case.cell == "gru":
-        inner[-case.H :] = given.b_n
-    weights = (given.w_in.T, given.w_rec.T, given.b, inner)
-    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    arrays = (torch.tensor(np.ascontiguousarray(a)) for a in weights)
-    rnn.load_state_dict(dict(zip(names, arrays, strict=True)))
-    params = [getattr(rnn, name) for name in names]
-    xs, w = (torch.tensor(np.asarray(a, np.float32)).to(**options) for a in (given.xs, given.w))
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-
-    def forward() -> Any:
-        with torch.inference_mode():
-            ys = rnn(xs)[0]
-        wait()
-        return ys
-
-    def gradient() -> Any:
-        value = (rnn(xs)[0] * w).sum()
-        found = value.detach(), torch.autograd.grad(value, params)
-        wait()
-        return found
-
+    dtype = getattr(torch, case.dtype)
+    forward, gradient = peers.torch_calls(case.plain, given, device=device, dtype=dtype)
     call = forward if what == "forward" else gradient
     return Ready(call, lambda ys: ys[-TAIL:].float().cpu().numpy())
 

@@ -325,12 +325,26 @@ def torch(case: Case) -> Ready:
     """torch's own layers, on a GPU where there is one, else on all cores."""
     import torch
 
-    given = problem(case)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cudnn.allow_tf32 = False
     torch.set_num_threads(cores())
+    forward, gradient = torch_calls(case, problem(case), device=device)
+    value, d_params = gradient()
+    facts = {"ys": forward().cpu().numpy(), "value": float(value), "other": ""}
+    return Ready(forward, gradient, facts | {"d_w_rec": float(d_params[1].double().norm())})
+
+
+def torch_calls(
+    case: Case, given: Problem, **options: Any
+) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """The forward pass, and value and gradients by the params; each waits for its result.
+
+    `options` are the device and the dtype, as torch takes them.
+    """
+    import torch
+
     kinds = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "elman": torch.nn.RNN}
-    rnn = kinds[case.cell](case.I, case.H).to(device)
+    rnn = kinds[case.cell](case.I, case.H, **options)
     inner = np.zeros_like(given.b)  # torch has a bias for each product
     if case.cell == "gru":
         inner[-case.H :] = given.b_n
@@ -339,8 +353,8 @@ def torch(case: Case) -> Ready:
     arrays = (torch.tensor(np.ascontiguousarray(a)) for a in weights)
     rnn.load_state_dict(dict(zip(names, arrays, strict=True)))
     params = [getattr(rnn, name) for name in names]
-    xs, w = (torch.tensor(a, device=device) for a in (given.xs, given.w))
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    xs, w = (torch.tensor(np.asarray(a, np.float32)).to(**options) for a in (given.xs, given.w))
+    wait = torch.cuda.synchronize if options["device"] == "cuda" else lambda: None
 
     def forward() -> Any:
         with torch.inference_mode():
@@ -354,9 +368,7 @@ def torch(case: Case) -> Ready:
         wait()
         return value.detach(), d_params
 
-    value, d_params = gradient()
-    facts = {"ys": forward().cpu().numpy(), "value": float(value), "other": ""}
-    return Ready(forward, gradient, facts | {"d_w_rec": float(d_params[1].double().norm())})
+    return forward, gradient
 
 
 class Peer(NamedTuple):

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from recurrax.unrolling.hoisted.instants import Instants, Part, in_chunks, weighted
 from recurrax.unrolling.hoisted.manual import varying
 from recurrax.unrolling.hoisted.problem import Flags, Operands, Spec, where
+from recurrax.unrolling.hoisted.sums import product_over_all, sum_over_all, wide
 
 if TYPE_CHECKING:
     from recurrax.unrolling.hoisted.forward import Memory
@@ -61,9 +62,9 @@ def backward(
         )
         dz_in, d_unit = instants.pull(all_errors, dz) if needs_error else (dz, ops.unit)
         sums = Operands(
-            w_in=_product(part.xs, dz_in) if wanted.w_in else None,
-            w_rec=_product(instants.old[spec.h], dz) if wanted.w_rec else None,
-            b=_sum(dz_in) if wanted.b else None,
+            w_in=product_over_all(part.xs, dz_in) if wanted.w_in else None,
+            w_rec=product_over_all(instants.old[spec.h], dz) if wanted.w_rec else None,
+            b=sum_over_all(dz_in) if wanted.b else None,
             unit=jax.tree.map(lambda w, d: _over_time(d) if w else None, wanted.unit, d_unit),
             state=(),
             start=start,
@@ -89,7 +90,7 @@ def _zeros(ops: Operands, wanted: Operands) -> Operands:
     """Where the sums over the chunks begin; in float32 at least."""
 
     def zero(a: Any, w: Any = True) -> Any:
-        return jnp.zeros(a.shape, _wide(a.dtype)) if w else None
+        return jnp.zeros(a.shape, wide(a.dtype)) if w else None
 
     return Operands(
         w_in=zero(ops.w_in, wanted.w_in),
@@ -153,23 +154,6 @@ def _gate_gradient(spec: Spec, rec: Any, error: Any, nothing: Any) -> Any:
     return jax.lax.optimization_barrier(sum(parts[1:], parts[0])) if parts else nothing
 
 
-def _product(a: Any, b: Any) -> Any:
-    """`sum over time and batch of a^T b`, accumulated in float32 at least."""
-    a, b = (v.reshape(v.shape[0] * v.shape[1], v.shape[2]) for v in (a, b))
-    return jax.lax.dot_general(
-        a, b, (((0,), (0,)), ((), ())), preferred_element_type=_wide(jnp.result_type(a, b))
-    )
-
-
 def _over_time(a: Any) -> Any:
     """Over the first axis, in float32 at least."""
-    return jnp.sum(a, axis=0, dtype=_wide(a.dtype))
-
-
-def _sum(a: Any) -> Any:
-    """Over all but the last axis, in float32 at least."""
-    return jnp.sum(a, axis=tuple(range(a.ndim - 1)), dtype=_wide(a.dtype))
-
-
-def _wide(dtype: Any) -> Any:
-    return jnp.promote_types(dtype, jnp.float32)
+    return jnp.sum(a, axis=0, dtype=wide(a.dtype))

@@ -64,20 +64,25 @@ class Folded:
         ]
 
     def _fold_one(self, a: Any, axis: int, batched: bool) -> Any:
-        if not batched:
-            a = jnp.broadcast_to(a, (self.size, *a.shape))
-        a = jnp.moveaxis(a, 0, axis)
-        return a.reshape(*a.shape[:axis], a.shape[axis] * a.shape[axis + 1], *a.shape[axis + 2 :])
+        return fold(a if batched else jnp.broadcast_to(a, (self.size, *a.shape)), axis)
 
     def _unfold(self, arrays: Leaves, axes: Sequence[int | None]) -> Leaves:
-        def one(a: Any, axis: int | None) -> Any:
-            if a is None or axis is None:
-                return a
-            batch = a.shape[axis] // self.size
-            a = a.reshape(*a.shape[:axis], self.size, batch, *a.shape[axis + 1 :])
-            return jnp.moveaxis(a, axis, 0)
+        return [
+            a if a is None or axis is None else unfold(a, axis, self.size)
+            for a, axis in zip(arrays, axes, strict=True)
+        ]
 
-        return [one(a, axis) for a, axis in zip(arrays, axes, strict=True)]
+
+def fold(a: Any, axis: int) -> Any:
+    """Join the leading axis to another one, told by where it is without the leading one."""
+    a = jnp.moveaxis(a, 0, axis)
+    return a.reshape(*a.shape[:axis], a.shape[axis] * a.shape[axis + 1], *a.shape[axis + 2 :])
+
+
+def unfold(a: Any, axis: int, size: int) -> Any:
+    """Take a leading axis of this size out of another one again."""
+    a = a.reshape(*a.shape[:axis], size, a.shape[axis] // size, *a.shape[axis + 1 :])
+    return jnp.moveaxis(a, axis, 0)
 
 
 def axis_leaves(tree: Any, axes: Any) -> tuple[int | None, ...]:

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import pallas as pl
 
 from recurrax.unrolling.kernel.launch import launch
 from recurrax.unrolling.kernel.pointwise import backward_by_gate
 from recurrax.unrolling.kernel.problem import Backward, Pulled
-from recurrax.unrolling.kernel.tile import Tile, product, select
+from recurrax.unrolling.kernel.tile import hold, product, select
 
 if TYPE_CHECKING:
     from recurrax.unrolling.kernel.problem import Task
+    from recurrax.unrolling.kernel.tile import Tile
 
 
 def backward_kernel(task: Task, given: Backward) -> Pulled:
@@ -38,9 +38,7 @@ def backward_kernel(task: Task, given: Backward) -> Pulled:
         None if given.resets is None else state,
     )
 
-    def kernel(refs: Backward, outs: Pulled) -> None:
-        first = pl.program_id(0) * task.plan.rows
-        tile = Tile(task.plan, batch, hidden, pl.program_id(1), first)
+    def kernel(tile: Tile, refs: Backward, outs: Pulled) -> None:
         _loop(task, tile, _Pull(task, tile, refs), length, refs, outs)
 
     found: Pulled = launch(task, kernel, given, out, "recurrax_backward")
@@ -81,8 +79,7 @@ class _Pull:
     def __init__(self, task: Task, tile: Tile, refs: Backward) -> None:
         self.task, self.tile, self.refs = task, tile, refs
         self.gates = range(task.step.gates)
-        self.weights = [tile.weights(refs.w_rec, g) for g in self.gates]
-        self.unit, self.columns = jax.tree.map(tile.column, (refs.unit, refs.columns))
+        self.held = hold(tile, task.step.gates, refs)
         self.pointwise = backward_by_gate(task.step, refs.unit, tile.hidden)
 
     def __call__(self, t: Any, error: tuple[Any, ...]) -> tuple[Any, Any, Any]:
@@ -94,7 +91,7 @@ class _Pull:
         z_in, z_rec = z if len(z) > 1 else (z[0], (nothing,) * len(self.gates))
         old = tile.load_all(refs.old, t)
         d_unit, d_in, d_rec, back = self.pointwise(
-            self.columns, self.unit, z_in, z_rec, old, select(mask, error, none)
+            self.held.columns, self.held.unit, z_in, z_rec, old, select(mask, error, none)
         )
 
         def tidy(d: Any) -> Any:
@@ -105,7 +102,7 @@ class _Pull:
         d_unit, d_in, d_rec, back = jax.tree.map(tidy, (d_unit, d_in, d_rec, tuple(back)))
         through = [
             product(task.plan, d, w, transposed=True)
-            for d, w in zip(d_rec, self.weights, strict=True)
+            for d, w in zip(d_rec, self.held.weights, strict=True)
         ]
         back = tuple(b + sum(through) if k == task.h else b for k, b in enumerate(back))
         if mask is not None:

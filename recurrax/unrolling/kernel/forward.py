@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import pallas as pl
 
 from recurrax.unrolling.kernel.launch import launch
 from recurrax.unrolling.kernel.pointwise import forward_by_gate
 from recurrax.unrolling.kernel.problem import Forward, Forwarded
-from recurrax.unrolling.kernel.tile import Tile, product, select
+from recurrax.unrolling.kernel.tile import hold, product, select
 
 if TYPE_CHECKING:
     from recurrax.unrolling.kernel.problem import Task
+    from recurrax.unrolling.kernel.tile import Tile
 
 
 def forward_kernel(task: Task, given: Forward) -> Forwarded:
@@ -43,9 +43,7 @@ def forward_kernel(task: Task, given: Forward) -> Forwarded:
         ),
     )
 
-    def kernel(refs: Forward, outs: Forwarded) -> None:
-        first = pl.program_id(0) * task.plan.rows
-        tile = Tile(task.plan, batch, hidden, pl.program_id(1), first)
+    def kernel(tile: Tile, refs: Forward, outs: Forwarded) -> None:
         _loop(task, tile, _Step(task, tile, refs), length, refs, outs)
 
     found: Forwarded = launch(task, kernel, given, out, "recurrax_forward")
@@ -81,21 +79,20 @@ class _Step:
 
     def __init__(self, task: Task, tile: Tile, refs: Forward) -> None:
         self.task, self.tile, self.refs = task, tile, refs
-        self.weights = [tile.weights(refs.w_rec, g) for g in range(task.step.gates)]
-        self.unit, self.columns = jax.tree.map(tile.column, (refs.unit, refs.columns))
+        self.held = hold(tile, task.step.gates, refs)
         self.start = None if refs.resets is None else tile.load_all(refs.start)
         self.pointwise = forward_by_gate(task.step, refs.unit, tile.hidden)
 
     def product(self, t: Any, state: tuple[Any, ...]) -> tuple[Any, ...]:
         """The state's share of the pre-activations at step t, for each gate."""
         h = self._reset(t, state)[self.task.h]
-        return tuple(product(self.task.plan, h, w) for w in self.weights)
+        return tuple(product(self.task.plan, h, w) for w in self.held.weights)
 
     def __call__(self, t: Any, state: tuple[Any, ...], z_rec: tuple[Any, ...]) -> tuple[Any, ...]:
         tile, refs = self.tile, self.refs
         z_in = tuple(tile.load(refs.z, t, gate=g) for g in range(self.task.step.gates))
         old = self._reset(t, state)
-        new = self.pointwise(self.columns, self.unit, z_in, z_rec, old)
+        new = self.pointwise(self.held.columns, self.held.unit, z_in, z_rec, old)
         kept: tuple[Any, ...] = select(tile.flags(refs.mask, t), tuple(map(tile.clean, new)), old)
         return kept
 

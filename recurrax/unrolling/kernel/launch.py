@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plt
 
+from recurrax.unrolling.kernel.tile import Tile
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def launch(task: Task, kernel: Callable[..., None], given: Any, out: Any, name: str) -> Any:
-    """Run `kernel(refs of given, refs of out)` on every tile of the batch of every group.
+    """Run `kernel(tile, refs of given, refs of out)` on every tile of the batch of every group.
 
     Args:
       task: what is static.
@@ -29,18 +31,21 @@ def launch(task: Task, kernel: Callable[..., None], given: Any, out: Any, name: 
     shapes, out_tree = jax.tree.flatten(out)
     # In 32 bits a flag can be read ahead of its step as all else is.
     arrays = [a.astype(jnp.int32) if a.dtype == jnp.bool_ else a for a in arrays]
-    first = jax.tree.leaves(given.z)[0]
+    groups, _, batch, _ = jax.tree.leaves(given.z)[0].shape
+    hidden = given.w_rec.shape[1]
 
     def flat(*refs: Any) -> None:
         ins, outs = refs[: len(arrays)], refs[len(arrays) :]
-        kernel(jax.tree.unflatten(tree, ins), jax.tree.unflatten(out_tree, outs))
+        # The first axis of a grid is the one that may be long.
+        first, group = pl.program_id(0) * task.plan.rows, pl.program_id(1)
+        tile = Tile(task.plan, batch, hidden, group, first)
+        kernel(tile, jax.tree.unflatten(tree, ins), jax.tree.unflatten(out_tree, outs))
 
     flat.__name__ = name
     found = pl.pallas_call(
         flat,
         out_shape=shapes,
-        # The first axis of a grid is the one that may be long.
-        grid=(pl.cdiv(first.shape[2], task.plan.rows), first.shape[0]),
+        grid=(pl.cdiv(batch, task.plan.rows), groups),
         compiler_params=plt.CompilerParams(num_warps=task.plan.warps, num_stages=task.plan.stages),
         interpret=task.interpret,
         name=name,

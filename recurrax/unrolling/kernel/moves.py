@@ -26,10 +26,12 @@ class Tiles:
 
 
 def is_number(value: Any) -> bool:
+    """Whether it is known now, and not only when the kernel runs."""
     return isinstance(value, (np.ndarray, np.generic))
 
 
 def is_zero(value: Any) -> bool:
+    """Whether it is known to be zero."""
     return is_number(value) and bool(np.all(value == 0))
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from recurrax.unrolling.hoisted.folded import axis_leaves
+from recurrax.unrolling.hoisted.folded import axis_leaves, fold, unfold
 from recurrax.unrolling.hoisted.manual import abstract
 from recurrax.unrolling.kernel import twins
 from recurrax.unrolling.kernel.plan import addressable
@@ -127,32 +127,25 @@ def _batch(args: Sequence[Any], dims: Sequence[Any], *, name: str, task: Task, t
     # Where the weights differ from example to example, each is a group of its own.
     into = axes if shared else (0,) * len(axes)
     folded = [
-        a if axis is None else _fold(a, d, axis, size)
+        a if axis is None else fold(_leading(a, d, size), axis)
         for a, d, axis in zip(args, dims, into, strict=True)
     ]
     found = _pass.bind(*folded, name=name, task=task, tree=tree)
     whole = jax.eval_shape(partial(_TWINS[name], task), jax.tree.unflatten(tree, folded))
     out_axes = axis_leaves(whole, _present(after, jax.tree.structure(whole)))
-    out = [_unfold(a, axis if shared else 0, size) for a, axis in zip(found, out_axes, strict=True)]
+    into = out_axes if shared else (0,) * len(out_axes)
+    out = [unfold(a, axis or 0, size) for a, axis in zip(found, into, strict=True)]
     return out, [0] * len(out)
+
+
+def _leading(a: Any, dim: int | None, size: int) -> Any:
+    return jnp.broadcast_to(a, (size, *a.shape)) if dim is None else jnp.moveaxis(a, dim, 0)
 
 
 def _present(axes: Any, tree: Any) -> Any:
     """The axes, None where nothing is given, so that they are a prefix of the tree."""
     given = jax.tree.unflatten(tree, [0] * tree.num_leaves)
     return type(axes)(*(None if g is None else a for a, g in zip(axes, given, strict=True)))
-
-
-def _fold(a: Any, dim: int | None, axis: int, size: int) -> Any:
-    a = jnp.broadcast_to(a, (size, *a.shape)) if dim is None else jnp.moveaxis(a, dim, 0)
-    a = jnp.moveaxis(a, 0, axis)
-    return a.reshape(*a.shape[:axis], size * a.shape[axis + 1], *a.shape[axis + 2 :])
-
-
-def _unfold(a: Any, axis: int | None, size: int) -> Any:
-    assert axis is not None
-    a = a.reshape(*a.shape[:axis], size, a.shape[axis] // size, *a.shape[axis + 1 :])
-    return jnp.moveaxis(a, axis, 0)
 
 
 _pass.def_impl(_run)

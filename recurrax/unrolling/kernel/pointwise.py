@@ -237,22 +237,12 @@ _OF_NUMBERS: dict[str, Callable[..., Any]] = {
     "convert_element_type": np.asarray,
 }
 
-_CALLS = {
-    "jit",
-    "pjit",
-    "closed_call",
-    "core_call",
-    "custom_jvp_call",
-    "custom_vjp_call",
-    "remat2",
-    "checkpoint",
-    "custom_lin",
-}
+_CALLS = {"jit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2"}
 
 _ELEMENTWISE = frozenset(
     """abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp
-    convert_element_type copy copy_p cos cosh div eq erf erf_inv erfc exp exp2 expm1 floor ge gt
+    convert_element_type copy cos cosh div eq erf erf_inv erfc exp exp2 expm1 floor ge gt
     integer_pow is_finite le log log1p logistic lt max min mul ne neg nextafter not
     one_minus_square or pow reduce_precision rem rsqrt select_n sign sin sinh sqrt square
-    stop_gradient sub tan tanh xor""".split()  # noqa: SIM905
+    sub tan tanh xor""".split()  # noqa: SIM905
 )

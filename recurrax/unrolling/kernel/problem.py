@@ -23,7 +23,6 @@ class Task:
       step: the gated step.
       reverse: whether time runs from the end to the start.
       fields: for each field of the state, whether it is wanted after every step.
-      summed: whether z_in and z_rec count by their sum alone; then they have one gradient.
       plan: how the work is laid on the device.
       interpret: whether to run the kernel by Pallas's interpreter, on any device.
     """
@@ -31,7 +30,6 @@ class Task:
     step: GatedStep
     reverse: bool
     fields: tuple[bool, ...]
-    summed: bool
     plan: Plan
     interpret: bool = False
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from recurrax.unrolling.hoisted.chunks import Chunks
 from recurrax.unrolling.hoisted.forward import Memory
 from recurrax.unrolling.hoisted.problem import Flags, Operands, Spec, where
+from recurrax.unrolling.hoisted.sums import product_over_all, sum_over_all
 from recurrax.unrolling.kernel import passes
 from recurrax.unrolling.kernel.pointwise import backward_by_gate, forward_by_gate
 from recurrax.unrolling.kernel.problem import Backward, Forward, Task
@@ -54,7 +56,7 @@ class Kernel:
             start=None if flags.resets is None else _lead(ops.start),
         )
         wanted = tuple(remember or spec.all_fields or k == spec.h for k in range(len(ops.state)))
-        final, stacks = _first(passes.forward(self._task(spec, ops, wanted), given))
+        final, stacks = _first(passes.forward(self._task(spec, wanted), given))
         out = tuple(a if spec.all_fields or k == spec.h else None for k, a in enumerate(stacks))
         return final, out, Memory(stacks, None, None) if remember else None
 
@@ -69,7 +71,7 @@ class Kernel:
         wanted: Operands,
     ) -> Operands:
         """What `hoisted.backward` does."""
-        task = self._task(spec, ops, (True,) * len(ops.state))
+        task = self._task(spec, (True,) * len(ops.state))
         old = _before(spec, flags, ops, memory)
         z = _product(ops.xs, ops.w_in) + ops.b, _product(old[spec.h], ops.w_rec)
         mask, resets = _lead(flags)
@@ -77,7 +79,7 @@ class Kernel:
         given = Backward(
             mask=mask,
             resets=resets,
-            z=_lead((z[0] + z[1],) if task.summed else z),
+            z=_lead((z[0] + z[1],) if _counts_the_sum(spec, ops) else z),
             w_rec=_lead(ops.w_rec),
             unit=_lead(ops.unit),
             columns=_columns(backward_by_gate, spec, ops),
@@ -88,9 +90,9 @@ class Kernel:
         found = _first(passes.backward(task, given))
         d_in, d_rec = found.z[0], found.z[-1]
         grads = Operands(
-            w_in=_over_all(ops.xs, d_in) if wanted.w_in else None,
-            w_rec=_over_all(old[spec.h], d_rec) if wanted.w_rec else None,
-            b=jnp.sum(d_in, (0, 1), dtype=_wide(d_in)) if wanted.b else None,
+            w_in=product_over_all(ops.xs, d_in, _precision()) if wanted.w_in else None,
+            w_rec=product_over_all(old[spec.h], d_rec, _precision()) if wanted.w_rec else None,
+            b=sum_over_all(d_in) if wanted.b else None,
             unit=jax.tree.map(lambda d: d.sum(0), found.unit),
             state=found.state,
             start=found.start,
@@ -101,11 +103,15 @@ class Kernel:
         )
         return chosen
 
-    def _task(self, spec: Spec, ops: Operands, fields: tuple[bool, ...]) -> Task:
-        made = forward_by_gate(spec.step, ops.unit, ops.w_rec.shape[0])
-        place = len(jax.tree.leaves(ops.unit))
-        summed = made.counts_the_sum(place, place + 1)
-        return Task(spec.step, spec.reverse, fields, summed, self.plan, self.interpret)
+    def _task(self, spec: Spec, fields: tuple[bool, ...]) -> Task:
+        return Task(spec.step, spec.reverse, fields, self.plan, self.interpret)
+
+
+def _counts_the_sum(spec: Spec, ops: Operands) -> bool:
+    """Whether z_in and z_rec count by their sum alone; then they have one gradient."""
+    made = forward_by_gate(spec.step, ops.unit, ops.w_rec.shape[0])
+    place = len(jax.tree.leaves(ops.unit))
+    return made.counts_the_sum(place, place + 1)
 
 
 def _columns(by_gate: Callable[..., ByGate], spec: Spec, ops: Operands) -> tuple[Any, ...]:
@@ -124,32 +130,17 @@ def _first(tree: Any) -> Any:
 
 def _before(spec: Spec, flags: Flags, ops: Operands, memory: Memory) -> tuple[Any, ...]:
     """The fields before every step, after its reset."""
-    assert memory.states is not None
-
-    def shift(first: Any, after: Any) -> Any:
-        parts = [after[1:], first[None]] if spec.reverse else [first[None], after[:-1]]
-        return jnp.concatenate(parts)
-
-    old = tuple(map(shift, ops.state, memory.states))
-    return old if flags.resets is None else where(flags.resets, ops.start, old)
+    length = ops.xs.shape[0]
+    old = Chunks(length, length, spec.reverse).previous(ops.state, memory.states)
+    before: tuple[Any, ...] = old if flags.resets is None else where(flags.resets, ops.start, old)
+    return before
 
 
 def _product(a: Any, w: Any) -> Any:
     return jnp.matmul(a, w, precision=_precision())
 
 
-def _over_all(a: Any, b: Any) -> Any:
-    """`sum over time and batch of a^T b`, accumulated in float32 at least."""
-    a, b = (v.reshape(-1, v.shape[-1]) for v in (a, b))
-    dims = (((0,), (0,)), ((), ()))
-    return jax.lax.dot_general(a, b, dims, precision=_precision(), preferred_element_type=_wide(a))
-
-
 def _precision() -> Any:
     """As accurate as the kernel's own products, unless the user said to JAX what will do."""
     unsaid = jax.config.jax_default_matmul_precision is None  # type: ignore[attr-defined]
     return jax.lax.Precision.HIGHEST if unsaid else None
-
-
-def _wide(a: Any) -> Any:
-    return jnp.promote_types(a.dtype, jnp.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -100,6 +100,20 @@ def _iota(shape: tuple[int, ...], axis: int) -> Any:
 
 def _load(at: Any, inside: Any) -> Any:
     return plt.load(at) if inside is None else plt.load(at, mask=inside, other=0)
+
+
+class Held(NamedTuple):
+    """What a block holds for the whole sequence."""
+
+    weights: tuple[Any, ...]  # a [columns, columns] tile for each gate
+    unit: Any
+    columns: Any
+
+
+def hold(tile: Tile, gates: int, refs: Any) -> Held:
+    """Load it."""
+    weights = tuple(tile.weights(refs.w_rec, g) for g in range(gates))
+    return Held(weights, *jax.tree.map(tile.column, (refs.unit, refs.columns)))
 
 
 def product(plan: Plan, a: Any, w: Any, *, transposed: bool = False) -> Any:

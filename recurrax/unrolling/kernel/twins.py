@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from recurrax.gated import split_gates
 from recurrax.unrolling.hoisted.manual import varying
 from recurrax.unrolling.hoisted.problem import where
+from recurrax.unrolling.hoisted.sums import wide
 from recurrax.unrolling.kernel.problem import Backward, Forward, Forwarded, Pulled
 
 if TYPE_CHECKING:
@@ -37,16 +38,12 @@ def _fields(task: Task) -> Any:
 def _product(task: Task, a: Any, w: Any) -> Any:
     precision = jax.lax.Precision.HIGHEST if w.dtype == jnp.float32 else None
     return jnp.matmul(
-        a.astype(w.dtype), w, precision=precision, preferred_element_type=_wide(w.dtype)
+        a.astype(w.dtype), w, precision=precision, preferred_element_type=wide(w.dtype)
     )
 
 
-def _wide(dtype: Any) -> Any:
-    return jnp.promote_types(dtype, jnp.float32)
-
-
 def _widen(tree: Any) -> Any:
-    return jax.tree.map(lambda a: a.astype(_wide(a.dtype)), tree)
+    return jax.tree.map(lambda a: a.astype(wide(a.dtype)), tree)
 
 
 def _forward(task: Task, given: Forward) -> Forwarded:
@@ -93,7 +90,7 @@ def _backward(task: Task, given: Backward) -> Pulled:
         d_z = [d.astype(a.dtype) for d, a in zip(joined[-len(z) :], given.z, strict=True)]
         return (back, jax.tree.map(jnp.add, total, d_unit), start), tuple(d_z)
 
-    zero = tuple(jnp.zeros(shape, _wide(a.dtype)) for a in given.final)
+    zero = tuple(jnp.zeros(shape, wide(a.dtype)) for a in given.final)
     total = jax.tree.map(lambda a: jnp.zeros(shape, a.dtype), unit)
     begin = (_widen(given.final), total, None if given.resets is None else zero)
     now = (given.mask, given.resets, given.z, given.old, given.errors)

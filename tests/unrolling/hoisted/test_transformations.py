@@ -8,9 +8,8 @@ import jax
 import pytest
 from close import assert_close
 from contract import like, make_case
-from jax.sharding import PartitionSpec as P
 from slow_twin import total
-from unrolling_transformations import BATCHED, FIRST, SECOND, On
+from unrolling_transformations import BATCHED, FIRST, SECOND, On, sharded
 
 import recurrax as rx
 
@@ -58,17 +57,10 @@ def test_inside_a_scan_over_training_steps(x64):
 
 
 def test_shard_map_over_the_batch(x64):
-    """One device is enough to see that the engine traces under manual sharding."""
-    mesh = jax.make_mesh((1,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
     case = make_case("own_gated", "float64")
 
     def both(engine):
-        run = jax.shard_map(
-            functools.partial(rx.unroll, case.cell, engine=engine),
-            mesh=mesh,
-            in_specs=(P(), P("batch"), P(None, "batch")),
-            out_specs=(P("batch"), P(None, "batch")),
-        )
+        run = sharded(case.cell, engine)
         value = jax.value_and_grad(lambda args: total(run(*args)))
         slope = jax.jvp(lambda args: total(run(*args)), (case[1:],), (like(4, case[1:]),))[1]
         return jax.jit(value)(case[1:]), slope

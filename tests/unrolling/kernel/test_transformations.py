@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import pytest
 from close import assert_close
 from contract import make_case
-from jax.sharding import PartitionSpec as P
 from slow_twin import total
 
 # As the hoisted engine's: one table of transformations for every engine.
-from unrolling_transformations import BATCHED, FIRST, SECOND, On
+from unrolling_transformations import BATCHED, FIRST, SECOND, On, sharded
 
 import recurrax as rx
 from recurrax.unrolling.kernel import passes
@@ -61,16 +60,10 @@ def test_vmap_keeps_one_kernel(monkeypatch):
 
 
 def test_shard_map_over_the_batch():
-    mesh = jax.make_mesh((1,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
     case = make_case("own_gated", "float32")
 
     def value_and_grad(engine):
-        run = jax.shard_map(
-            functools.partial(rx.unroll, case.cell, engine=engine),
-            mesh=mesh,
-            in_specs=(P(), P("batch"), P(None, "batch")),
-            out_specs=(P("batch"), P(None, "batch")),
-        )
+        run = sharded(case.cell, engine)
         return jax.jit(jax.value_and_grad(lambda args: total(run(*args))))(case[1:])
 
     assert_close(value_and_grad("kernel"), value_and_grad("scan"), **LOOSE)
