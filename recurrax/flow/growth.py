@@ -7,10 +7,9 @@ divided by time, the Lyapunov exponents (Benettin; Shimada and Nagashima). Which
 does not change that diagonal, so inside a block of time it comes from pivoted elimination (Bauer's
 staircase iteration), and from Householder's QR at the end of the block, where the diagonal is read.
 
-How many steps go between two eliminations is decided anew for each block, from the errors seen in
-the last one: the more the exponents differ, the sooner a weak direction drowns in the rounding of a
-strong one. A block that turns out to have lost a direction this way is gone through again with an
-elimination at every step.
+How many steps go between two eliminations is decided anew for each block (`interval.py`). A block
+that turns out to be less accurate than is tolerated is gone through again with half as many, and
+then with an elimination at every step.
 """
 
 from __future__ import annotations
@@ -22,10 +21,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from recurrax.flow.interval import Seen, detour, erased, intolerable, mostly, next_interval
 from recurrax.flow.joint import flatten
 from recurrax.flow.linear import linear_maps
 from recurrax.flow.logscale import power_of_two, scale_of
-from recurrax.flow.triangular import eliminated, orthonormal
+from recurrax.flow.triangular import Eliminated, eliminated, orthonormal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +35,7 @@ if TYPE_CHECKING:
     from recurrax.cell import StepFn
 
 BLOCKS = 64  # at least so many where T allows, so that their spread gives an error bar
-_WIDEST = 64  # steps between eliminations, at most: beyond it there is nothing left to save
 _PUSH, _SPLIT, _IDLE = 0, 1, 2
-_LOST = 0.1  # the relative error from which a growth says nothing
 
 
 class Growth(NamedTuple):
@@ -56,21 +54,7 @@ class _Carried(NamedTuple):
     state: Any
     basis: chex.Array  # [N, k], orthonormal
     every: chex.Array  # int32 []
-    gone: chex.Array  # bool [k], directions that singular Jacobians have erased
-
-
-class _Seen(NamedTuple):
-    """What one block did to the directions."""
-
-    basis: chex.Array  # [N, k], orthonormal
-    log_growth: chex.Array  # [k]
-    condition: chex.Array  # [k], the worst of its growths
-
-
-def tolerance(dtype: jnp.dtype) -> float:
-    """The relative error that a growth may have before eliminations are brought closer together."""
-    eps = float(jnp.finfo(dtype).eps)
-    return math.pow(eps, 0.4)
+    gone: chex.Array  # bool [k], directions that the Jacobians of the last block erased
 
 
 def first_basis(size: int, count: int, dtype: jnp.dtype) -> chex.Array:
@@ -114,13 +98,15 @@ def grow(
     basis = first_basis(vector.shape[0], count, vector.dtype)
     carried = _Carried(state, basis, jnp.int32(every or 1), jnp.zeros(count, bool))
     carried, found = jax.lax.scan(body, carried, (jax.tree.map(fold, xs), live))
-    log_growth, condition, used = (leaf[before:] for leaf in found[:3])
-    return Growth(log_growth, condition, used, carried.basis, jnp.all(found[3]))
+    seen, used = jax.tree.map(lambda leaf: leaf[before:], found[:2])
+    gone = mostly(jnp.sum(seen.lost, 0), jnp.sum(seen.growths))
+    log_growth = jnp.where(gone, -jnp.inf, seen.log_growth)
+    return Growth(log_growth, seen.condition, used, carried.basis, jnp.all(found[2]))
 
 
 def _block(
     step: StepFn, params: Any, carried: _Carried, xs: Any, live: chex.Array, *, fixed: bool
-) -> tuple[_Carried, tuple[chex.Array, ...]]:
+) -> tuple[_Carried, tuple[Seen, chex.Array, chex.Array]]:
     """One block: along its trajectory, push or split at each step, and orthonormalise."""
     state, basis, every, gone = carried
 
@@ -132,49 +118,41 @@ def _block(
     state, befores = jax.lax.scan(walk, state, (xs, live))
     parts, make_map = linear_maps(step, params, befores, xs)
 
-    def attempt(every: chex.Array) -> _Seen:
+    def attempt(every: chex.Array) -> Seen:
         return _followed(make_map, parts, basis, live, every)
 
     if fixed:
         seen, used = attempt(every), every
     else:
         seen, used = _attempted(attempt, every, gone)
-        every = _next_interval(used, seen, jnp.sum(live))
-    gone = jnp.isneginf(seen.log_growth)
+        every = next_interval(used, seen, jnp.sum(live))
     finite = [jnp.all(jnp.isfinite(flatten(s))) for s in (befores, state)]
-    result = seen.log_growth, seen.condition, jnp.minimum(used, len(live)), finite[0] & finite[1]
-    return _Carried(state, seen.basis, every, gone), result
+    result = seen, jnp.minimum(used, len(live)), finite[0] & finite[1]
+    return _Carried(state, seen.basis, every, erased(seen)), result
 
 
 def _attempted(
-    attempt: Callable[[chex.Array], _Seen], every: chex.Array, gone: chex.Array
-) -> tuple[_Seen, chex.Array]:
-    """The block at this interval, or at every step if that lost what was there before."""
+    attempt: Callable[[chex.Array], Seen], every: chex.Array, gone: chex.Array
+) -> tuple[Seen, chex.Array]:
+    """The block at this interval, or at a shorter one if that is less accurate than tolerated."""
     # Derivatives go through the block again, so that they keep no more than one block's steps.
     attempt = jax.checkpoint(attempt, prevent_cse=False)
 
-    def body(before: tuple[_Seen, chex.Array], every: chex.Array) -> tuple[Any, None]:
+    def body(before: tuple[Seen, chex.Array], every: chex.Array) -> tuple[Any, None]:
         seen, used = before
 
-        def again() -> tuple[_Seen, chex.Array]:
+        def again() -> tuple[Seen, chex.Array]:
             return attempt(every), every
 
-        wanted = (used == 0) | ((used > every) & _lost(seen, gone))
+        wanted = (used == 0) | ((used > every) & intolerable(seen, gone))
         return jax.lax.cond(wanted, again, lambda: before), None
 
-    # A loop over the two, rather than one after the other, so that the block is compiled once.
+    # A loop over them, rather than one after the other, so that the block is compiled once.
     shapes = jax.eval_shape(attempt, every)
     nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    tries = jnp.stack([every, jnp.ones_like(every)])
-    found: tuple[_Seen, chex.Array] = jax.lax.scan(body, (nothing, jnp.int32(0)), tries)[0]
+    tries = jnp.stack([every, jnp.maximum(every // 2, 1), jnp.ones_like(every)])
+    found: tuple[Seen, chex.Array] = jax.lax.scan(body, (nothing, jnp.int32(0)), tries)[0]
     return found
-
-
-def _lost(seen: _Seen, gone: chex.Array) -> chex.Array:
-    """Whether a direction drowned in rounding, and was not erased earlier by the Jacobians."""
-    eps = float(jnp.finfo(seen.condition.dtype).eps)
-    drowned = jnp.isneginf(seen.log_growth) | (seen.condition * eps > _LOST)
-    return jnp.any(drowned & ~gone)
 
 
 def _followed(
@@ -183,7 +161,7 @@ def _followed(
     basis: chex.Array,
     live: chex.Array,
     every: chex.Array,
-) -> _Seen:
+) -> Seen:
     """All steps of a block, with an elimination at the end of each interval."""
     turn = jnp.arange(1, live.shape[0] + 1) % every == 0
     action = jnp.where(live, jnp.where(turn, _SPLIT, _PUSH), _IDLE)
@@ -195,57 +173,56 @@ def _followed(
         after, seen = jax.lax.switch(action, branches, *carried)
         return after, (*seen, jnp.where(action == _IDLE, 0, carried[1]))
 
-    (basis, _), found = jax.lax.scan(body, (basis, jnp.int32(0)), (parts, action))
-    diagonals, conditions, exponents = found
+    (basis, last), found = jax.lax.scan(body, (basis, jnp.int32(0)), (parts, action))
+    diagonals, conditions, lost, exponents = found
     rest = eliminated(basis)  # what was only pushed since the last split
     basis, triangle = orthonormal(rest.basis)
-    log_growth = jnp.sum(_log(diagonals), 0) + _log(jnp.diagonal(rest.upper))
+    log_growth = jnp.sum(_log(diagonals), 0) + _log(_grown(rest))
     log_growth = log_growth + _log(jnp.diagonal(triangle))
     log_growth = log_growth + jnp.sum(exponents).astype(basis.dtype) * math.log(2)
-    conditions = jax.lax.stop_gradient(jnp.concatenate([conditions, rest.condition[None]]))
-    return _Seen(basis, log_growth, jnp.max(conditions, 0))
+    sizes = jnp.cumsum(jnp.append(exponents, last)).astype(basis.dtype)
+    condition = jnp.maximum(jnp.max(conditions, 0), rest.condition)
+    condition *= detour(sizes[:-1], sizes[1:] + _size(diagonals), every)
+    return Seen(
+        basis,
+        log_growth,
+        jax.lax.stop_gradient(condition),
+        jnp.sum(lost, 0, dtype=jnp.int32) + (rest.hidden > 0),
+        -(-jnp.sum(live, dtype=jnp.int32) // every),
+    )
+
+
+def _size(diagonals: chex.Array) -> chex.Array:
+    """The binary log of the largest pivot of each step; 0 where there was none."""
+    largest = jnp.max(jnp.abs(jax.lax.stop_gradient(diagonals)), 1)
+    return jnp.log2(jnp.where(largest == 0, 1, largest))
 
 
 def _pushed(derivative: Any, basis: chex.Array, exponent: chex.Array) -> tuple[Any, Any]:
     # What is scaled is the columns before the product, where it costs no pass of its own.
     basis = derivative.push(basis * power_of_two(-exponent, basis.dtype))
     ones = jnp.ones(basis.shape[1], basis.dtype)
-    return (basis, _scale(basis)), (ones, 0 * ones)
+    return (basis, _scale(basis)), (ones, 0 * ones, ones < 0)
 
 
 def _split(derivative: Any, basis: chex.Array, exponent: chex.Array) -> tuple[Any, Any]:
     found = eliminated(derivative.push(basis * power_of_two(-exponent, basis.dtype)))
-    return (found.basis, jnp.int32(0)), (jnp.diagonal(found.upper), found.condition)
+    return (found.basis, jnp.int32(0)), (_grown(found), found.condition, found.hidden > 0)
+
+
+def _grown(found: Eliminated) -> chex.Array:
+    """How each direction grew. What is only rounding counts as the most that it may hide."""
+    return jnp.diagonal(found.upper) + found.hidden
 
 
 def _idle(derivative: Any, basis: chex.Array, exponent: chex.Array) -> tuple[Any, Any]:
     ones = jnp.ones(basis.shape[1], basis.dtype)
-    return (basis, exponent), (ones, 0 * ones)
+    return (basis, exponent), (ones, 0 * ones, ones < 0)
 
 
 def _scale(basis: chex.Array) -> chex.Array:
     """The exponent of the largest entry: by columns first, which a CPU does in wide operations."""
     return scale_of(jnp.max(jnp.abs(jax.lax.stop_gradient(basis)), 0), (0,))
-
-
-def _next_interval(every: chex.Array, seen: _Seen, steps: chex.Array) -> chex.Array:
-    """The widest interval whose worst error is likely to stay tolerable.
-
-    After m steps a direction is hidden m times as deep (in logs) as after one. Where it is not
-    hidden, as between the units of a diagonal Jacobian, it still must not underflow.
-    """
-    dtype = seen.log_growth.dtype
-    finite = jnp.isfinite(seen.log_growth)
-    largest = jnp.max(jnp.where(finite, seen.log_growth, -jnp.inf))
-    smallest = jnp.min(jnp.where(finite, seen.log_growth, jnp.inf))
-    spread = (largest - smallest) / jnp.maximum(steps, 1).astype(dtype)
-    spread = jnp.maximum(jnp.nan_to_num(spread, posinf=0, neginf=0), 1e-3)
-    limit = math.log(tolerance(dtype)) - math.log(float(jnp.finfo(dtype).eps))
-    # A direction that is gone has no finite condition, and no interval would bring it back.
-    worst = jnp.max(jnp.where(finite, seen.condition, 1))
-    wider = jnp.minimum(every + (limit - jnp.log(worst)) / spread, limit / spread)
-    wider = jnp.minimum(wider, 2.0 * every.astype(dtype))
-    return jax.lax.stop_gradient(jnp.clip(jnp.floor(wider).astype(jnp.int32), 1, _WIDEST))
 
 
 def _log(diagonal: chex.Array) -> chex.Array:

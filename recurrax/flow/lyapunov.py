@@ -65,16 +65,20 @@ def lyapunov(
       burn_in: steps before the average begins, in which state and directions settle; a tenth of
         T by default.
       every: steps between two eliminations, which keep the directions apart. None chooses, and
-        chooses anew as it goes, aiming at an error of a growth below `eps ** 0.4`
-        (float64: 6e-7, float32: 2e-3), and eliminates at every step where that cannot be had.
+        chooses anew as it goes, keeps the error of each growth below `eps ** 0.5` (float64: 1.5e-8,
+        float32: 3e-4), and eliminates at every step where that cannot be had.
 
     Returns:
-      A `Lyapunov`. The sum of all N exponents is the mean of `log |det A_t|`. A `condition` near
-      `1 / eps` of the dtype (float32: 8e6) says that the smallest exponents are rounding: use
-      float64. What is below rounding altogether is -inf. Differentiable with respect to params,
-      state and xs, any number of times, where the exponents are finite and different. Over a
-      finite T an exponent also depends on the direction it began with; that is the same one for
-      every k.
+      A `Lyapunov`. The sum of all N exponents is the mean of `log |det A_t|`: by default to 1e-9 in
+      float64 and 1e-5 in float32, relative to the sum of their sizes where that is above 1, as long
+      as no single Jacobian is so nearly singular that `condition` is above `eps ** -0.5` (float64:
+      7e7, float32: 3e3). A `condition` near `1 / eps`
+      (float32: 8e6) says that a growth was lost in rounding; it counts as the most that rounding
+      can hide, so the smallest exponents are upper bounds: use float64. An exponent is -inf where
+      a Jacobian is singular in exact zeros, or more than half of the growths are lost.
+      Differentiable with respect to params, state and xs, any number of times, where the exponents
+      are finite and different. Over a finite T an exponent also depends on the direction it began
+      with; that is the same one for every k.
 
     Raises:
       ValueError, TypeError: as `rx.unroll` does; if concrete values are not finite or the state

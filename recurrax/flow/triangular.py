@@ -30,6 +30,7 @@ class Eliminated(NamedTuple):
     basis: chex.Array  # [N, k], no entry above 1; its rows `pivots` are unit lower triangular
     upper: chex.Array  # [k, k]; a diagonal entry that is only rounding is 0
     condition: chex.Array  # [k], how many times the rounding of 1 is the error of that entry
+    hidden: chex.Array  # [k], what a diagonal entry that is only rounding may hide; else 0
     pivots: chex.Array  # int32 [k]
 
 
@@ -55,13 +56,15 @@ def _lu(v: chex.Array) -> tuple[chex.Array, ...]:
     # Summed by columns, which a CPU does in wide operations.
     terms = jnp.sum(jnp.where(below[:count].T, jnp.abs(top * top.T), 0), 0) + diagonal
     rounding = jnp.finfo(v.dtype).eps * terms
-    gone = diagonal <= (4 + 2 * math.sqrt(size)) * rounding
+    noise = (4 + 2 * math.sqrt(size)) * rounding
+    gone = diagonal <= noise
     # Nothing at all is exact; a sum that cancels to nothing is not.
     nothing = jnp.where(terms == 0, 1.0, jnp.inf).astype(v.dtype)
     condition = jnp.where(diagonal == 0, nothing, terms / jnp.where(diagonal == 0, 1, diagonal))
     upper = jnp.where(below[:count] | (jnp.diag(gone)), 0, top)
     basis = lower.at[places].get(mode="promise_in_bounds", unique_indices=True)
-    return basis, upper, condition, order[:count].astype(jnp.int32)
+    hidden = jnp.where(gone, noise, 0)
+    return basis, upper, condition, hidden, order[:count].astype(jnp.int32)
 
 
 def _order(swaps: chex.Array, size: int) -> chex.Array:
@@ -93,7 +96,7 @@ def _order(swaps: chex.Array, size: int) -> chex.Array:
 def _eliminated_jvp(primals: Any, tangents: Any) -> Any:
     (v,), (dv,) = primals, tangents
     found = eliminated(v)
-    basis, upper, condition, pivots = found
+    basis, upper, condition, hidden, pivots = found
     lower = basis[pivots]
     change = dv @ triangular_inverse(nonzero_diagonal(upper), False)
     # change = d basis + basis @ (d upper upper^-1); in the pivots' rows one part is strictly
@@ -103,7 +106,8 @@ def _eliminated_jvp(primals: Any, tangents: Any) -> Any:
     strict = lower @ jnp.tril(inner, -1)
     d_basis = (change - basis @ in_upper).at[pivots].set(strict, unique_indices=True)
     nothing = np.zeros(pivots.shape, jax.dtypes.float0)
-    return found, Eliminated(d_basis, in_upper @ upper, jnp.zeros_like(condition), nothing)
+    zero = jnp.zeros_like(condition)
+    return found, Eliminated(d_basis, in_upper @ upper, zero, jnp.zeros_like(hidden), nothing)
 
 
 @jax.custom_jvp
