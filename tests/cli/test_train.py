@@ -75,8 +75,8 @@ def test_flow_compares_before_and_after(trained, tmp_path, capsys):
     assert "from before to after: the rate" in capsys.readouterr().out
     cells = json.loads((tmp_path / "gradient_flow.json").read_text())["cells"]
     flows = report(trained)["gradient_flow"]
-    assert cells["before"]["rate"] == flows["start"]["rate"]
-    assert cells["after"]["rate"] == flows["end"]["rate"]
+    assert cells["before"]["rate"] == pytest.approx(flows["start"]["rate"], rel=1e-4)
+    assert cells["after"]["rate"] == pytest.approx(flows["end"]["rate"], rel=1e-4)
 
 
 # --- going on -------------------------------------------------------------------------------------
