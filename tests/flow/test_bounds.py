@@ -61,7 +61,7 @@ def test_what_orthogonal_weights_promise(activation, scale, vanishes, explodes):
     got = rx.flow.bounds(*elman(scale * w, activation))
     assert (got.vanishing_guaranteed, got.exploding_possible) == (vanishes, explodes)
     expected = np.log(scale) if scale else -np.inf
-    np.testing.assert_allclose(got.log_rate, expected, atol=1e-6)
+    np.testing.assert_allclose(got.log_rate, expected, atol=1e-5)
 
 
 def test_neither_condition_is_the_converse_of_the_other():
@@ -127,8 +127,8 @@ def test_log_lower_above_the_dense_size(x64):
 def test_orthogonal_steps_leave_no_room():
     w = jnp.asarray(np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0], "f4")
     got = rx.flow.bounds(linear, w, jnp.zeros(6), jnp.zeros((30, 6)))
-    np.testing.assert_allclose(got.log_lower, 0, atol=3e-5)
-    np.testing.assert_allclose(got.log_upper, 0, atol=3e-5)
+    np.testing.assert_allclose(got.log_lower, 0, atol=3e-4)
+    np.testing.assert_allclose(got.log_upper, 0, atol=3e-4)
 
 
 def test_log_lower_is_minus_infinity_from_the_first_singular_step_on():

@@ -246,10 +246,10 @@ def test_gram_schmidt():
     spare = jnp.asarray(np.random.default_rng(1).standard_normal((4, 6)))
     basis = np.asarray(gram_schmidt(v, spare))
     eye = np.broadcast_to(np.eye(4), (5, 4, 4))
-    np.testing.assert_allclose(basis @ basis.swapaxes(1, 2), eye, atol=1e-5)
+    np.testing.assert_allclose(basis @ basis.swapaxes(1, 2), eye, atol=1e-4)
     for k in range(3):
         q, r = np.linalg.qr((np.asarray(v[k], np.float64) * np.c_[[1, 1e20, 1, 1]]).T)
-        np.testing.assert_allclose(basis[k].T, q * np.sign(np.diag(r)), atol=1e-5)
+        np.testing.assert_allclose(basis[k].T, q * np.sign(np.diag(r)), atol=1e-4)
 
 
 @pytest.mark.parametrize(

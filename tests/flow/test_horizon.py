@@ -105,7 +105,7 @@ def test_horizon_of_nan_is_nan():
 
 def test_below_means_strictly_below():
     """At a half to the t, the norm is at 1/4 after two steps and under it after three."""
-    log_norm = jnp.log(0.5 ** jnp.arange(1.0, 6.0))
+    log_norm = jnp.asarray(np.log(0.5 ** np.arange(1, 6)), jnp.float32)
     assert float(horizon(log_norm, below=0.25).steps) == 3
     assert float(horizon(log_norm[:1], below=0.25).steps) == 3
 

@@ -207,7 +207,7 @@ def test_log_scale_where_grad_underflows_or_overflows(scale):
     got = rx.flow.loss_gradients(loss, linear, w, h, xs)
     left = np.arange(length - 1, -1, -1)
     expected = left * np.log(scale) + np.log(2) / 2
-    np.testing.assert_allclose(got.log_norm, expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(got.log_norm, expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(got.direction, 0.5**0.5, rtol=1e-6)
     _, plain = by_perturbing(loss, linear, lambda h: h, w, h, xs)
     lost = (plain[0] == 0) | ~jnp.isfinite(plain[0])

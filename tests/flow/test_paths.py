@@ -101,7 +101,7 @@ def test_without_weights_all_is_direct_at_any_length():
     got = rx.flow.paths(cell, params, None, jnp.zeros((30_000, 1)))
     steps = np.arange(1, 30_001)
     np.testing.assert_allclose(got.log_total[99::7_000], steps[99::7_000] * np.log(0.9), rtol=1e-5)
-    np.testing.assert_allclose(got.log_direct, got.log_total, rtol=1e-6)
+    np.testing.assert_allclose(got.log_direct, got.log_total, rtol=1e-5)
     assert (got.log_detour == -np.inf).all()
     assert (got.share == 0).all()
     first = np.log(np.linalg.norm(forget))
@@ -141,7 +141,7 @@ def test_units_of_very_different_pace():
     # The slow unit of h listens to nothing; the fast one's detour goes round by its own weight.
     params = params._replace(w_rec=params.w_rec.at[1, 5].set(0.5))
     got = rx.flow.paths(cell, params, None, jnp.zeros((1000, 1)))
-    np.testing.assert_allclose(got.log_direct[-1], 1000 * np.log(0.9), rtol=1e-6)
+    np.testing.assert_allclose(got.log_direct[-1], 1000 * np.log(0.9), rtol=1e-5)
     assert np.isfinite(got.log_detour[1:]).all()
 
 
