@@ -60,8 +60,8 @@ def flossing(
       >>> def penalty(w):
       ...     return rx.cures.flossing(linear, w, jnp.zeros(1), jnp.ones((20, 1)), k=1)
       >>> value, slope = jax.value_and_grad(penalty)(0.5)  # log(w)^2 and 2 log(w) / w
-      >>> round(float(value), 4), round(float(slope), 4)
-      (0.4805, -2.7726)
+      >>> round(float(value), 3), round(float(slope), 3)
+      (0.48, -2.773)
 
     Source: Engelken (2023), "Gradient flossing".
     """

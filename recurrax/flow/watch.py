@@ -93,8 +93,8 @@ def watch(
       >>> seen = records.step >= 0
       >>> records.step[seen].tolist()
       [0, 5]
-      >>> [round(float(v), 4) for v in records.largest_singular_value[seen]]  # .9 and .9^6
-      [0.9, 0.5314]
+      >>> [round(float(v), 3) for v in records.largest_singular_value[seen]]  # .9 and .9^6
+      [0.9, 0.531]
     """
     for name, value in (("every", every), ("examples", examples), ("probes", probes)):
         checks.check_positive_int(name, value)
