@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from pathlib import Path
+
+# What is tested is numbers to the rounding of a CPU; a GPU's products have other bounds.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # Most of a test's time is compilation. Unoptimised code compiles twice as fast, and the older code
 # generator of jax 0.10 twice as fast again; later versions have none, and ignore the option. What
@@ -22,9 +26,17 @@ import hypothesis
 import jax
 import pytest
 
-# The same examples on every run; compilation makes the first one slow, so no deadline.
+# On a machine's first run matplotlib tells on stderr that it lists the fonts, or finds no home.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+# The same examples on every run; compilation makes the first one slow, and so may the machine be.
 hypothesis.settings.register_profile(
-    "recurrax", deadline=None, derandomize=True, database=None, max_examples=8
+    "recurrax",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=8,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("recurrax")
 
@@ -43,6 +55,14 @@ def room_for_programs():
     maps = Path("/proc/self/maps")
     if next(_TESTS) % 50 == 0 and maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
         jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def plain_terminal(monkeypatch):
+    """80 columns without colour, whatever terminal the suite is run in."""
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("FORCE_COLOR", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

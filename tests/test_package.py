@@ -6,7 +6,6 @@ import ast
 import os
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
@@ -34,8 +33,8 @@ def python(code: str) -> str:
 
 
 def lint_imports(config: Path) -> subprocess.CompletedProcess[str]:
-    tool = Path(sysconfig.get_path("scripts")) / "lint-imports"
-    return run(str(tool), "--config", str(config), "--no-cache", cwd=config.parent)
+    tool = "from importlinter.cli import lint_imports_command as run; run()"
+    return run(sys.executable, "-c", tool, "--config", str(config), "--no-cache", cwd=config.parent)
 
 
 def test_imports_only_go_down():

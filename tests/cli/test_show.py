@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import time
+import threading
 
 import numpy as np
 import pytest
@@ -68,12 +68,27 @@ def test_json_writes_what_is_not_finite_as_words():
     np.testing.assert_array_equal(np.asarray(cell["log_norm"], float), decay.log_norm)
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(0.0, False), (1.3, True)])
-def test_progress_is_shown_after_a_second(monkeypatch, seconds, shown):
+@pytest.mark.parametrize("passed", [False, True])
+def test_progress_is_shown_after_a_second(monkeypatch, passed):
+    asked = []
+
+    class Timer(threading.Timer):
+        """Whose time has passed at once, or never comes."""
+
+        def __init__(self, seconds, function):
+            asked.append(seconds)
+            super().__init__(0 if passed else 1e6, function)
+
+        def start(self):
+            super().start()
+            if passed:
+                self.join()
+
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True)
     monkeypatch.setattr(show, "Console", lambda stderr: console)
+    monkeypatch.setattr(show.threading, "Timer", Timer)
     with show.progress("measuring", 2) as advance:
-        time.sleep(seconds)
         advance()
-    assert ("measuring" in screen.getvalue()) == shown
+    assert asked == [1.0]
+    assert ("measuring" in screen.getvalue()) == passed

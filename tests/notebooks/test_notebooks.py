@@ -38,7 +38,7 @@ def _execute(notebook: Any, folder: Path) -> list[Any]:
     # Without folders to search, python3 is the interpreter that runs this test.
     specs = KernelSpecManager(kernel_dirs=[], ensure_native_kernel=True)
     kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs)
-    client = NotebookClient(notebook, km=kernel, timeout=600)
+    client = NotebookClient(notebook, km=kernel, timeout=3600)
     client.execute(cwd=str(folder), cleanup_kc=True)  # else the kernel outlives the test
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 

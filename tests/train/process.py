@@ -34,7 +34,7 @@ def start(name: str, flags: str = "", **given: Any) -> subprocess.Popen[str]:
 def answers(*processes: subprocess.Popen[str]) -> list[Any]:
     """What each printed last."""
     try:
-        told = [process.communicate(timeout=120) for process in processes]
+        told = [process.communicate(timeout=900) for process in processes]
     finally:
         for process in processes:
             process.kill()  # one that waits for another that failed

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
+from types import SimpleNamespace
 
 import pytest
 from train.small import fit
 
+from recurrax.train import progress
 from recurrax.train.progress import shown, words
 
 ROW = {"step": 7, "loss": 0.25, "mse": 0.125, "gradient_norm": 2.0, "steps_per_second": 40.0}
@@ -22,7 +24,8 @@ def test_the_words():
     assert words(ROW, None) == "loss 0.25  gradient norm 2  40 steps/s"
 
 
-def test_lines(capsys):
+def test_lines(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: 5.0))
     with shown("lines", 9, 0, "mse") as show:
         for step in (3, 6, 7):  # within a second: the first, and the last
             show.report(ROW | {"step": step})
