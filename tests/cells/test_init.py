@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from close import assert_close, assert_same
+from halves import skip_without
 
 import recurrax as rx
 
@@ -68,12 +69,13 @@ def test_each_params_class_is_its_own(key):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_recurrent_weights_are_orthogonal_gate_by_gate(build, gates, key, dtype):
+    skip_without(dtype)
     w_rec = build(I, H, dtype=dtype).init(key).w_rec
     assert w_rec.dtype == dtype
     blocks = np.split(np.asarray(w_rec, np.float64), gates, -1)
     for block in blocks:  # an orthogonal joint kernel would have a gain of sqrt(1 / G) here
         gains = np.linalg.svd(block, compute_uv=False)
-        np.testing.assert_allclose(gains, 1, atol=8 * float(jnp.finfo(dtype).eps))
+        np.testing.assert_allclose(gains, 1, atol=16 * float(jnp.finfo(dtype).eps))
     for other in blocks[1:]:
         assert np.abs(blocks[0] - other).max() > 0.1  # each is a draw of its own
 

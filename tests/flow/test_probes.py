@@ -49,15 +49,15 @@ def test_a_lower_bound_that_is_close_and_an_estimate(name):
 def test_exact_with_as_many_directions_as_there_are(probes):
     case = problem("elman")
     exact, probed = rx.flow.decay(*case), rx.flow.decay(*case, probes=probes)
-    np.testing.assert_allclose(probed.log_norm, exact.log_norm, rtol=3e-6, atol=3e-6)
-    np.testing.assert_allclose(probed.log_frobenius, exact.log_frobenius, rtol=3e-6, atol=3e-6)
+    np.testing.assert_allclose(probed.log_norm, exact.log_norm, rtol=3e-5, atol=3e-5)
+    np.testing.assert_allclose(probed.log_frobenius, exact.log_frobenius, rtol=3e-5, atol=3e-5)
 
 
 def test_one_step_is_enough():
     cell, params, state, xs = problem("elman")
     exact = rx.flow.decay(cell, params, state, xs[:1])
     probed = rx.flow.decay(cell, params, state, xs[:1], probes=20)
-    np.testing.assert_allclose(probed.log_norm, exact.log_norm, rtol=3e-6, atol=3e-6)
+    np.testing.assert_allclose(probed.log_norm, exact.log_norm, rtol=3e-5, atol=3e-5)
 
 
 def test_the_square_is_unbiased():

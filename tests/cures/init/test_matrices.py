@@ -38,7 +38,7 @@ def test_orthogonal_is_the_cells_default(key):
 def test_orthogonal_by_gate_has_its_gain_in_each(key):
     whole = init.orthogonal(0.7, gates=4)(key, (16, 64))
     for block in np.split(np.asarray(whole, np.float64), 4, -1):
-        np.testing.assert_allclose(block.T @ block, 0.49 * np.eye(16), atol=1e-6)
+        np.testing.assert_allclose(block.T @ block, 0.49 * np.eye(16), atol=1e-5)
     joint = init.orthogonal()(key, (16, 64))  # orthonormal rows: a gain of 1/2 in each gate
     gains = [np.linalg.norm(block) / 4 for block in np.split(np.asarray(joint), 4, -1)]
     np.testing.assert_allclose(gains, 0.5, atol=0.1)
@@ -46,8 +46,8 @@ def test_orthogonal_by_gate_has_its_gain_in_each(key):
 
 def test_orthogonal_of_other_shapes(key):
     wide, tall = init.orthogonal()(key, (3, 8)), init.orthogonal()(key, (8, 3))
-    np.testing.assert_allclose(wide @ wide.T, np.eye(3), atol=1e-6)
-    np.testing.assert_allclose(tall.T @ tall, np.eye(3), atol=1e-6)
+    np.testing.assert_allclose(wide @ wide.T, np.eye(3), atol=1e-5)
+    np.testing.assert_allclose(tall.T @ tall, np.eye(3), atol=1e-5)
     assert abs(float(init.orthogonal(2.0)(key, (1, 1))[0, 0])) == 2.0
     assert not init.orthogonal(0.0)(key, (3, 3)).any()
 
@@ -74,9 +74,9 @@ def test_a_scaled_identity_by_gate(key):
 @pytest.mark.parametrize("rho", [0.0, 1e-3, 0.95, 30.0])
 def test_spectral_radius(size, rho, key):
     made = init.spectral_radius(rho)(key, (size, size))
-    np.testing.assert_allclose(radius(made), rho, rtol=3e-6)
+    np.testing.assert_allclose(radius(made), rho, rtol=3e-5)
     base = np.asarray(jax.nn.initializers.lecun_normal()(key, (size, size)))
-    np.testing.assert_allclose(made, base * (rho / radius(base)), rtol=1e-5, atol=1e-6 * rho)
+    np.testing.assert_allclose(made, base * (rho / radius(base)), rtol=3e-5, atol=1e-6 * rho)
 
 
 @pytest.mark.parametrize(
@@ -92,13 +92,13 @@ def test_spectral_radius(size, rho, key):
 def test_spectral_radius_of_matrices_that_are_hard(matrix, key):
     made = init.spectral_radius(0.9, base=given(matrix))(key, (2, 2))
     scale = 0.9 / radius(matrix)
-    np.testing.assert_allclose(made, np.asarray(matrix) * scale, rtol=3e-6)
+    np.testing.assert_allclose(made, np.asarray(matrix) * scale, rtol=3e-5)
 
 
 def test_spectral_radius_in_float64(x64):
     made = init.spectral_radius(0.9)(jax.random.key(0), (30, 30), jnp.float64)
     assert made.dtype == "float64"
-    np.testing.assert_allclose(radius(made), 0.9, rtol=1e-13)
+    np.testing.assert_allclose(radius(made), 0.9, rtol=1e-12)
 
 
 def test_a_radius_of_zero_cannot_be_scaled(key):
@@ -116,7 +116,7 @@ def test_a_radius_of_zero_cannot_be_scaled(key):
 @pytest.mark.parametrize("size", [0.0, 0.95, 30.0])
 def test_largest_singular_value(shape, size, key):
     made = init.largest_singular_value(size)(key, shape)
-    np.testing.assert_allclose(sigma(made), size, rtol=2e-6)
+    np.testing.assert_allclose(sigma(made), size, rtol=2e-5)
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e30])

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from close import assert_close, says
+from halves import skip_without
 from kernel_cells import all_cells, cumulative, gated
 
 import recurrax as rx
@@ -54,6 +55,7 @@ def test_values_and_gradients(name):
 @pytest.mark.parametrize(("name", "dtype"), [("lstm", "bfloat16"), ("constant", "float16")])
 def test_half_precision_accumulates_in_float32(name, dtype):
     """The states are nearer to float32 than those of a scan in half precision."""
+    skip_without(dtype)
     cell = all_cells(jnp.dtype(dtype))[name]
     args = problem(cell, length=12, dtype=dtype)
     wide = jax.tree.map(lambda a: a.astype(jnp.float32), args)
