@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from recurrax import plot, tasks
-from recurrax.cli.comparison_table import as_json, print_comparison, sentence, spoken
+from recurrax.cli.comparison_table import as_json, print_comparison, reading, sentence, spoken
 from recurrax.cli.experiments import EXPERIMENTS
 from recurrax.cli.flow import check_out
 from recurrax.cli.mistakes import Mistake, told
 from recurrax.cli.task_options import check_task_options
+from recurrax.plot import seeds
 from recurrax.plot.comparison import panels
 from recurrax.train.compare import compare
 from recurrax.train.optimizers import NAMES as OPTIMIZERS
@@ -160,17 +161,17 @@ class _Show:
         self._pairs = 0
 
     def moved(self, cell: str, cure: str, step: int, seen: dict[str, Any]) -> None:
-        metric = self._task.goal[0]
-        value = np.median(seen.get(f"test_{metric}", seen[metric]))
+        metric, relation, _ = self._task.goal
+        value = np.median(seeds.ranked(seen[metric], ~np.isfinite(seen["loss"]), relation))
         self._bar.update(
             self._row,
             description=f"{cell}, {cure}",
             completed=self._pairs * self._steps + step,
-            words=f"step {step}/{self._steps}  {spoken(metric)} {value:.4g}",
+            words=f"step {step}/{self._steps}  {spoken(metric)} {reading(value, '.4g')}",
         )
 
     def done(self, trial: Trial) -> None:
         self._pairs += 1
         self._bar.update(self._row, completed=self._pairs * self._steps)
-        words = sentence(trial, self._task.goal[0])
+        words = sentence(trial, self._task.goal)
         self._bar.console.print(words, markup=False, soft_wrap=True)

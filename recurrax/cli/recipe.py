@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from recurrax import cells, cures, tasks, train
+from recurrax import cells, cures, keys, tasks, train
 from recurrax.cli.data import Sequences
 from recurrax.cli.mistakes import Mistake, told
 from recurrax.cli.task_options import check_task_options
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from recurrax.train import Network
 
 EXAMPLES = 8  # sequences along which the gradient flow is measured
-_NO_STEP = 2**32 - 1  # folded into the key; training step n has n
 
 # By the cell's name: the gates G, and the place of the forget gate and of the input gate, as the
 # initialisers of biases are told. None: it has no gate that forgets.
@@ -109,7 +108,7 @@ def _sequences(task: Task, key: Any) -> Sequences:
     with told(ImportError):
         data = None if task.split is None else task.split().test
     if data is None:
-        batch = task.draw(jax.random.fold_in(key, _NO_STEP), EXAMPLES)
+        batch = task.draw(keys.purpose(key, keys.EXAMPLES), EXAMPLES)
     else:
         count = data.weights.shape[1]
         columns = np.linspace(0, count - 1, min(EXAMPLES, count)).astype(int)

@@ -59,7 +59,7 @@ class TrainOptions:
     rate: Annotated[float | None, arg("FLOAT", "0.001"), number("--rate")] = None
     """Learning rate."""
     steps: Annotated[int | None, arg("INT", "2000"), integer("--steps")] = None
-    """Training steps, fewer if the task is solved before; with --resume there may be more."""
+    """Training steps, fewer once an endless task is solved; with --resume there may be more."""
     batch: Annotated[int | None, arg("INT", "32"), integer("--batch")] = None
     """Sequences B in a training step."""
     flow_every: Annotated[int | None, arg("INT", "never"), integer("--flow-every")] = None

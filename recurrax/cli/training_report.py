@@ -20,6 +20,7 @@ from recurrax.cli.mistakes import Mistake
 from recurrax.cli.numbers import plain
 from recurrax.cli.show import COLUMNS, Row, difference, line, of_row, progress, steps_of
 from recurrax.cli.subjects import Subject
+from recurrax.plot.seeds import known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -215,7 +216,7 @@ def story(summary: Summary) -> str:
 
 def speed(fit: Fit) -> float:
     """Training steps a second, the median over the reports, of which the first compiled."""
-    return float(np.median(fit.history["steps_per_second"]))
+    return known(fit.history["steps_per_second"])[0]
 
 
 # --- the numbers ----------------------------------------------------------------------------------

@@ -18,11 +18,12 @@ from recurrax.plot.curves import (
     draw_level,
     style_table,
 )
+from recurrax.plot.seeds import final, known, outcome, ranked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from recurrax.train import Comparison
+    from recurrax.train import Comparison, Trial
 
 _FIELDS = ("learning", "rate", "horizon")
 _BEYOND = 1.6  # times the longest finite horizon: where one without end is marked
@@ -36,9 +37,13 @@ def comparison(result: Comparison, ax: Axes | None = None, *, field: str = "lear
       ax: matplotlib axes to draw on; None makes new ones.
       field: `"learning"`, the task's metric against the training step, the median of the seeds in
         a band from the lowest to the highest of up to nine seeds (the middle 80 % of more), with
-        the baseline and the goal across; `"rate"` or `"horizon"`, one row a pair, an open mark at
-        the start and a filled one at the end, medians of the seeds. A horizon without end is a
-        triangle beyond all others; a pair of which nothing is known has no marks.
+        the baseline and the goal across, and a star where the median is at the end on sequences
+        that were not trained on. A seed whose loss is not finite counts as the worst; where the
+        median is, a mark stands at the edge. The legend says how many seeds reached the goal, are
+        there at the end, and have diverged. `"rate"` or `"horizon"`, one row a pair, an open mark
+        at the start and a filled one at the end, medians of the seeds of which it is known. A
+        horizon without end is a triangle beyond all others; a pair of which nothing is known has
+        no marks.
 
     Returns:
       The axes.
@@ -93,15 +98,22 @@ def _styles(result: Comparison) -> list[Style]:
 
 
 def _learning(ax: Axes, result: Comparison) -> None:
-    metric = result.goal[0]
+    metric, relation, goal = result.goal
     rows = [
-        Curve(trial.step, _values(trial, metric), style, f"{trial.cell}, {trial.cure}")
+        Curve(
+            trial.step,
+            ranked(trial.history[metric], ~np.isfinite(trial.history["loss"]), relation),
+            style,
+            f"{trial.cell}, {trial.cure}: {outcome(trial)}",
+        )
         for trial, style in zip(result.trials, _styles(result), strict=True)
     ]
     draw(ax, rows)
+    for trial, row in zip(result.trials, rows, strict=True):
+        _draw_final(ax, trial, float(np.median(final(trial, metric, relation))), row.style.colour)
     draw_level(ax, result.baseline[metric], "a guess without memory")
-    ax.axhline(result.goal[2], color="0.3", linewidth=0.8, zorder=1, label="solved")
-    if result.goal[1].startswith("<"):
+    ax.axhline(goal, color="0.3", linewidth=0.8, zorder=1, label="solved")
+    if relation.startswith("<"):
         ax.set_yscale("log")
     ax.set_xlabel("training step")
     seeds = np.shape(rows[0].values)[1]
@@ -109,14 +121,16 @@ def _learning(ax: Axes, result: Comparison) -> None:
     draw_legend(ax, batched=False)
 
 
-def _values(trial: Any, metric: str) -> Any:
-    """Of the test split, if there is one."""
-    return trial.history.get(f"test_{metric}", trial.history[metric])
+def _draw_final(ax: Axes, trial: Trial, height: float, colour: str) -> None:
+    """A star at the last step; none where it is not finite."""
+    if np.isfinite(height):
+        look: dict[str, Any] = {"linestyle": "none", "clip_on": False, "zorder": 3}
+        ax.plot(trial.step[-1:], [height], marker="*", markersize=11, color=colour, **look)
 
 
 def _flow(ax: Axes, result: Comparison, field: str) -> None:
     ends = np.array(
-        [[np.median(getattr(seen, field)) for seen in (t.start, t.end)] for t in result.trials]
+        [[known(getattr(seen, field))[0] for seen in (t.start, t.end)] for t in result.trials]
     )
     beyond = np.isposinf(ends)
     finite = ends[np.isfinite(ends)]

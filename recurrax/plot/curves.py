@@ -25,12 +25,13 @@ THICK, THIN = 2.0, 1.2
 GUIDE: dict[str, Any] = {"color": "0.55", "linestyle": ":", "linewidth": THIN}
 GUIDE_TEXT = "0.4"
 _MARKS = 12  # on one curve
+_BAND = (10, 50, 90)  # percentiles
 _ENTRIES = 6  # of a legend inside the picture
 # What has no place on the axis: a mark, the edge where it stands, its label, and what it is.
 _NOT_FINITE = (
-    ("v", "bottom", r"$-\infty$", np.isneginf),
-    ("^", "top", r"$\infty$", np.isposinf),
-    ("x", "bottom", "NaN", np.isnan),
+    ("v", "bottom", r"$-\infty$"),
+    ("^", "top", r"$\infty$"),
+    ("x", "bottom", "NaN"),
 )
 
 
@@ -67,11 +68,17 @@ def style_table(rows: int, columns: int) -> list[list[Style]]:
 
 
 def batch_band(values: Any) -> np.ndarray:
-    """The 10th, 50th and 90th percentile over the batch of `[X, *batch]`, as `[3, X]`."""
+    """The 10th, 50th and 90th percentile over the batch of `[X, *batch]`, as `[3, X]`.
+
+    Of what is not NaN, so that one example does not hide the others.
+    """
     rows = np.asarray(values, np.float64)
     rows = rows.reshape(rows.shape[0], -1)
     # Percentiles interpolate, and -inf less -inf is NaN: so the nearest order statistics.
-    band: np.ndarray = np.percentile(rows, [10, 50, 90], axis=1, method="nearest")
+    band: np.ndarray = np.percentile(rows, _BAND, axis=1, method="nearest")
+    gaps = np.isnan(rows)
+    for i in np.flatnonzero(gaps.any(1) & ~gaps.all(1)):
+        band[:, i] = np.percentile(rows[i, ~gaps[i]], _BAND, method="nearest")
     return band
 
 
@@ -97,8 +104,8 @@ def over_time(logs: dict[str, Any]) -> list[Curve]:
 def draw(ax: Axes, curves: Sequence[Curve]) -> None:
     """Draw the curves and their bands.
 
-    Where the median is infinite, or NaN because an example is, a mark stands at the edge of the
-    picture. A band that is infinite on one side reaches beyond all that is finite.
+    Where the median is infinite, or an example is NaN, a mark stands at the edge of the picture. A
+    band that is infinite on one side reaches beyond all that is finite.
     """
     bands = [batch_band(curve.values) for curve in curves]
     finite = np.concatenate([band[np.isfinite(band)] for band in bands])
@@ -111,11 +118,18 @@ def draw(ax: Axes, curves: Sequence[Curve]) -> None:
             edges = np.clip(band, low - margin, high + margin)
             ax.fill_between(x, edges[0], edges[2], color=colour, alpha=0.18, linewidth=0)
         _draw_line(ax, curve, band[1])
-        for marker, edge, label, test in _NOT_FINITE:
-            found = test(band[1])
+        for (marker, edge, label), found in zip(
+            _NOT_FINITE, _not_finite(curve, band[1]), strict=True
+        ):
             if found.any():
                 _draw_marks(ax, x[found], colour, marker, edge, rows[edge], label)
                 rows[edge] += 1
+
+
+def _not_finite(curve: Curve, median: np.ndarray) -> list[Any]:
+    """At which x the median is -inf, where it is inf, and where an example is NaN."""
+    examples = np.asarray(curve.values, np.float64).reshape(len(median), -1)
+    return [np.isneginf(median), np.isposinf(median), np.isnan(examples).any(1)]
 
 
 def _draw_line(ax: Axes, curve: Curve, median: np.ndarray) -> None:
@@ -178,7 +192,7 @@ def draw_legend(ax: Axes, *, batched: bool, below: bool = False) -> None:
     """
     handles, labels = ax.get_legend_handles_labels()
     entries = dict(zip(reversed(labels), reversed(handles), strict=True))
-    last = [label for _, _, label, _ in _NOT_FINITE]
+    last = [label for _, _, label in _NOT_FINITE]
     order = sorted(dict.fromkeys(labels), key=lambda label: label in last)
     if not order:
         return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
+from recurrax import keys
 from recurrax.tasks import Batch, Task, check_batch
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _AHEAD = 16  # batches of an iterator that go to the device together
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """Step n draws its batch with `fold_in(key, n)`: from the key and n alone.
+    """Step n draws its batch with `keys.of_step(key, n)`: from the key and n alone.
 
     So a run that is resumed sees the same batches as one that was never stopped.
     """
@@ -32,7 +33,7 @@ class Drawn:
 
     def __call__(self, key: Any, step: Any, index: Any, data: Batch | None) -> Batch:
         del index
-        return self.task.draw(jax.random.fold_in(key, step), self.batch_size, data)
+        return self.task.draw(keys.of_step(key, step), self.batch_size, data)
 
 
 @dataclasses.dataclass(frozen=True)

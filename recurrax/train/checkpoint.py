@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from recurrax.train.snapshot import Identity, Snapshot, arrays, digest, rebuilt
+from recurrax.train.snapshot import OWN_BATCHES, Identity, Snapshot, arrays, digest, rebuilt
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_FORMAT = "recurrax-checkpoint-1"
+_FORMAT = "recurrax-checkpoint-2"
+_BEFORE = "recurrax-checkpoint-1"  # when step n drew the batch of a task with fold_in(key, n)
 _KEPT = 3
 _PARTIAL = "*.orbax-checkpoint-tmp*"
 _OLD = ".old"
@@ -135,7 +136,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         found[name] = np.asarray(numbered[str(i)])
     if digest(words, found) != seal:
         raise ValueError("its contents are not those that were written")
-    if words["format"] != _FORMAT:
+    if words["format"] not in (_BEFORE, _FORMAT):
         raise ValueError(f"its format is {words['format']}, this version reads {_FORMAT}")
     for name, (dtype, shape) in words["empty"].items():
         found[name] = np.zeros(shape, dtype)
@@ -145,6 +146,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def _fitting(
     path: Path, words: dict[str, Any], found: dict[str, Any], like: Snapshot, who: Identity
 ) -> Loaded:
+    if words["format"] == _BEFORE and words["identity"]["batch_size"] != OWN_BATCHES:
+        raise ValueError(
+            f"checkpoint {path} is of an earlier version of recurrax, which drew its batches from "
+            "other random keys: going on would not be the same run. Resume it with that version, "
+            "or name another directory; nothing was written over."
+        )
     for name, ours in who._asdict().items():
         theirs = words["identity"][name]
         if theirs != ours:

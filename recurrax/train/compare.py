@@ -8,27 +8,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
-from recurrax import checks
-from recurrax.flow import Watched, watch
+from recurrax import checks, keys
 from recurrax.tasks import Task
 from recurrax.train.batches import Drawn
 from recurrax.train.network import Network, network
 from recurrax.train.presets import Cure, cells_of, cures_of
+from recurrax.train.seeds import EXAMPLES, advance_seeds, flow, judged, start
 from recurrax.train.sharding import Placement
-from recurrax.train.steps import Carry, Program, advance, blank
+from recurrax.train.steps import Program
 
 if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell
-    from recurrax.tasks import Batch
+    from recurrax.flow import Watched
 
-_PIECE = 512  # sequences judged at once; of an endless task, all there are
-_EXAMPLES, _PROBES = 4, 8  # of which, and along how many directions, the gradient flow is measured
 _ASTRAY = 10  # a final loss above so many times a memoryless guess's has diverged
 
 Optimizer = Callable[[float], Any]
@@ -43,7 +40,8 @@ class Trial(NamedTuple):
     learning_rate: float
     step: chex.Array  # int [M], how many training steps were done
     history: dict[str, chex.Array]  # [M, S] by name
-    solved_at: chex.Array  # [S], the step of the first report that reached the goal; nan: never
+    solved_at: chex.Array  # [S], the first step at which the goal was seen reached; nan: never
+    solved_at_end: chex.Array  # bool [S], whether `final` reaches the goal
     diverged: chex.Array  # bool [S]
     final: dict[str, chex.Array]  # [S] by name, on sequences that were not trained on
     start: Watched  # fields [S], the gradient flow before training
@@ -105,12 +103,13 @@ def compare(
 
     Returns:
       A `Comparison`. The history of a `Trial` has the means since the report before of "loss",
-      each metric, "gradient_norm" and "clip_fraction", and for a task made of data "test_loss"
-      and such. A seed has solved the task at the first report whose metric reaches the goal, for
-      data that of the test split; it has diverged if a loss was not finite, or the final one is
-      above ten times that of a memoryless guess. `final` is of 512 fresh sequences, or of the
-      test split; `start` and `end` are `rx.flow.watch` of four sequences along eight directions,
-      of the cell without its cure.
+      each metric, "gradient_norm" and "clip_fraction". `final` is of 512 fresh sequences, or of
+      the test split, and `solved_at_end` says whether it reaches the goal. A seed has solved an
+      endless task at the first report that reaches the goal, even if it rises again; a task made
+      of data is judged once, at the end. A seed has diverged if a loss was not finite, or the
+      final one is above ten times that of a memoryless guess; its numbers are what they are, NaN
+      too. `start` and `end` are `rx.flow.watch` of four sequences along eight directions, of the
+      cell without its cure.
 
     Raises:
       ValueError, TypeError: if an argument is not as described, or a name unknown; the nearest
@@ -190,117 +189,53 @@ def _trial(
     """One pair from its first step to its last."""
     begin = time.perf_counter()
     data, test = (None, None) if grid.task.split is None else jax.device_put(grid.task.split())
-    carry = _start(program, grid.keys)
-    judge = partial(_judged, grid, program.network, data=test)
-    xs = grid.task.draw(jax.random.fold_in(grid.key, 1), _EXAMPLES, test).xs
-    flow = partial(_flow, net.cell, xs.astype(carry.params.w_out.dtype))
-    first = flow(carry.params.cell, 0)
+    carry = start(program, grid.keys)
+    xs = grid.task.draw(keys.purpose(grid.key, keys.EXAMPLES), EXAMPLES, test).xs
+    measure = partial(flow, net.cell, xs.astype(carry.params.w_out.dtype))
+    first = measure(carry.params.cell, 0)
     rows: list[dict[str, np.ndarray]] = []
     ends: list[int] = []
     solved_at = np.full(len(grid.keys), np.nan)
     while not ends or ends[-1] < grid.steps:
         done = ends[-1] if ends else 0
         count = min(grid.inner, grid.steps - done)
-        carry, tally = _advance(program, carry, grid.keys, data, np.int32(count))
+        carry, tally = advance_seeds(program, carry, grid.keys, data, np.int32(count))
         row = {name: np.asarray(total) / count for name, total in tally.totals.items()}
-        seen = row if test is None else judge(carry.params)
-        row |= {} if test is None else {f"test_{name}": value for name, value in seen.items()}
-        solved_at[np.isnan(solved_at) & grid.task.solved(seen)] = done + count
+        if test is None:
+            solved_at[np.isnan(solved_at) & _reached(grid.task, row)] = done + count
         rows.append(row)
         ends.append(done + count)
         tell(done + count, row)
-        solved = ~np.isnan(solved_at) & (test is None)
-        if grid.stop_early and np.all(solved | ~np.isfinite(row["loss"])):
+        if grid.stop_early and np.all(~np.isnan(solved_at) | ~np.isfinite(row["loss"])):
             break
-    final = judge(carry.params)
+    final = judged(grid.task, program.network, carry.params, grid.key, test)
+    solved_at_end = _reached(grid.task, final)
+    if test is not None:
+        solved_at[solved_at_end] = ends[-1]
     history = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     return Trial(
         *names,
         step=np.asarray(ends),
         history=history,
         solved_at=solved_at,
+        solved_at_end=solved_at_end,
         diverged=_diverged(grid.task, history["loss"], final["loss"]),
         final=final,
         start=first,
-        end=flow(carry.params.cell, ends[-1]),
+        end=measure(carry.params.cell, ends[-1]),
         seconds=time.perf_counter() - begin,
     )
+
+
+def _reached(task: Task, seen: dict[str, np.ndarray]) -> np.ndarray:
+    """Which seeds are at the goal: none whose outputs are NaN, whatever a metric makes of them."""
+    reached: np.ndarray = task.solved(seen) & np.isfinite(seen["loss"])
+    return reached
 
 
 def _diverged(task: Task, losses: np.ndarray, final: np.ndarray) -> np.ndarray:
     sane: np.ndarray = np.isfinite(losses).all(0) & (final <= _ASTRAY * dict(task.baseline)["loss"])
     return ~sane
-
-
-# --- programs, each for all seeds -------------------------------------------------------------
-
-
-@partial(jax.jit, static_argnums=0)
-def _fresh(program: Program, keys: Any) -> Carry:
-    def one(key: Any) -> Carry:
-        params = program.network.init(key)
-        return Carry(params, program.optimizer.init(params), jnp.int32(0), None)
-
-    carry: Carry = jax.vmap(one)(keys)
-    return carry
-
-
-def _start(program: Program, keys: Any) -> Carry:
-    """Params and optimizer at step 0; copied, since they will be donated."""
-    carry: Carry = program.placement.place(_fresh(program, keys))
-    return carry
-
-
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _advance(program: Program, carry: Carry, keys: Any, data: Any, count: Any) -> tuple[Carry, Any]:
-    """`count` training steps of each seed."""
-
-    def one(carry: Carry, key: Any) -> tuple[Carry, Any]:
-        tally = blank(program, carry, key, data)
-        after: tuple[Carry, Any] = advance(program, carry, tally, key, data, count)
-        return after
-
-    both: tuple[Carry, Any] = jax.vmap(one)(carry, keys)
-    return both
-
-
-def _judged(grid: _Grid, net: Network, params: Any, data: Batch | None) -> dict[str, np.ndarray]:
-    """Loss and metrics `[S]` on test data, or on fresh sequences."""
-    if data is None:
-        pieces = [grid.task.draw(jax.random.fold_in(grid.key, 0), _PIECE)]
-    else:
-        columns = np.arange(data.weights.shape[1])
-        cuts = range(_PIECE, len(columns), _PIECE)
-        pieces = [grid.task.take(data, piece) for piece in np.split(columns, cuts)]
-    found = [jax.device_get(_judged_piece(grid.task, net, params, piece)) for piece in pieces]
-    sizes = [piece.weights.shape[1] for piece in pieces]
-    return {
-        name: np.average([seen[name] for seen in found], axis=0, weights=sizes) for name in found[0]
-    }
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _judged_piece(task: Task, net: Network, params: Any, batch: Batch) -> dict[str, Any]:
-    def one(params: Any) -> dict[str, Any]:
-        outputs = net.apply(params, batch.xs)
-        return {"loss": task.loss(outputs, batch)} | task.metrics(outputs, batch)
-
-    found: dict[str, Any] = jax.vmap(one)(params)
-    return found
-
-
-def _flow(cell: Cell, xs: Any, params: Any, step: int) -> Watched:
-    found: Watched = jax.device_get(_watched(cell, params, xs, np.int32(step)))
-    return found
-
-
-@partial(jax.jit, static_argnums=0)
-def _watched(cell: Cell, params: Any, xs: Any, step: Any) -> Watched:
-    def one(params: Any) -> Watched:
-        return watch(cell, params, None, xs, step=step, every=1, examples=_EXAMPLES, probes=_PROBES)
-
-    found: Watched = jax.vmap(one)(params)
-    return found
 
 
 # --- arguments --------------------------------------------------------------------------------

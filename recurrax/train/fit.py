@@ -42,7 +42,7 @@ class Fit(NamedTuple):
     key: chex.PRNGKey  # as it was given
     step: int  # training steps done
     history: dict[str, Any]  # arrays [M] by name, an entry a report
-    solved: bool
+    solved: bool  # a report reached the goal; of a data task, the test split did at the end
 
 
 def fit(
@@ -69,8 +69,9 @@ def fit(
     """Train a cell with a linear readout, by any optimizer of Optax.
 
     `params <- params + update(d (loss + regularizer) / d params)`, many steps in one compiled loop.
-    Step n draws its batch with `fold_in(key, n)`, so that the same arguments give the same bits on
-    the same machine, also when the run was stopped and resumed in between.
+    Step n draws its batch from the key and n alone, with `fold_in(fold_in(key, 2**31), n)`, so that
+    the same arguments give the same bits on the same machine, also when the run was stopped and
+    resumed in between.
 
     With several devices whose number divides the batch, the batch is spread over all of them, also
     across the processes of `jax.distributed`; losses are the same to rounding. Each process then
@@ -93,11 +94,13 @@ def fit(
       regularizer: `regularizer(cell, params, state, xs) -> scalar` of the cell's params and
         initial state, added to the loss; in the history it is the "penalty".
       inner: training steps between two reports.
-      evaluate_every: training steps between two evaluations on a data task's test split; by
-        default there is one, at the end.
+      evaluate_every: training steps between two evaluations on a data task's test split, for the
+        history; by default there is one, at the end. Only that one tells whether it is solved.
       flow_every: training steps between two measurements by `rx.flow.watch`, if any.
-      stop_when_solved: end at the first report at which `task.solved` is true: of the mean metrics
-        since the report before, or for a data task of those of the test split.
+      stop_when_solved: end an endless task at the first report at which `task.solved` is true, of
+        the mean metrics since the report before. It may rise again in a run that goes on. A task
+        made of data is trained for all steps: to end where the test split is good would be to
+        choose by it, so it is judged once, at the end.
       directory: for `history.jsonl` and `checkpoints/`; nothing is written without.
       checkpoint_every: training steps between two checkpoints, the most that a kill can cost.
       resume: go on from the newest checkpoint in the directory that is right, or begin if there

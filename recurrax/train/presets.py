@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from recurrax import cells as families
-from recurrax import checks, cures
+from recurrax import checks, cures, keys
 from recurrax.cell import Cell
 from recurrax.cures import init
 
@@ -124,7 +124,7 @@ def _clipped_state(cell: Cell) -> Cell:
 
 def _detached(cell: Cell) -> Cell:
     """The same draws at every update, but other ones for each step and each of the batch."""
-    return cures.detach(cell, 0.25, jax.random.key(0))
+    return cures.detach(cell, 0.25, keys.own(keys.DETACH))
 
 
 def _omega(cell: Cell, params: Any, state: Any, xs: Any) -> Any:

@@ -17,6 +17,7 @@ from recurrax.train.steps import advance_told, begin, blank
 from recurrax.train.users import check_functions
 
 if TYPE_CHECKING:
+    from recurrax.tasks import Batch, Task
     from recurrax.train.batches import Material
     from recurrax.train.checkpoint import Loaded, Store
     from recurrax.train.history import Row
@@ -111,7 +112,8 @@ class Run:
 
     def _finished(self) -> bool:
         over = self.ended or self.step >= self.schedule.steps
-        return over or (self.solved and self.stop_when_solved)
+        # Of data it would be the test split that chose the end.
+        return over or (self.solved and self.stop_when_solved and self.given.test is None)
 
     def _interval(self, show: Silent, heard: Heard) -> tuple[Any, float]:
         """Steps up to the next report, in calls that each take less than a second."""
@@ -151,22 +153,22 @@ class Run:
         watched = self.carry.watched
         if watched is not None and int(watched.step) >= begin:
             row["flow"] = watched_row(jax.device_get(watched))
-        judged = row if self.given.test is None else self._evaluated(row)
-        if self.given.task is not None and judged and whole:
-            self.solved = self.solved or bool(self.given.task.solved(judged))
+        task, test = self.given.task, self.given.test
+        if task is not None and test is None and whole:
+            self.solved = self.solved or bool(task.solved(row))
+        elif task is not None and test is not None:
+            found = self._evaluated(task, test)
+            row |= {f"test_{name}": value for name, value in found.items()}
+            self.solved = self._finished() and bool(task.solved(found))
         self.history.append(row)
 
-    def _evaluated(self, row: Row) -> dict[str, float]:
-        """Loss and metrics of the test data, where they are due; they also enter the row."""
-        _, _, _, test, size = self.given
+    def _evaluated(self, task: Task, test: Batch) -> dict[str, float]:
+        """Loss and metrics of the test data, where they are due."""
         every = self.schedule.evaluate_every
-        due = self._finished() or (every and self.step % every == 0)
-        if not due or test is None or self.given.task is None:
+        if not (self._finished() or (every and self.step % every == 0)):
             return {}
         where, network = self.program.placement, self.program.network
-        found = evaluate(network, self.given.task, where, self.carry.params, test, size)
-        row |= {f"test_{name}": value for name, value in found.items()}
-        return found
+        return evaluate(network, task, where, self.carry.params, test, self.given.batch_size)
 
     def _save(self) -> None:
         if self.store is None or self.kept == self.step:

@@ -24,6 +24,7 @@ import numpy as np
 import optax
 
 import recurrax as rx
+from recurrax import keys
 
 from .comparing import Asked, Figure, Outcome, in_turn, ratios, table
 from .training import load, machine, where
@@ -93,7 +94,7 @@ def by_hand(cell: Any, task: Any, optimizer: Any, case: Case) -> Callable[[], An
 
     def step(carry: Any, n: Any) -> Any:
         params, state = carry
-        batch = task.draw(jax.random.fold_in(KEY, n), case.B)
+        batch = task.draw(keys.of_step(KEY, n), case.B)
         loss, gradient = jax.value_and_grad(objective)(params, batch)
         updates, state = optimizer.update(gradient, state, params)
         return (optax.apply_updates(params, updates), state), loss

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,10 @@ import pytest
 from recurrax.cli import run
 from recurrax.cli.compare import DEFAULTS, CompareOptions
 from recurrax.cli.comparing import settled
+from recurrax.cli.comparison_table import line, sentence, summary
 from recurrax.cli.experiments import EXPERIMENTS
+from recurrax.cli.numbers import plain
+from recurrax.train import Trial
 from recurrax.train.presets import CELLS, CURES
 
 SMALL = ["compare", "--length", "8", "--hidden", "4", "--steps", "4", "--report-every", "2"]
@@ -46,13 +51,14 @@ def check_shape(document):
     assert document["options"]["cells"] == "elman,irnn"
     first = document["trials"][0]
     assert list(first) == [
-        *("cell", "cure", "learning_rate", "step", "history", "solved_at", "diverged", "final"),
-        *("start", "end", "seconds"),
+        *("cell", "cure", "learning_rate", "step", "history", "solved_at", "solved_at_end"),
+        *("diverged", "final", "start", "end", "seconds", "summary"),
     ]
     assert first["step"] == [2, 4]
     assert sorted(first["history"]) == ["clip_fraction", "gradient_norm", "loss", "mse"]
     assert np.shape(first["history"]["mse"]) == (2, 2)
     assert np.isnan(np.asarray(first["solved_at"], float)).all()
+    assert first["solved_at_end"] == [False, False]
     assert np.shape(first["start"]["rate"]) == np.shape(first["end"]["horizon"]) == (2,)
 
 
@@ -61,6 +67,101 @@ def test_json_alone_on_standard_output(tmp_path, capsys):
     assert run([*SMALL, *args]) == 0
     assert json.loads(capsys.readouterr().out)["trials"][0]["cell"] == "gru"
     assert (tmp_path / "a.png").exists()
+
+
+def trial(lost, metric="mse", values=(0.02, 0.001, 3.0)):
+    """Three seeds, of which some have diverged, the last ones; the first two reached the goal."""
+    gone = np.arange(3) >= 3 - lost
+    loss = np.where(gone, np.nan, values)
+    flow = SimpleNamespace(
+        rate=np.where(gone, np.nan, [-0.5, -0.25, 1]), horizon=np.where(gone, np.nan, [6, 12, 99])
+    )
+    return Trial(
+        cell="lstm",
+        cure="clip",
+        learning_rate=0.1,
+        step=np.array([5]),
+        history={"loss": loss[None], metric: loss[None]},
+        solved_at=np.array([5, 5, np.nan]),
+        solved_at_end=np.array([False, True, False]),
+        diverged=gone,
+        final={"loss": loss, metric: loss if metric == "mse" else np.asarray(values)},
+        start=flow,
+        end=flow,
+        seconds=1.0,
+    )
+
+
+MSE, ACCURACY = ("mse", "<", 0.01), ("accuracy", ">", 0.9)
+
+
+@pytest.mark.parametrize(
+    ("found", "goal", "row"),
+    [
+        (
+            trial(0),
+            MSE,
+            "lstm clip|2 of 3 1 at the end|0.02 0.001 to 3|-0.250 -0.250|12 12",
+        ),
+        (
+            trial(1),
+            MSE,
+            "lstm clip|2 of 3 1 at the end 1 diverged|0.02 0.001 to diverged|"
+            "-0.375 (2 of 3) -0.375 (2 of 3)|9 (2 of 3) 9 (2 of 3)",
+        ),
+        (
+            trial(3),
+            MSE,
+            "lstm clip|2 of 3 1 at the end 3 diverged|diverged|unknown unknown|unknown unknown",
+        ),
+        (
+            # The outputs of the last seed are NaN, and yet right as often as a guess.
+            trial(1, "accuracy", (0.95, 0.8, 0.99)),
+            ACCURACY,
+            "lstm clip|2 of 3 1 at the end 1 diverged|0.8 diverged to 0.95|0.95|"
+            "-0.375 (2 of 3) -0.375 (2 of 3)|9 (2 of 3) 9 (2 of 3)",
+        ),
+    ],
+    ids=["none", "one", "all", "accuracy"],
+)
+def test_a_seed_that_has_diverged_is_the_worst_and_hides_no_other(found, goal, row):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "|".join(line(found, goal)).replace("\n", " ") == row
+        words = sentence(found, goal)
+        numbers = json.dumps(plain(summary(found, goal)))
+    assert "nan" not in (row + words + numbers).lower()
+    assert "solved by 2 of 3, 1 at the end" in words
+    assert f'"diverged": {int(found.diverged.sum())}' in numbers
+
+
+def test_the_numbers_say_what_the_table_says():
+    assert summary(trial(1), MSE) == {
+        "seeds": 3,
+        "solved": 2,
+        "solved_at_end": 1,
+        "diverged": 1,
+        "final": {
+            "loss": {"median": 0.02, "range": [0.001, np.inf]},
+            "mse": {"median": 0.02, "range": [0.001, np.inf]},
+        },
+        "start": {"rate": {"median": -0.375, "seeds": 2}, "horizon": {"median": 9, "seeds": 2}},
+        "end": {"rate": {"median": -0.375, "seeds": 2}, "horizon": {"median": 9, "seeds": 2}},
+    }
+
+
+def test_a_comparison_in_which_all_diverge(tmp_path, capsys):
+    """From the command to the files, without a nan to read."""
+    args = ["--cells", "elman-exploding", "--cures", "none", "--out", str(tmp_path)]
+    assert run([*SMALL, *args, "--optimizer", "sgd", "--rate", "1e20"]) == 0
+    captured = capsys.readouterr()
+    assert "2 diverged" in captured.out
+    assert "A seed that has diverged counts as the worst." in captured.out
+    assert "mse diverged after" in captured.err
+    assert "nan" not in captured.out + captured.err
+    (found,) = json.loads((tmp_path / "comparison.json").read_text())["trials"]
+    assert found["summary"]["diverged"] == 2
+    assert found["summary"]["final"]["mse"] == {"median": "inf", "range": ["inf", "inf"]}
 
 
 @pytest.mark.parametrize("name", list(EXPERIMENTS))

@@ -28,9 +28,16 @@ def one(values, label="it"):
 
 def test_band_is_of_the_nearest_examples():
     low, middle, high = batch_band(np.array([[-INF, 1.0, 2.0], [0.0, 1.0, 2.0], [NAN, 1.0, 2.0]]))
-    np.testing.assert_array_equal(low, [-INF, 0, NAN])
-    np.testing.assert_array_equal(middle, [1, 1, NAN])
-    np.testing.assert_array_equal(high, [2, 2, NAN])
+    np.testing.assert_array_equal(low, [-INF, 0, 1])
+    np.testing.assert_array_equal(middle, [1, 1, 1])
+    np.testing.assert_array_equal(high, [2, 2, 2])
+
+
+def test_an_example_that_is_nan_is_marked_and_hides_no_other():
+    ax = rx.plot.blank_axes()
+    draw(ax, [one([[1.0, 2.0, 3.0], [1.0, NAN, 2.0], [NAN, NAN, NAN]])])
+    np.testing.assert_array_equal(line(ax, "it").get_ydata(), [2, 1, NAN])
+    assert marks(ax) == {"x": [1, 2]}
 
 
 def test_band_of_several_batch_axes():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -12,6 +13,7 @@ from close import says
 from train import small
 
 import recurrax as rx
+from recurrax import keys
 
 CLIP = rx.train.Cure(optimizer=rx.cures.clip_by_global_norm(0.5))
 CELLS = {"small": small.CELL}
@@ -58,7 +60,7 @@ def test_a_seed_is_what_fit_does_with_its_key(found):
 
 
 def test_the_flow_at_the_start_is_that_of_the_initial_params(found):
-    xs = small.TASK.draw(jax.random.fold_in(small.KEY, 1), 4).xs
+    xs = small.TASK.draw(keys.purpose(small.KEY, keys.EXAMPLES), 4).xs
     net = rx.train.network(small.CELL, 1)
     for seed, key in enumerate(jax.random.split(small.KEY, 2)):
         params = net.init(key).cell
@@ -75,6 +77,7 @@ def test_a_pair_ends_once_all_its_seeds_have_solved_the_task():
     easy = dataclasses.replace(small.TASK, goal=("mse", "<", 1e9))
     (trial,) = compare(task=easy).trials
     assert (trial.step.tolist(), trial.solved_at.tolist()) == ([4], [4, 4])
+    assert trial.solved_at_end.tolist() == [True, True]
     (trial,) = compare(task=easy, stop_early=False).trials
     assert (trial.step.tolist(), trial.solved_at.tolist()) == ([4, 8], [4, 4])
 
@@ -84,21 +87,54 @@ def test_a_seed_whose_loss_is_not_finite_has_diverged():
     none = {"none": rx.train.Cure()}
     (trial,) = compare({"a": cell}, none, optimizer=optax.sgd, learning_rate=1e20).trials
     assert trial.diverged.tolist() == [True, True]
+    assert trial.solved_at_end.tolist() == [False, False]
     assert np.isnan(trial.solved_at).all()
     assert trial.step.tolist() == [4]  # nothing is left to train
     assert np.isnan(trial.end.rate).all()
 
 
-def test_test_data_judges_a_task_made_of_data():
-    (trial,) = compare(task=small.DATA).trials
-    assert {"mse", "test_mse", "test_loss"} <= set(trial.history)
-    np.testing.assert_allclose(trial.final["mse"], trial.history["test_mse"][-1], rtol=1e-6)
+def unstable(outputs, batch):
+    """A metric that reaches any goal, outputs that are NaN included."""
+    return {"mse": jnp.float32(0)}
 
 
-def test_test_data_do_not_end_a_pair():
-    easy = dataclasses.replace(small.DATA, goal=("mse", "<", 1e9))
-    (trial,) = compare(task=easy).trials
-    assert (trial.step.tolist(), trial.solved_at.tolist()) == ([4, 8], [4, 4])
+def test_nothing_is_solved_by_outputs_that_are_nan():
+    cell, none = rx.cells.elman(2, 3, activation="relu"), {"none": rx.train.Cure()}
+    task = dataclasses.replace(small.TASK, metrics=unstable)
+    options = {"task": task, "optimizer": optax.sgd, "learning_rate": 1e20}
+    (trial,) = compare({"a": cell}, none, **options).trials
+    assert np.isnan(trial.solved_at).all()
+    assert not trial.solved_at_end.any()
+
+
+def test_solved_on_the_way_is_not_solved_at_the_end():
+    """Ascent: every seed is below the goal at the first report, and none at the last."""
+    options = {
+        "optimizer": lambda rate: optax.sgd(-rate),
+        "learning_rate": 0.3,
+        "stop_early": False,
+    }
+    (seen,) = compare(steps=16, inner=1, **options).trials
+    first, last = seen.history["mse"][0].max(), seen.final["mse"].min()
+    assert first < last
+    task = dataclasses.replace(small.TASK, goal=("mse", "<", float(first + last) / 2))
+    (trial,) = compare(task=task, steps=16, inner=1, **options).trials
+    assert trial.solved_at.tolist() == [1, 1]
+    assert trial.solved_at_end.tolist() == [False, False]
+
+
+def test_the_test_split_judges_once_at_the_end():
+    task = dataclasses.replace(small.DATA, goal=("mse", "<", 1e9))
+    (trial,) = compare(task=task).trials
+    assert not any(name.startswith("test") for name in trial.history)
+    test, seeds = small.split().test, jax.random.split(small.KEY, 2)
+    optimizer = optax.chain(rx.cures.clip_by_global_norm(0.5), optax.adam(0.01))
+    for seed, key in enumerate(seeds):
+        alone = small.fit(8, key=key, optimizer=optimizer, task=task)
+        outputs = rx.train.network(small.CELL, 1).apply(alone.params, jnp.asarray(test.xs))
+        np.testing.assert_allclose(trial.final["mse"][seed], small.loss(outputs, test), rtol=1e-4)
+    assert trial.step.tolist() == [4, 8]  # which is no reason to end
+    assert (trial.solved_at.tolist(), trial.solved_at_end.tolist()) == ([8, 8], [True, True])
 
 
 def test_what_is_told():

@@ -15,6 +15,7 @@ from close import assert_close, says
 from train.small import CELL, DATA, KEY, OPTIMIZER, TASK, fit, loss, same, split, without_speed
 
 import recurrax as rx
+from recurrax import keys
 from recurrax.cures.norm import global_norm
 from recurrax.train.steps import advance_told
 
@@ -32,7 +33,7 @@ def by_hand(steps: int):
     rows = []
     step = jax.jit(jax.value_and_grad(objective, has_aux=True))
     for n in range(steps):
-        (value, found), gradient = step(params, TASK.draw(jax.random.fold_in(KEY, n), 8))
+        (value, found), gradient = step(params, TASK.draw(keys.of_step(KEY, n), 8))
         before = int(optax.tree.get(state, "clipped"))
         updates, state = OPTIMIZER.update(gradient, state, params)
         params = optax.apply_updates(params, updates)
@@ -97,8 +98,19 @@ def test_a_data_task_is_judged_by_its_test_split():
     np.testing.assert_allclose(history["test_loss"][-1], expected, rtol=1e-5)
     assert found.solved == (history["test_mse"][-1] < 0.01)
     easy = dataclasses.replace(DATA, goal=("mse", "<", 1e3))
-    stopped = fit(6, task=easy, inner=2, evaluate_every=4, batch_size=3, stop_when_solved=True)
-    assert stopped.step == 4
+    options = {"task": easy, "inner": 2, "evaluate_every": 2, "batch_size": 3}
+    whole = fit(6, stop_when_solved=True, **options)
+    assert (whole.step, whole.solved) == (6, True)  # to stop by the test split is to choose by it
+
+
+def test_a_data_task_that_goes_on_is_judged_anew(tmp_path):
+    """What the test split was at an earlier end says nothing of a later one."""
+    goal = dataclasses.replace(DATA, goal=("mse", "<", 1e3))
+    options = {"inner": 2, "batch_size": 3, "stop_when_solved": True, "directory": tmp_path}
+    assert fit(2, task=goal, **options).solved
+    out_of_reach = dataclasses.replace(DATA, goal=("mse", "<", 0.0))
+    found = fit(4, task=out_of_reach, resume=True, **options)
+    assert (found.step, found.solved) == (4, False)
 
 
 def test_a_regularizer_is_added_and_recorded():
@@ -122,14 +134,14 @@ def test_the_flow_is_watched():
     flow = found.history["flow"]
     assert flow.step.tolist() == [0, 3, 6]
     start = rx.train.network(CELL, 1).init(KEY).cell
-    first = rx.flow.watch(CELL, start, None, TASK.draw(jax.random.fold_in(KEY, 0), 8).xs, step=0)
+    first = rx.flow.watch(CELL, start, None, TASK.draw(keys.of_step(KEY, 0), 8).xs, step=0)
     np.testing.assert_allclose(flow.log_norm[0], first.log_norm, rtol=1e-5)
     rx.plot.history(flow, rx.plot.blank_axes())
 
 
 def batches():
     for n in itertools.count():
-        yield TASK.draw(jax.random.fold_in(KEY, n), 8)
+        yield TASK.draw(keys.of_step(KEY, n), 8)
 
 
 def test_batches_of_ones_own():
