@@ -21,6 +21,11 @@ BATCHES = 2**31  # of training, below it the step
 FRESH = 2**31 + 1  # sequences of an endless task, to judge by
 EXAMPLES = 2**31 + 2  # sequences along which the gradient flow is measured
 DETACH = 2**31 + 3  # the draws of the preset cure
+DIRECTIONS = 2**31 + 4  # along which the microscope looks at a large state
+FIELDS = 2**31 + 5  # of the mean-field theory
+BASIS = 2**31 + 6  # of tangent space, from which exponents are measured
+GUESS = 2**31 + 7  # at the top singular vector
+ALIGNED = 2**31 + 8  # the basis that is turned towards all singular vectors
 
 
 def purpose(key: chex.PRNGKey, constant: int) -> Any:
@@ -34,5 +39,10 @@ def of_step(key: chex.PRNGKey, step: Any) -> Any:
 
 
 def own(constant: int) -> Any:
-    """The key of a purpose for which no key is given; it is no key that a user would make."""
-    return purpose(jax.random.key(0), constant)
+    """The key of a purpose for which none is given; it is no key that a user would make.
+
+    `jax.random.key(0)` itself is the most common of users: what is drawn from it would be no more
+    than their own weights once again.
+    """
+    with jax.ensure_compile_time_eval():  # a constant in the program, also inside a loop
+        return purpose(jax.random.key(0), constant)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax import checks
+from recurrax import checks, keys
 from recurrax.flow.joint import check_states, flatten, per_example, pick, pose
 from recurrax.flow.linear import linear_map
 from recurrax.flow.logscale import frobenius, log_of, rescale
@@ -57,7 +57,7 @@ def decay(
         in time k N^2 rather than N^3 a step: `log_frobenius` is then an estimate (unbiased in
         the square), and `log_norm` a lower bound that is close after a few steps. Both are
         exact at k = N.
-      key: for the random directions; `jax.random.key(0)` by default.
+      key: for the random directions; by default one that no user has, always the same.
 
     Returns:
       A `Decay`, each field `[T, *batch]`. Row 0 belongs to s_1. `-inf` where the derivative is
@@ -89,7 +89,7 @@ def decay(
     rows, columns = pick("of", of, problem), pick("wrt", wrt, problem)
     static = (problem.step, problem.batch, rows, columns)
     arrays = (problem.params, problem.state, problem.xs)
-    key = jax.random.key(0) if key is None else key
+    key = keys.own(keys.DIRECTIONS) if key is None else key
     checks.check_key(key)
     if probes is None:
         return Decay(*_exact(*static, *arrays))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax import checks
+from recurrax import checks, keys
 from recurrax.flow.joint import check_states, flatten, per_example, pick, pose
 from recurrax.flow.linear import linear_maps
 from recurrax.flow.pairs import log_norms
@@ -61,7 +61,7 @@ def gradient_map(
         most, found by one pass back in time, half random ones across those. `log_frobenius` is
         then an estimate (unbiased in the square), and `log_norm` a lower bound, close but for the
         shortest lags. Both are exact at k = N.
-      key: for the random directions; `jax.random.key(0)` by default.
+      key: for the random directions; by default one that no user has, always the same.
       every: m, the spacing of the times s and t that are looked at, in steps: a map of
         `(T / m)^2` pairs for a long sequence. The last `T mod m` steps are left out.
 
@@ -100,7 +100,7 @@ def gradient_map(
         checks.check_positive_int("probes", probes)
         size = sum(stop - start for start, stop in columns)
         probes = None if probes >= size else int(probes)
-    key = jax.random.key(0) if key is None else key
+    key = keys.own(keys.DIRECTIONS) if key is None else key
     checks.check_key(key)
     static = (problem.step, problem.batch, rows, columns, probes, int(every))
     arrays = problem.params, problem.state, problem.xs

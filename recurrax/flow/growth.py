@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from recurrax import keys
 from recurrax.flow.interval import Seen, detour, erased, intolerable, mostly, next_interval
 from recurrax.flow.joint import flatten
 from recurrax.flow.linear import linear_maps
@@ -62,7 +63,7 @@ def first_basis(size: int, count: int, dtype: jnp.dtype) -> chex.Array:
 
     Drawn one after the other, so that the first ones are the same whatever k is.
     """
-    return orthonormal(jax.random.normal(jax.random.key(0), (count, size)).astype(dtype).T)[0]
+    return orthonormal(jax.random.normal(keys.own(keys.BASIS), (count, size)).astype(dtype).T)[0]
 
 
 def block_length(length: int, every: int | None) -> int:

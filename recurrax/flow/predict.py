@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax import checks
+from recurrax import checks, keys
 from recurrax.flow.horizon import rate
 from recurrax.flow.joint import pose
 from recurrax.flow.meanfield import Population, tied, untied
@@ -69,7 +69,7 @@ def predict(
       weights: `"tied"` or `"untied"`. Tied takes time T^2 and memory T for each sample.
       samples: the size of the population. Each hidden unit of each example stands in it equally
         often, or, if there are more of them than this, that many are drawn.
-      key: for the fields; `jax.random.key(0)` by default.
+      key: for the fields; by default one that no user has, always the same.
 
     Returns:
       A `Prediction`. `log_frobenius [T]` compares with that of `rx.flow.decay`, over a batch with
@@ -102,7 +102,7 @@ def predict(
             "step is not one. Ask about each cell of a stack by itself, or build the cell with "
             "rx.gated_cell."
         )
-    key = jax.random.key(0) if key is None else key
+    key = keys.own(keys.FIELDS) if key is None else key
     checks.check_key(key)
     first, second = jax.random.split(key)
     problem = _widened(problem)

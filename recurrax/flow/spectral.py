@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
+from recurrax import keys
 from recurrax.flow.lapack import one_at_a_time
 from recurrax.flow.once import differentiated_once
 
@@ -34,7 +35,7 @@ def gram_size(rows: int, columns: int) -> int:
 
 def first_guess(size: int, dtype: jnp.dtype) -> chex.Array:
     """A vector that no structure of a network singles out."""
-    guess = jax.random.normal(jax.random.key(0), (size,), jnp.float32)
+    guess = jax.random.normal(keys.own(keys.GUESS), (size,), jnp.float32)
     return (guess / jnp.linalg.norm(guess)).astype(dtype)
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax import checks
+from recurrax import checks, keys
 from recurrax.flow.graded import NOWHERE, Graded, multiply
 from recurrax.flow.householder import qr
 from recurrax.flow.jacobi import log_singular_values
@@ -164,7 +164,7 @@ def _aligned_basis(maps: Any, befores: Any, xs: Any, vector: chex.Array) -> chex
     its small singular values are not differences of large numbers.
     """
     shape = (vector.shape[0],) * 2
-    start = qr(jax.random.normal(jax.random.key(0), shape).astype(vector.dtype))[0]
+    start = qr(jax.random.normal(keys.own(keys.ALIGNED), shape).astype(vector.dtype))[0]
 
     def body(basis: chex.Array, now: Any) -> tuple[chex.Array, None]:
         return _orthogonal_first(maps(*now).pull(basis))[0], None

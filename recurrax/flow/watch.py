@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax import checks
+from recurrax import checks, keys
 from recurrax.flow.gate_statistics import statistics
 from recurrax.flow.horizon import horizon, rate
 from recurrax.flow.joint import Problem, flatten, per_example, pose
@@ -71,7 +71,7 @@ def watch(
       every: training steps between measurements.
       examples: how many of the batch are measured, the first of its leading axis.
       probes: directions followed for each: see `flow.decay`.
-      key: for the random directions; `jax.random.key(0)` by default.
+      key: for the random directions; by default one that no user has, always the same.
 
     Returns:
       A `Watched` of scalars. `record._asdict()` is what a logger takes; `rx.plot.history` draws
@@ -104,7 +104,7 @@ def watch(
             f"step must be the number of the training step, an integer, got {step!r}. Carry a "
             "counter: jnp.int32(0), and one more each step."
         )
-    key = jax.random.key(0) if key is None else key
+    key = keys.own(keys.DIRECTIONS) if key is None else key
     checks.check_key(key)
     checks.check_inputs_are_arrays(xs)  # here, since what jit says of them names no argument
     checks.check_arrays("params", params)

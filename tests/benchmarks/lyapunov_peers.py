@@ -18,6 +18,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 import recurrax as rx
+from recurrax import keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,7 +153,7 @@ def by_columns(cell: rx.Cell, k: int) -> Callable[..., jax.Array]:
     def exponents(params: Any, state: Any, xs: Any) -> jax.Array:
         vector, unravel = ravel_pytree(state)
         size = vector.shape[0]
-        first = jax.random.normal(jax.random.key(0), (k, size)).T
+        first = jax.random.normal(keys.own(keys.BASIS), (k, size)).T
         rest = jax.random.normal(jax.random.key(1), (size, size - k))
 
         def body(carried: Any, x: Any) -> Any:
