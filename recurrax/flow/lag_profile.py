@@ -122,7 +122,7 @@ def _checked_walk(cell: Any, params: Any, state: Any, xs: Any) -> _Trajectory:
         trajectory = _walked(cell, params, state, xs)
         if not isinstance(trajectory.finite, jax.core.Tracer) and trajectory.finite:
             return trajectory
-    except Exception:  # whatever it was: what follows says it plainly
+    except (TypeError, ValueError):  # a mistake in the arguments: what follows says it plainly
         pass
     check_states(pose(cell, params, state, xs))
     trajectory = _walked(cell, params, state, xs)

@@ -16,6 +16,7 @@ from recurrax.unrolling.hoisted.chunks import Chunks
 from recurrax.unrolling.hoisted.manual import varying
 from recurrax.unrolling.hoisted.problem import Flags, Operands, Spec
 from recurrax.unrolling.hoisted.recurrence import recurrence
+from recurrax.unrolling.refusal import Refusal
 from recurrax.unrolling.scan import Inputs, blank, keep_state, scan_engine
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def why_not(step: GatedStep, params: Any, state: Any, xs: Any) -> str | None:
         return "arrays are sharded over an explicit mesh"
     try:
         Spec(step, False, None, False).local(_operands(params, state, None, xs))
-    except Exception as error:  # whatever an unusual function does when it is traced
+    except Refusal as error:
         return f"its pointwise function cannot be taken apart: {error}"
     return None
 

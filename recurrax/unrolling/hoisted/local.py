@@ -22,7 +22,14 @@ import jax.numpy as jnp
 from jax.extend.core import Var
 
 from recurrax.unrolling.hoisted.cut import minimum_cut
+from recurrax.unrolling.hoisted.differentiable import (
+    check_differentiable,
+    check_linear,
+    fields_of,
+    is_elementary,
+)
 from recurrax.unrolling.hoisted.graph import Graph, is_zero, trace, zeros
+from recurrax.unrolling.refusal import Refusal
 
 if TYPE_CHECKING:
     import chex
@@ -58,18 +65,26 @@ class Local:
       z_in: the input's share of the pre-activations, `[G, B, H]`.
       z_rec: the state's share, `[G, B, H]`.
       state: the fields of the state, each `[B, H]`.
+
+    Raises:
+      Refusal: if it cannot be taken apart.
     """
 
     def __init__(
         self, step: GatedStep, unit: Any, z_in: Any, z_rec: Any, state: tuple[Any, ...]
     ) -> None:
         self.fields = len(state)
+        shapes = (unit, z_in, z_rec, state)
+        elementary = is_elementary(step, *shapes)
+        if not elementary:
+            check_differentiable(step, *shapes)
         graph = trace(_everything(step), unit, z_in, z_rec, state, state)
         if any(isinstance(value, jax.core.Tracer) for value in graph.constants.values()):
-            raise TypeError("it closes over a value that is being traced")
+            raise Refusal("it closes over a value that is being traced")
         if graph.effects:
-            raise TypeError("it has side effects, such as a callback")
-        _check_linear(step, unit, z_in, z_rec, state)
+            raise Refusal("it has side effects, such as a callback")
+        if not elementary:
+            check_linear(step, *shapes)
         self.graph: Graph = graph
         self.unit, self.z_in, self.z_rec, self.old, self.error = graph.inputs
         self.new, self.derivatives, self.rest = graph.outputs
@@ -163,29 +178,9 @@ def _bytes(v: Any) -> int:
     return int(v.aval.size) * int(v.aval.dtype.itemsize)
 
 
-def _fields(step: GatedStep) -> Any:
-    def fields(unit: Any, z_in: Any, z_rec: Any, old: Any) -> tuple[Any, ...]:
-        return tuple(step.pointwise(unit, z_in, z_rec, step.state(*old)))
-
-    return fields
-
-
-def _check_linear(step: GatedStep, *shapes: Any) -> None:
-    """Raise unless the gradient is linear, which a `jax.custom_vjp` (say, a clip) need not be."""
-
-    def there_and_back(*args: Any) -> Any:
-        new, pull = jax.vjp(_fields(step), *args)
-        return jax.linear_transpose(pull, new)(pull(new))
-
-    try:
-        jax.eval_shape(there_and_back, *shapes)
-    except Exception as error:  # each primitive that is not linear fails in its own way
-        raise TypeError("its gradient is not linear (a custom_vjp?)") from error
-
-
 def _everything(step: GatedStep) -> Any:
     """New state, derivatives, and the gradients that the loop does not need, as one function."""
-    fields = _fields(step)
+    fields = fields_of(step)
 
     def everything(unit: Any, z_in: Any, z_rec: Any, old: Any, error: Any) -> Any:
         new, pull = jax.vjp(fields, unit, z_in, z_rec, old)

@@ -16,11 +16,10 @@ from recurrax.unrolling.hoisted.recurrence import recurrence
 from recurrax.unrolling.kernel import plan as plans
 from recurrax.unrolling.kernel.pointwise import backward_by_gate, forward_by_gate
 from recurrax.unrolling.kernel.run import Kernel
+from recurrax.unrolling.refusal import Refusal
 from recurrax.unrolling.scan import scan_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from recurrax.gated import GatedStep
     from recurrax.unrolling.hoisted.problem import Flags, Operands, Spec
 
@@ -135,7 +134,7 @@ def _unwritten(step: GatedStep, ops: Operands) -> str | None:
         for by_gate, errors in ((forward_by_gate, 0), (backward_by_gate, 1)):
             made = by_gate(step, ops.unit, hidden)
             jax.eval_shape(partial(_on_tiles, made, step, ops.unit, hidden, errors))
-    except Exception as error:  # whatever an unusual function does when it is traced
+    except Refusal as error:
         return f"its pointwise function cannot be run gate by gate: {_first_line(error)}"
     return None
 
@@ -191,16 +190,16 @@ def _trial(spec: Spec, chosen: plans.Plan, tree: Any, leaves: tuple[Any, ...]) -
         out, pull = jax.vjp(lambda ops: recurrence(tried, flags, ops), ops)
         return out, pull(out)
 
+    traced = jax.jit(both).trace(flags, ops)
     try:
-        compile_for_gpu(both, flags, ops)
-    except Exception as error:  # whatever the compiler of this version does
+        compile_for_gpu(traced)
+    except Exception as error:  # whatever the compiler of this version does; `auto` warns of it
         return f"it does not compile: {_first_line(error)}"
     return None
 
 
-def compile_for_gpu(function: Callable[..., Any], *shapes: Any) -> None:
-    """Compile for the GPU that is attached; where there is none, lower for one."""
-    traced = jax.jit(function).trace(*shapes)
+def compile_for_gpu(traced: Any) -> None:
+    """Compile what was traced for the GPU that is attached; where there is none, lower for one."""
     if jax.default_backend() == "gpu":
         traced.lower().compile()
     else:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recurrax.unrolling.refusal import Refusal
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,7 +40,7 @@ def is_zero(value: Any) -> bool:
 def _gates_first(tiles: Tiles) -> None:
     """Raise where the first axis is one of hidden units."""
     if tiles.axes[:1] not in ("g", "1"):
-        raise NotImplementedError("it takes hidden units apart")
+        raise Refusal("it takes hidden units apart")
 
 
 def _slice(eqn: Any, tiles: Tiles) -> Tiles:
@@ -46,7 +48,7 @@ def _slice(eqn: Any, tiles: Tiles) -> Tiles:
     _gates_first(tiles)
     whole = all(a == 0 for a in p["start_indices"][1:]) and p["limit_indices"][1:] == shape[1:]
     if not whole or (p["strides"] is not None and any(s != 1 for s in p["strides"][1:])):
-        raise NotImplementedError("it takes hidden units apart")
+        raise Refusal("it takes hidden units apart")
     stride = p["strides"][0] if p["strides"] is not None else 1
     parts = tiles.parts[p["start_indices"][0] : p["limit_indices"][0] : stride]
     return dataclasses.replace(tiles, parts=parts)
@@ -56,7 +58,7 @@ def _pad(eqn: Any, tiles: Tiles, value: Tiles) -> Tiles:
     (low, high, inside), *rest = eqn.params["padding_config"]
     _gates_first(tiles)
     if any(c != (0, 0, 0) for c in rest) or inside or low < 0 or high < 0:
-        raise NotImplementedError("it pads hidden units")
+        raise Refusal("it pads hidden units")
     return Tiles("g" + tiles.axes[1:], value.parts * low + tiles.parts + value.parts * high)
 
 
@@ -79,13 +81,13 @@ def _reshape(eqn: Any, tiles: Tiles) -> Tiles:
     old, new = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
     kept = iter([label for label, n in zip(tiles.axes, old, strict=True) if n > 1])
     if [n for n in old if n > 1] != [n for n in new if n > 1]:
-        raise NotImplementedError("it mixes gates and hidden units")
+        raise Refusal("it mixes gates and hidden units")
     return Tiles("".join(next(kept) if n > 1 else "1" for n in new), tiles.parts)
 
 
 def _concatenate(eqn: Any, *tiles: Tiles) -> Tiles:
     if eqn.params["dimension"] != 0:
-        raise NotImplementedError("it puts hidden units side by side")
+        raise Refusal("it puts hidden units side by side")
     for t in tiles:
         _gates_first(t)
     return Tiles("g" + tiles[0].axes[1:], sum((t.parts for t in tiles), ()))
@@ -98,7 +100,7 @@ def _squeeze(eqn: Any, tiles: Tiles) -> Tiles:
 
 def _split(eqn: Any, tiles: Tiles) -> list[Tiles]:
     if eqn.params["axis"] != 0:
-        raise NotImplementedError("it takes hidden units apart")
+        raise Refusal("it takes hidden units apart")
     ends = np.cumsum(eqn.params["sizes"])
     return [
         dataclasses.replace(tiles, parts=tiles.parts[end - n : end])
@@ -108,20 +110,20 @@ def _split(eqn: Any, tiles: Tiles) -> list[Tiles]:
 
 def _unstack(eqn: Any, tiles: Tiles) -> list[Tiles]:
     if eqn.params["axis"] != 0:
-        raise NotImplementedError("it takes hidden units apart")
+        raise Refusal("it takes hidden units apart")
     return [Tiles(tiles.axes[1:], (part,)) for part in tiles.parts]
 
 
 def _stack(eqn: Any, *tiles: Tiles) -> Tiles:
     if eqn.params["axis"] != 0:
-        raise NotImplementedError("it puts hidden units side by side")
+        raise Refusal("it puts hidden units side by side")
     return Tiles("g" + tiles[0].axes, sum((t.parts for t in tiles), ()))
 
 
 def _reduce_sum(eqn: Any, tiles: Tiles) -> Tiles:
     axes = eqn.params["axes"]
     if any(tiles.axes[i] == "h" for i in axes):
-        raise NotImplementedError("it sums over hidden units")
+        raise Refusal("it sums over hidden units")
     total, *rest = tiles.parts
     if any(tiles.axes[i] == "g" for i in axes):
         for part in rest:

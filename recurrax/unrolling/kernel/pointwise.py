@@ -18,6 +18,7 @@ import numpy as np
 from jax.extend.core import Literal
 
 from recurrax.unrolling.kernel.moves import MOVES, Tiles, is_number, is_zero
+from recurrax.unrolling.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -109,18 +110,21 @@ def _traced(step: GatedStep, unit: Any, hidden: int, backward: bool) -> ByGate:
         return jax.vjp(fields, unit, z_in, z_rec, old)[1](error)
 
     if hidden <= step.gates:  # an axis must tell by its size what it is
-        raise NotImplementedError(f"H = {hidden} is no more than its {step.gates} gates")
+        raise Refusal(f"H = {hidden} is no more than its {step.gates} gates")
     one = jax.ShapeDtypeStruct((hidden,), jnp.float32)
     gates = jax.ShapeDtypeStruct((step.gates, hidden), jnp.float32)
     old = (one,) * len(step.state._fields)  # type: ignore[attr-defined]
     args: Any = (jax.tree.unflatten(unit, [one] * unit.num_leaves), gates, gates, old)
     args = (*args, old) if backward else args
-    traced = jax.make_jaxpr(pulled if backward else fields, return_shape=True)(*args)
+    try:
+        traced = jax.make_jaxpr(pulled if backward else fields, return_shape=True)(*args)
+    except Exception as error:  # of the user's function, which must run on one example
+        raise Refusal(str(error)) from error
     closed, shape = traced
     if any(isinstance(c, jax.core.Tracer) for c in closed.consts):
-        raise NotImplementedError("it closes over a value that is being traced")
+        raise Refusal("it closes over a value that is being traced")
     if any(leaf.dtype != jnp.float32 for leaf in jax.tree.leaves(shape)):
-        raise NotImplementedError("it does not keep to the dtype it is given")
+        raise Refusal("it does not keep to the dtype it is given")
     constants = tuple(np.asarray(c) for c in closed.consts)
     return ByGate(
         closed.jaxpr, hidden, jax.tree.structure(args), jax.tree.structure(shape), constants
@@ -134,7 +138,7 @@ def _number(a: Any) -> Tiles:
         return Tiles("1" * a.ndim, (a.reshape(()),))
     axis = next(i for i, n in enumerate(a.shape) if n > 1)
     if a.size != a.shape[axis]:
-        raise NotImplementedError(f"it closes over an array of shape {a.shape}")
+        raise Refusal(f"it closes over an array of shape {a.shape}")
     axes = "".join("g" if i == axis else "1" for i in range(a.ndim))
     return Tiles(axes, tuple(a.reshape(-1)))
 
@@ -163,10 +167,10 @@ def _evaluate(
 def _check(tiles: Tiles, shape: tuple[int, ...], hidden: int) -> None:
     """Raise unless each axis is what its letter says, and there is a tile for each gate."""
     if tiles.axes.count("g") > 1:
-        raise NotImplementedError("it has two axes of gates")
+        raise Refusal("it has two axes of gates")
     sizes = [len(tiles.parts) if a == "g" else hidden if a == "h" else 1 for a in tiles.axes]
     if tuple(sizes) != shape or ("g" not in tiles.axes and len(tiles.parts) != 1):
-        raise NotImplementedError(f"it makes an array {shape} that is not one of gates and units")
+        raise Refusal(f"it makes an array {shape} that is not one of gates and units")
 
 
 def _equation(eqn: Any, hidden: int, inputs: list[Tiles]) -> list[Tiles]:
@@ -176,7 +180,7 @@ def _equation(eqn: Any, hidden: int, inputs: list[Tiles]) -> list[Tiles]:
             inner = eqn.params[key]
             arrays = [np.asarray(c) for c in getattr(inner, "consts", ())]
             if any(a.size == hidden for a in arrays):
-                raise NotImplementedError(f"a {name} inside it closes over an array of H numbers")
+                raise Refusal(f"a {name} inside it closes over an array of H numbers")
             constants = [_number(a) for a in arrays]
             return _evaluate(getattr(inner, "jaxpr", inner), hidden, constants, inputs)
     if name in _ELEMENTWISE:
@@ -184,7 +188,7 @@ def _equation(eqn: Any, hidden: int, inputs: list[Tiles]) -> list[Tiles]:
     if name in MOVES:
         found = MOVES[name](eqn, *inputs)
         return found if isinstance(found, list) else [found]
-    raise NotImplementedError(f"{name} is not elementwise")
+    raise Refusal(f"{name} is not elementwise")
 
 
 def _elementwise(eqn: Any, inputs: list[Tiles]) -> Tiles:
@@ -194,7 +198,7 @@ def _elementwise(eqn: Any, inputs: list[Tiles]) -> Tiles:
         axes = "".join(b if a == "1" else a for a, b in zip(axes, t.axes, strict=True))
     for t in shaped:
         if any(a not in ("1", b) for a, b in zip(t.axes, axes, strict=True)):
-            raise NotImplementedError("it mixes gates and hidden units")
+            raise Refusal("it mixes gates and hidden units")
     count = max(len(t.parts) for t in inputs)
     parts = [
         _one(eqn, [t.parts[i] if len(t.parts) > 1 else t.parts[0] for t in inputs])
