@@ -123,6 +123,7 @@ class ClippedStep:
         batches = {
             checks.leaf_name("state", path): jnp.shape(leaf)[: max(jnp.ndim(leaf) - own.ndim, 0)]
             for (path, leaf), own in pairs
+            if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)  # a counter may be shared
         }
         if len(set(batches.values())) > 1:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,9 @@ def omega(
         return jnp.concatenate([jnp.asarray(first)[None], later[:-1]])
 
     befores = jax.lax.stop_gradient(jax.tree.map(shift, state, after))
-    terms = _terms(step, batch, params, state, (befores, xs, errors))
+    each = (True,) * len(batch.state)  # an error is one example's, at a shared leaf too
+    seen = dataclasses.replace(batch, xs=(*batch.state, *batch.xs, *each))
+    terms = _terms(step, seen, params, state, (befores, xs, errors))
     return jnp.mean(jnp.sum(terms, 0))
 
 

@@ -64,8 +64,11 @@ def decay(
       exactly zero, or its rows picked by `of` are below e^-87 of the largest (float32).
 
     Differentiable once, in forward and reverse mode. The step is called for one example at a time,
-    without batch axes. A bare step is taken for one example, unless an input is `[T, B, ...]` and
-    every leaf of the state leads with that B; for other batches give a `Cell`, or use `jax.vmap`.
+    without batch axes. A `Cell` tells these by `initial_state`, whose leaves have them or not; a
+    leaf without them is shared by all examples, as the params are. A bare step is taken for one
+    example, unless an input is `[T, B, ...]`, every floating-point leaf of the state leads with
+    that B, and the step runs with another number of examples too, so that a size which is B by
+    chance is not taken for it. For other batches give a `Cell`, or use `jax.vmap`.
 
     Raises:
       ValueError, TypeError: as `rx.unroll` does; if concrete values are not finite, or the state

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell, StepFn
+    from recurrax.unrolling.batch import Batch
 
 
 def jacobians(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> chex.Array:
@@ -49,7 +50,7 @@ def jacobians(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> chex.Arr
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _jacobians(step: Any, batch: tuple[int, ...], params: Any, state: Any, xs: Any) -> chex.Array:
+def _jacobians(step: Any, batch: Batch, params: Any, state: Any, xs: Any) -> chex.Array:
     def one(params: Any, state: Any, xs: Any) -> chex.Array:
         def body(state: Any, x: Any) -> tuple[Any, chex.Array]:
             return step(params, state, x)[0], linear_map(step, params, state, x).matrix()

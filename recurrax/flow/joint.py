@@ -14,15 +14,17 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import checks
-from recurrax.cell import Cell, StepFn, as_step
-from recurrax.gated import GatedStep
+from recurrax.cell import as_step
 from recurrax.unrolling import unroll_states
+from recurrax.unrolling.batch import Batch, batch_of
 from recurrax.unrolling.unroll import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import chex
+
+    from recurrax.cell import Cell, StepFn
 
 
 class Problem(NamedTuple):
@@ -32,17 +34,30 @@ class Problem(NamedTuple):
     params: Any
     state: Any
     xs: Any
-    batch: tuple[int, ...]
+    batch: Batch  # by the rule of `unrolling.batch`, and never looked for again
 
     def example(self) -> Any:
         """The shapes of the state of one example."""
-        count = len(self.batch)
+        return _without(self.state, self.batch.state, len(self.batch.shape))
 
-        def own(leaf: Any) -> Any:
-            mapped = tuple(leaf.shape[:count]) == self.batch
-            return jax.ShapeDtypeStruct(leaf.shape[count if mapped else 0 :], leaf.dtype)
+    def outputs(self) -> tuple[bool, ...]:
+        """Which leaves of the outputs have the batch axes, of those that have a gradient."""
+        x = jax.tree.map(lambda leaf: leaf[0], self.xs)
+        one = _without(x, self.batch.xs, len(self.batch.shape))
+        single = jax.eval_shape(self.step, self.params, self.example(), one)[1]
+        whole = jax.eval_shape(self.step, self.params, self.state, x)[1]
+        pairs = zip(jax.tree.leaves(whole), jax.tree.leaves(single), strict=True)
+        return tuple(a.ndim > b.ndim for a, b in pairs if jnp.issubdtype(a.dtype, jnp.inexact))
 
-        return jax.tree.map(own, self.state)
+
+def _without(tree: Any, batched: tuple[bool, ...], axes: int) -> Any:
+    """The shapes of one example."""
+    leaves, treedef = jax.tree.flatten(tree)
+    own = [
+        jax.ShapeDtypeStruct(leaf.shape[axes if has else 0 :], leaf.dtype)
+        for leaf, has in zip(leaves, batched, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, own)
 
 
 def pose(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> Problem:
@@ -67,9 +82,9 @@ def pose(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> Problem:
             "state has a complex leaf, whose derivative is not a matrix of real numbers; got "
             f"{checks.show(state)}. Carry its real and imaginary parts as two leaves."
         )
-    batch = _batch_shape(cell, params, state, xs)
-    if 0 in batch:
-        raise ValueError(f"xs and state hold no example: the batch shape is {batch}")
+    batch = batch_of(cell, params, state, xs)
+    if 0 in batch.shape:
+        raise ValueError(f"xs and state hold no example: the batch shape is {batch.shape}")
     return Problem(step, params, state, xs, batch)
 
 
@@ -85,76 +100,53 @@ def check_states(problem: Problem) -> None:
     )
 
 
-def _batch_shape(cell: Any, params: Any, state: Any, xs: Any) -> tuple[int, ...]:
-    """The batch axes: from the cell's own initial state where there is one, else from xs.
-
-    They lead every floating-point leaf of the state; a counter may be shared by the batch.
-    """
-    if isinstance(cell, GatedStep):
-        return tuple(state.h.shape[:-1])
-    leaves = [leaf for _, leaf in floating_leaves(state)]
-    if isinstance(cell, Cell):
-        single = [leaf for _, leaf in floating_leaves(jax.eval_shape(cell.initial_state, params))]
-        found = {b.shape[: b.ndim - a.ndim] for a, b in zip(single, leaves, strict=True)}
-        if len(found) > 1:
-            raise ValueError(
-                f"the leaves of state disagree about the batch axes, {sorted(found)}: got "
-                f"{checks.show(state)}. Start from cell.initial_state(params, batch_shape)."
-            )
-        return tuple(found.pop())
-    rows = [leaf.shape[1] for leaf in jax.tree.leaves(xs) if leaf.ndim >= 3]
-    if rows and all(leaf.shape[:1] == (rows[0],) for leaf in leaves):
-        return (rows[0],)
-    return ()
-
-
-def per_example(run: Callable[..., Any], batch: tuple[int, ...], out_axes: Any = 1) -> Any:
+def per_example(run: Callable[..., Any], batch: Batch, out_axes: Any = 1) -> Any:
     """`run(params, state, xs)` for one example, mapped over the batch.
 
-    Time leads in xs and, with `out_axes=1`, in every result. A leaf of the state or of xs without
-    the batch axes is shared by all examples.
+    Time leads in xs and, with `out_axes=1`, in every result. The params, and a leaf of the state or
+    of xs without the batch axes, are shared by all examples.
     """
-    if not batch:
-        return run
 
-    def axes(tree: Any, axis: int) -> Any:
-        def own(leaf: Any) -> bool:
-            return tuple(leaf.shape[axis : axis + len(batch)]) == batch
-
-        return jax.tree.map(lambda leaf: axis if own(leaf) else None, tree)
+    def axes(tree: Any, batched: tuple[bool, ...], axis: int) -> Any:
+        return jax.tree.unflatten(
+            jax.tree.structure(tree), [axis if has else None for has in batched]
+        )
 
     def mapped(params: Any, state: Any, xs: Any) -> Any:
-        inner = per_example(run, batch[1:], out_axes)
-        in_axes = (None, axes(state, 0), axes(xs, 1))
-        return jax.vmap(inner, in_axes=in_axes, out_axes=out_axes)(params, state, xs)
+        each = run
+        in_axes = (None, axes(state, batch.state, 0), axes(xs, batch.xs, 1))
+        for _ in batch.shape:
+            each = jax.vmap(each, in_axes=in_axes, out_axes=out_axes)
+        return each(params, state, xs)
 
     return mapped
 
 
-def each_example(run: Callable[..., Any], batch: tuple[int, ...]) -> Any:
+def each_example(run: Callable[..., Any], batch: Batch) -> Any:
     """As `per_example`, but on a CPU one example after the other.
 
     For runs whose time goes into factoring matrices, which a CPU does one by one anyway, and whose
     branches `jax.vmap` would all take. Results get the batch axes where `per_example` puts them.
     """
     together = per_example(run, batch)
-    if not batch:
+    if not batch.shape:
         return together
 
     def in_turn(params: Any, state: Any, xs: Any) -> Any:
         def one(i: chex.Array) -> Any:
-            place = jnp.unravel_index(i, batch)
+            place = jnp.unravel_index(i, batch.shape)
 
-            def own(leaf: Any, axis: int) -> Any:
-                mapped = tuple(leaf.shape[axis : axis + len(batch)]) == batch
-                return leaf[(slice(None),) * axis + place] if mapped else leaf
+            def own(tree: Any, batched: tuple[bool, ...], axis: int) -> Any:
+                leaves, treedef = jax.tree.flatten(tree)
+                at = (slice(None),) * axis + place
+                pairs = zip(leaves, batched, strict=True)
+                return jax.tree.unflatten(treedef, [a[at] if has else a for a, has in pairs])
 
-            states = jax.tree.map(lambda leaf: own(leaf, 0), state)
-            return run(params, states, jax.tree.map(lambda leaf: own(leaf, 1), xs))
+            return run(params, own(state, batch.state, 0), own(xs, batch.xs, 1))
 
-        out = jax.lax.map(one, jnp.arange(math.prod(batch)))
+        out = jax.lax.map(one, jnp.arange(math.prod(batch.shape)))
         out = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), out)
-        return jax.tree.map(lambda a: a.reshape(a.shape[0], *batch, *a.shape[2:]), out)
+        return jax.tree.map(lambda a: a.reshape(a.shape[0], *batch.shape, *a.shape[2:]), out)
 
     def chosen(params: Any, state: Any, xs: Any) -> Any:
         return jax.lax.platform_dependent(params, state, xs, cpu=in_turn, default=together)
@@ -199,8 +191,8 @@ def unflatten(vector: chex.Array, like: Any) -> Any:
 def pick(name: str, leaves: str | tuple[str, ...] | None, problem: Problem) -> tuple[Any, ...]:
     """The pieces `(start, stop)` of the vector that `of=` or `wrt=` asks for."""
     spans, start = [], 0
-    for path, leaf in floating_leaves(problem.state):
-        size = math.prod(leaf.shape[len(problem.batch) :])
+    for path, leaf in floating_leaves(problem.example()):
+        size = math.prod(leaf.shape)
         spans.append((path, start, start + size))
         start += size
     if leaves is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -84,7 +85,8 @@ def loss_gradients(
     step, params, state, xs, batch = problem
     _, ys = unroll(step, params, state, xs)
     value, ys_bar = by_outputs(loss, ys)
-    log_norm, direction = _backward(step, batch, params, state, (xs, ys_bar))
+    seen = dataclasses.replace(batch, xs=(*batch.xs, *problem.outputs()))
+    log_norm, direction = _backward(step, seen, params, state, (xs, ys_bar))
     return LossGradients(value, log_norm, direction)
 
 

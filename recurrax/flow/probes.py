@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     import chex
 
+    from recurrax.unrolling.batch import Batch
+
 
 class _Path(NamedTuple):
     """The trajectory that is linearised, one instant a row."""
@@ -40,7 +42,7 @@ class _Path(NamedTuple):
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def probed_decay(
     step: Any,
-    batch: tuple[int, ...],
+    batch: Batch,
     rows: Any,
     columns: Any,
     probes: int,

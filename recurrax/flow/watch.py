@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -133,17 +134,19 @@ def _watch(
 
 def _first(problem: Problem, examples: int) -> Problem:
     """The first examples of the leading batch axis."""
-    if not problem.batch or problem.batch[0] <= examples:
-        return problem
     batch = problem.batch
+    if not batch.shape or batch.shape[0] <= examples:
+        return problem
 
-    def cut(leaf: Any, axis: int) -> Any:
-        own = tuple(leaf.shape[axis : axis + len(batch)]) == batch
-        return leaf[(slice(None),) * axis + (slice(examples),)] if own else leaf
+    def cut(tree: Any, batched: tuple[bool, ...], axis: int) -> Any:
+        leaves, treedef = jax.tree.flatten(tree)
+        few = (slice(None),) * axis + (slice(examples),)
+        pairs = zip(leaves, batched, strict=True)
+        return jax.tree.unflatten(treedef, [leaf[few] if has else leaf for leaf, has in pairs])
 
-    state = jax.tree.map(lambda leaf: cut(leaf, 0), problem.state)
-    xs = jax.tree.map(lambda leaf: cut(leaf, 1), problem.xs)
-    return problem._replace(state=state, xs=xs, batch=(examples, *batch[1:]))
+    state, xs = cut(problem.state, batch.state, 0), cut(problem.xs, batch.xs, 1)
+    fewer = dataclasses.replace(batch, shape=(examples, *batch.shape[1:]))
+    return problem._replace(state=state, xs=xs, batch=fewer)
 
 
 def _measured(problem: Problem, probes: int, key: Any, step: Any) -> Watched:
@@ -177,7 +180,8 @@ def _gates(problem: Problem) -> tuple[dict[str, chex.Array], dict[str, chex.Arra
     def one(params: Any, _: Any, rows: Any) -> tuple[chex.Array, ...]:
         return jax.vmap(lambda before, x: statistics(step, params, before, x))(*rows)
 
-    found = per_example(one, batch)(params, state, (befores, xs))
+    rows = dataclasses.replace(batch, xs=(*batch.state, *batch.xs))
+    found = per_example(one, rows)(params, state, (befores, xs))
     mean, low, high = (leaf.reshape(-1, len(names)).mean(0) for leaf in found)
     both = low + high + 0 * mean  # NaN is at neither end
     return dict(zip(names, mean, strict=True)), dict(zip(names, both, strict=True))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from recurrax.unrolling.batch import inputs_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -54,10 +56,15 @@ def scan_engine(
       The last state, and `[T, ...]` of what was collected, in the order of the inputs.
     """
 
+    rows: tuple[bool, ...] = ()
+    if inputs.mask is not None:
+        each = (True,) * len(jax.tree.leaves(state))  # as is checked where there is a mask
+        rows = inputs_of(step, params, state, each, inputs.xs, tuple(inputs.mask.shape[1:]))
+
     def body(state: Any, now: Inputs) -> tuple[Any, Any]:
         if now.resets is not None:
             state = _where(now.resets, start, state)
-        x = now.xs if now.mask is None else blank(now.mask, now.xs)
+        x = now.xs if now.mask is None else blank(now.mask, now.xs, rows)
         new, y = step(params, state, x)
         if now.mask is not None:
             new = _where(now.mask, new, state)
@@ -89,20 +96,21 @@ def _wide(flags: chex.Array, leaf: Any) -> chex.Array:
     return flags.reshape(flags.shape + (1,) * (jnp.ndim(leaf) - flags.ndim))
 
 
-def blank(mask: chex.Array, x: Any) -> Any:
+def blank(mask: chex.Array, x: Any, rows: tuple[bool, ...]) -> Any:
     """Zero what is not finite in masked inputs, since 0 * NaN in a gradient is NaN.
 
-    Finite padding stays: a step may divide by its input.
+    Finite padding stays: a step may divide by its input. `rows` tells the leaves that have the
+    axes of the mask; the others are shared by all rows and stay as they are.
     """
 
-    def zero(leaf: Any) -> Any:
+    def zero(leaf: Any, per_row: bool) -> Any:
         leaf = jnp.asarray(leaf)
-        per_row = leaf.shape[: mask.ndim] == mask.shape
         if not per_row or not jnp.issubdtype(leaf.dtype, jnp.inexact):
             return leaf
         return jnp.where(_wide(mask, leaf) | jnp.isfinite(leaf), leaf, jnp.zeros_like(leaf))
 
-    return jax.tree.map(zero, x)
+    leaves, tree = jax.tree.flatten(x)
+    return jax.tree.unflatten(tree, [zero(*each) for each in zip(leaves, rows, strict=True)])
 
 
 def _scan_in_chunks(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.cell import Cell, StepFn, as_step
+from recurrax.unrolling.batch import check_rows
 from recurrax.unrolling.bidirectional import Bidirectional, Directions
 from recurrax.unrolling.hoisted import check_gated, hoisted_engine
 from recurrax.unrolling.kernel import auto_engine, kernel_engine
@@ -183,6 +184,8 @@ def _unroll(
     for name, flags in (("mask", mask), ("resets", resets)):
         if flags is not None:
             checks.check_flags(name, flags, length, state)
+            if isinstance(cell, Cell):
+                check_rows(name, cell, params, state, tuple(flags.shape[1:]))
     if resets is not None and not isinstance(cell, Cell):
         raise TypeError(
             "resets needs a rx.Cell, whose initial_state says what to reset to; got a bare step "

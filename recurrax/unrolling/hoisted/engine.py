@@ -74,7 +74,7 @@ def hoisted_engine(
         options: Any = {"reverse": reverse, "remat": remat}
         return scan_engine(step, collect, params, state, start, inputs, **options)
     if mask is not None:
-        xs = blank(mask, xs)
+        xs = blank(mask, xs, (True,))  # of gated layers alone: one array [T, *batch, I]
     way = Way(mask, resets, reverse, remat, collect is keep_state, strict, kernel)
     final, ys, states = _layer(step, params, state, start, xs, way)
     return final, collect(states, ys, mask)
