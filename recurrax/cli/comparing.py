@@ -19,6 +19,7 @@ from recurrax.cli.experiments import EXPERIMENTS
 from recurrax.cli.flow import check_out
 from recurrax.cli.mistakes import Mistake, told
 from recurrax.cli.task_options import check_task_options
+from recurrax.interop import disk
 from recurrax.plot import seeds
 from recurrax.plot.comparison import panels
 from recurrax.train.compare import compare
@@ -134,6 +135,9 @@ def _files(options: CompareOptions) -> list[Path]:
         raise Mistake(f"--name must be the name of a file without folders, got {options.name!r}")
     check_out(options.out)
     files = [options.out / f"{options.name}{ending}" for ending in (".png", ".json")]
+    for file in files:
+        if disk.there(file) and not file.is_file():
+            raise Mistake(f"{file} is no file; give another --name or --out")
     there = [str(file) for file in files if file.exists()]
     if there and not options.force:
         raise Mistake(

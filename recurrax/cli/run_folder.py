@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import recurrax
 from recurrax.cli.mistakes import Mistake
+from recurrax.interop import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 _FORMAT = "recurrax-run-1"
+_LONGEST = 1 << 20  # bytes of a record
 
 
 class RunFolder(NamedTuple):
@@ -50,50 +53,86 @@ class RunFolder(NamedTuple):
 
     def check_unused(self) -> None:
         """Refuse a folder in which anything would be written over."""
-        if self.path.exists() and not self.path.is_dir():
+        if disk.there(self.path) and not self.path.is_dir():
             raise Mistake(f"--out {self.path} is a file; name a folder")
         if self.record.exists():
             raise Mistake(
                 f"--out {self.path} holds a run already: --resume goes on with it, another folder "
                 "begins anew; nothing was written over"
             )
-        own = [getattr(self, name) for name, it in vars(RunFolder).items() if _is_property(it)]
-        for path in (*own, self.path / "history.jsonl", self.path / "checkpoints"):
-            if path.exists():
+        for path in (*self._own(), self.path / "history.jsonl", self.path / "checkpoints"):
+            if disk.there(path):
                 raise Mistake(
                     f"--out {self.path} has a {path.name} that is not of a run by this command; "
                     "name another folder; nothing was written over"
                 )
 
+    def _own(self) -> list[Path]:
+        return [getattr(self, name) for name, it in vars(RunFolder).items() if _is_property(it)]
+
     def begin(self, asked: Mapping[str, Any]) -> None:
         """Make the folder, and write down what was asked for."""
         self.path.mkdir(parents=True, exist_ok=True)
         document = {"format": _FORMAT, "recurrax": recurrax.__version__, "options": dict(asked)}
-        part = self.record.with_name(f".{self.record.name}.part")
-        part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        part.replace(self.record)
+        write_text(self.record, json.dumps(document, indent=1) + "\n")
 
-    def asked(self) -> dict[str, Any]:
+    def asked(self, kinds: Mapping[str, set[type]]) -> dict[str, Any]:
         """What the run was asked for.
 
+        Args:
+          kinds: of each option's value.
+
         Raises:
-          Mistake: if there is no run, or its record cannot be read.
+          Mistake: if there is no run, or its record cannot be read, or is not of these options.
         """
         if not self.record.is_file():
             raise Mistake(
                 f"--out {self.path} holds no run to go on with; leave --resume out to begin one"
             )
         try:
-            document = json.loads(self.record.read_text(encoding="utf-8"))
+            with self.record.open("rb") as file:
+                document = json.loads(file.read(_LONGEST).decode())
             options = dict(document["options"])
             if document["format"] != _FORMAT:
                 raise ValueError
-        except (OSError, ValueError, KeyError, TypeError):
+            for name, kind in kinds.items():
+                if type(options[name]) not in kind:
+                    raise TypeError
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise Mistake(
                 f"{self.record} is damaged, or of another version of recurrax; name another folder "
                 "to begin anew; nothing was written over"
             ) from None
         return options
+
+    def clear(self) -> None:
+        """Set aside what is no file where one will be written: a folder, a pipe, a broken link."""
+        for path in self._own():
+            if disk.there(path) and not path.is_file():
+                _tell_aside(path, "is no file")
+
+    def keep(self, path: Path, is_right: Callable[[], bool], make: Callable[[], None]) -> None:
+        """Make a file that follows from the options, unless it is there and right."""
+        if disk.there(path):
+            try:
+                if is_right():
+                    return
+            except Exception:  # NumPy has many for a damaged file
+                pass
+            _tell_aside(path, "is damaged")
+        make()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that is whole or not there."""
+    with disk.replaced(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def _tell_aside(path: Path, reason: str) -> None:
+    copy = disk.set_aside(path)
+    disk.remove(path)
+    print(f"recurrax: {path} {reason}; it is kept as {copy.name}, and made anew", file=sys.stderr)
 
 
 def merged(

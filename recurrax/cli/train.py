@@ -9,13 +9,15 @@ import sys
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
+import jax
 import numpy as np
 
 from recurrax.cli.mistakes import Mistake, told
 from recurrax.cli.run_folder import RunFolder, merged
 from recurrax.cli.values import arg, integer, number
+from recurrax.interop.disk import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from recurrax.cli.recipe import Recipe
     from recurrax.train import Fit
 
+_DAMAGE = ("checkpoint ", "history ")  # how warnings of damage begin
 STOPPED = 130  # what a shell says of a command that Ctrl-C ended
 _REPORTS = 20  # of a run, at least
 _INNER = 50  # training steps between two reports, at most
@@ -117,13 +120,25 @@ def _asked(options: TrainOptions, folder: RunFolder) -> dict[str, Any]:
     if given["text"] is not None:
         given["text"] = str(given["text"].resolve())
     if options.resume:
-        recorded = folder.asked()
+        recorded = folder.asked(_kinds())
         asked = merged(folder, given, recorded)
         _check_text(asked)
         return asked
     folder.check_unused()
     asked = {name: _DEFAULTS.get(name) if value is None else value for name, value in given.items()}
     return asked | {"text_digest": _digest(asked["text"])}
+
+
+def _kinds() -> dict[str, set[type]]:
+    """Of every option's value in the record of a run."""
+    hints = get_type_hints(TrainOptions) | {"text_digest": str | None}
+    kinds = {}
+    for name, hint in hints.items():
+        if name not in _NOT_OF_THE_RUN:
+            kind = {str if part is Path else part for part in get_args(hint)}
+            kind |= {int} if float in kind else set()  # JSON's 1 is a number as well
+            kinds[name] = kind - ({type(None)} if name in _DEFAULTS else set())
+    return kinds
 
 
 def _check_text(asked: dict[str, Any]) -> None:
@@ -138,7 +153,7 @@ def _digest(path: str | None) -> str | None:
     """SHA-256 of a file; None where there is none to read, which the task will tell."""
     try:
         return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have
         return None
 
 
@@ -149,13 +164,26 @@ def _begin(options: TrainOptions, folder: RunFolder, asked: dict[str, Any], made
     """What is written before the first step; and on resuming, what a kill has kept from it."""
     from recurrax import interop
 
-    if not options.resume or asked != folder.asked():
+    if not options.resume or asked != folder.asked(_kinds()):
         folder.begin(asked)
-    if not folder.before.exists():
-        interop.save(folder.before, made.network.init(made.key).cell)
-    if not folder.inputs.exists():
-        with folder.inputs.open("wb") as file:
-            np.save(file, made.sequences.xs)
+    folder.clear()
+    before, xs = made.network.init(made.key).cell, np.asarray(made.sequences.xs)
+
+    def same_weights() -> bool:
+        return _same(interop.load(folder.before).params, before)
+
+    def write_inputs() -> None:
+        with replaced(folder.inputs) as part, part.open("wb") as file:
+            np.save(file, xs)
+
+    folder.keep(folder.before, same_weights, lambda: interop.save(folder.before, before))
+    folder.keep(folder.inputs, lambda: _same(np.load(folder.inputs), xs), write_inputs)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether all arrays of two trees are the same to the last bit."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y, equal_nan=True) for x, y in pairs)
 
 
 def _fit(options: TrainOptions, folder: RunFolder, asked: dict[str, Any], made: Recipe) -> Fit:
@@ -188,17 +216,18 @@ def _fit(options: TrainOptions, folder: RunFolder, asked: dict[str, Any], made: 
 
 @contextmanager
 def _warnings_as_sentences() -> Iterator[None]:
-    """That a checkpoint is damaged is told as a mistake would be, and training goes on."""
+    """What is told of damage is told as a mistake would be, and training goes on."""
     with warnings.catch_warnings():
         usual = warnings.showwarning
 
         def show(message: Any, category: Any, *rest: Any, **more: Any) -> None:
-            if str(message).startswith("checkpoint "):
+            if str(message).startswith(_DAMAGE):
                 print(f"recurrax: {message}", file=sys.stderr)
             else:
                 usual(message, category, *rest, **more)
 
-        warnings.filterwarnings("always", message="checkpoint ", category=UserWarning)
+        for word in _DAMAGE:
+            warnings.filterwarnings("always", message=word, category=UserWarning)
         warnings.showwarning = show
         yield
 
@@ -210,7 +239,7 @@ def _finish(
     from recurrax import interop
     from recurrax.cli.training_report import Summary, draw, measured, print_summary, write
 
-    with told(OSError, prefix=f"--out {folder.path}: "):
+    with told(OSError, ValueError, prefix=f"--out {folder.path}: "):
         interop.save(folder.after, fit.params.cell)
         interop.save(folder.network, fit.params)
         draw(folder, asked, made.task, fit)

@@ -18,9 +18,11 @@ from recurrax.cli.data import LONGEST, Sequences
 from recurrax.cli.flow import measure
 from recurrax.cli.mistakes import Mistake
 from recurrax.cli.numbers import plain
+from recurrax.cli.run_folder import write_text
 from recurrax.cli.show import COLUMNS, Row, difference, line, of_row, progress, steps_of
 from recurrax.cli.subjects import Subject
 from recurrax.plot.seeds import known
+from recurrax.plot.training import lost_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -171,12 +173,12 @@ def lines(summary: Summary) -> list[tuple[str, str, str, str]]:
         guess = f"{baseline[name]:.4g}"
         rows.append((words(name), *_ends(history, name), guess))
         if f"test_{name}" in history:
-            end = history[f"test_{name}"][-1]
-            rows.append((f"{words(name)}, test data", "-", f"{end:.4g}", guess))
+            end = _cell(history, f"test_{name}", -1, ".4g")
+            rows.append((f"{words(name)}, test data", "-", end, guess))
     rows.append(("gradient norm", *_ends(history, "gradient_norm"), ""))
     if "clip_fraction" in history:
-        first, last = (history["clip_fraction"][i] for i in (0, -1))
-        rows.append(("steps clipped", f"{first:.0%}", f"{last:.0%}", ""))
+        first, last = (_cell(history, "clip_fraction", i, ".0%") for i in (0, -1))
+        rows.append(("steps clipped", first, last, ""))
     flows = [_cells(summary.before), _cells(summary.after)]
     for heading, name in (
         ("rate\n/ step", "gradient's rate / step"),
@@ -188,7 +190,13 @@ def lines(summary: Summary) -> list[tuple[str, str, str, str]]:
 
 
 def _ends(history: Mapping[str, Any], name: str) -> tuple[str, str]:
-    return f"{history[name][0]:.4g}", f"{history[name][-1]:.4g}"
+    first, last = (_cell(history, name, i, ".4g") for i in (0, -1))
+    return first, last
+
+
+def _cell(history: Mapping[str, Any], name: str, i: int, form: str) -> str:
+    """A number of a report, if it is known."""
+    return "lost" if lost_rows(history)[i] else f"{history[name][i]:{form}}"
 
 
 def _cells(flow: Flow | None) -> dict[str, str]:
@@ -211,6 +219,8 @@ def story(summary: Summary) -> str:
     else:
         first = f"not solved in {done}; the goal is {words(metric)} {relation} {value:g}."
     pace = speed(fit)
+    if np.isnan(pace):
+        return f"{first} How fast is lost with the history."
     return f"{first} {pace:.{0 if pace >= 100 else 3 if pace < 1 else 1}f} training steps a second."
 
 
@@ -225,7 +235,7 @@ def speed(fit: Fit) -> float:
 def write(folder: RunFolder, summary: Summary) -> None:
     """`report.json`; what is not finite is the string "inf", "-inf" or "nan"."""
     text = json.dumps(plain(document(summary)), indent=1, allow_nan=False)
-    folder.report.write_text(text + "\n", encoding="utf-8")
+    write_text(folder.report, text + "\n")
 
 
 def document(summary: Summary) -> dict[str, Any]:
@@ -241,6 +251,7 @@ def document(summary: Summary) -> dict[str, Any]:
         for name, flow in (("start", summary.before), ("end", summary.after))
     }
     metric, relation, value = task.goal
+    gone = fit.history["step"][lost_rows(fit.history)].tolist()
     return {
         "recurrax": recurrax.__version__,
         "jax": jax.__version__,
@@ -251,6 +262,6 @@ def document(summary: Summary) -> dict[str, Any]:
         "step": fit.step,
         "steps_per_second": speed(fit),
         "baseline": dict(task.baseline),
-        "history": ends,
+        "history": ends | ({"lost": gone} if gone else {}),
         "gradient_flow": flows,
     }

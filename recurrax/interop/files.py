@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax.interop.describe import describe, rebuild
+from recurrax.interop.disk import replaced
 
 if TYPE_CHECKING:
     import os
@@ -61,20 +62,14 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
     if not arrays:
         raise ValueError("params hold no array, so there is nothing to save")
     header = json.dumps({"format": _FORMAT, "cell": describe(params), "dtypes": dtypes})
-    partial = path.with_name(f".{path.name}.part")
-    try:
+    with replaced(path) as part:
         if path.suffix == ".npz":
-            with partial.open("wb") as file:
+            with part.open("wb") as file:
                 np.savez(file, allow_pickle=False, **{_HEADER: np.array(header)}, **arrays)
         else:
             _safetensors().save_file(
-                {k: np.ascontiguousarray(v) for k, v in arrays.items()},
-                partial,
-                {_HEADER: header},
+                {k: np.ascontiguousarray(v) for k, v in arrays.items()}, part, {_HEADER: header}
             )
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load(path: str | os.PathLike[str], cell: Cell | None = None) -> Weights:
@@ -150,8 +145,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             with _safetensors_open(path) as file:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
                 header = json.loads(file.metadata()[_HEADER])
-        file_format, dtypes = header["format"], header["dtypes"]
+        file_format, dtypes, _ = header["format"], header["dtypes"], header["cell"]
         arrays = {name: _as(array, dtypes[name]) for name, array in arrays.items()}
+        if not arrays:
+            raise ValueError("it holds no array")
     except ImportError:
         raise
     except Exception as error:  # each reader has errors of its own for a damaged file
@@ -164,7 +161,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _as(array: np.ndarray, dtype: str) -> np.ndarray:
-    return array.view(jnp.bfloat16) if dtype == "bfloat16" else array
+    """An array in the dtype it was saved with, one that JAX has."""
+    array = array.view(jnp.bfloat16) if dtype == "bfloat16" else array
+    jax.eval_shape(jnp.asarray, array)
+    return array
 
 
 def _safetensors() -> Any:

@@ -36,7 +36,8 @@ def training(
     Args:
       results: a `rx.train.Fit` or its history, or several of either by name. A point of a curve is
         the mean since the point before. Where test data was evaluated, it is a curve of its own.
-        What is not finite, of a network that has diverged, is a mark at the edge.
+        What is not finite, of a network that has diverged, is a mark at the edge; rows that
+        were lost with their file are left out.
       ax: matplotlib axes to draw on; None makes new ones.
       field: which entry to draw: `"loss"`, a metric such as `"mse"`, `"gradient_norm"`, or what
         `flow_every` measured: `"horizon"` and the other fields of `rx.plot.history`. Of one run the
@@ -92,21 +93,33 @@ def training(
     return ax
 
 
+def lost_rows(history: Mapping[str, Any]) -> np.ndarray:
+    """Which rows of a `Fit`'s history were lost with its file: bool `[M]`.
+
+    Of those alone the speed is unknown; what is NaN in others was so.
+    """
+    steps = np.asarray(history["step"])
+    gone: np.ndarray = np.isnan(history.get("steps_per_second", np.zeros(len(steps))))
+    return gone
+
+
 def _curves(named: dict[str, Any], field: str) -> list[Curve]:
     """Each run's curve; that of its test data; of the gradient norm of one run its largest."""
     rows: list[tuple[Any, Any, str, float]] = []
     for name, found in named.items():
-        steps, test = found["step"], found.get(f"test_{field}")
-        rows.append((steps, found[field], name or "training", 0.75 * THIN + 0.75))
+        steps, test, known = found["step"], found.get(f"test_{field}"), ~lost_rows(found)
+        rows.append((steps[known], found[field][known], name or "training", 0.75 * THIN + 0.75))
         if test is not None:
             # NaN stands where nothing was evaluated.
             there = ~np.isnan(test)
             rows.append((steps[there], test[there], f"{name} test".strip(), THIN))
     if field == "gradient_norm" and len(named) == 1:
         (found,) = named.values()
-        rows = [(found["step"], found[field], "mean", THIN * 1.5)]
+        known = ~lost_rows(found)
+        steps = found["step"][known]
+        rows = [(steps, found[field][known], "mean", THIN * 1.5)]
         if "gradient_norm_max" in found:
-            rows.append((found["step"], found["gradient_norm_max"], "largest", 0.8 * THIN))
+            rows.append((steps, found["gradient_norm_max"][known], "largest", 0.8 * THIN))
     looks = styles(len(rows))
     return [
         Curve(x, values, look, label, width)
@@ -136,7 +149,7 @@ def _draw_clipped(ax: Axes, found: Mapping[str, Any]) -> None:
 
 def _scale(ax: Axes, curves: Sequence[Curve], field: str) -> None:
     """Logarithmic where values range wide and allow it."""
-    values = np.concatenate([np.ravel(curve.values) for curve in curves])
+    values = np.concatenate([np.zeros(0), *(np.ravel(curve.values) for curve in curves)])
     values = values[np.isfinite(values)]
     if not values.size or values.min() <= 0:
         return

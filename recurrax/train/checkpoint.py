@@ -4,29 +4,36 @@
 
 Orbax writes to a name of its own and moves the folder into place when it is complete, so a process
 killed at any moment leaves what was there before. What a disk or a hand may damage later is found
-by the digest.
+by the digest. It covers the ledger of the history as well, by which damage to its rows is found.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import shutil
+import re
+import stat
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
+from recurrax.interop.disk import remove, set_aside, there
+from recurrax.train.ledger import from_array, to_array
 from recurrax.train.snapshot import OWN_BATCHES, Identity, Snapshot, arrays, digest, rebuilt
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from recurrax.train.ledger import Ledger
+
 _FORMAT = "recurrax-checkpoint-2"
 _BEFORE = "recurrax-checkpoint-1"  # when step n drew the batch of a task with fold_in(key, n)
+_LEDGER = "history"  # among the arrays, whose names otherwise are those of a snapshot
 _KEPT = 3
-_PARTIAL = "*.orbax-checkpoint-tmp*"
 _OLD = ".old"
+_NAME = re.compile(r"[0-9]{8,}")
+_LEFTOVER = re.compile(r"[0-9]{8,}(\.old|\.orbax-checkpoint-tmp.*)")  # of a process that was killed
 
 
 class Loaded(NamedTuple):
@@ -34,6 +41,7 @@ class Loaded(NamedTuple):
 
     snapshot: Snapshot
     solved: bool
+    ledger: Ledger  # of the history up to it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,26 +53,45 @@ class Store:
 
     def used(self) -> bool:
         """Whether the directory holds a run."""
-        return bool(self.paths()) or (self.directory / "history.jsonl").exists()
+        return bool(self.paths()) or there(self.directory / "history.jsonl")
 
     def paths(self) -> list[Path]:
-        """Oldest first."""
+        """Whatever has a checkpoint's name, oldest first.
+
+        Raises:
+          ValueError: if their folder is none.
+        """
         folder = self.directory / "checkpoints"
-        found = [path for path in folder.glob("*") if path.name.isdecimal() and path.is_dir()]
+        if not there(folder):
+            return []
+        try:
+            found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+        except OSError as error:
+            raise ValueError(
+                f"{folder} must be a folder of checkpoints, but cannot be read as one "
+                f"({error.strerror}). Move it away, or name another directory; nothing was "
+                "written over."
+            ) from None
         return sorted(found, key=lambda path: int(path.name))
 
-    def save(self, snapshot: Snapshot, solved: bool) -> None:
-        """Write a checkpoint, and drop all but the last few."""
-        words, found = _contents(snapshot, self.who, solved)
+    def save(self, snapshot: Snapshot, solved: bool, ledger: Ledger) -> None:
+        """Write a checkpoint, and drop all but the last few up to it."""
+        words, found = _contents(snapshot, self.who, solved, ledger)
         folder = self.directory / "checkpoints"
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in [*folder.glob(_PARTIAL), *folder.glob(f"*{_OLD}")]:
-            shutil.rmtree(leftover)  # of a process that was killed
-        _write(folder / f"{words['step']:08d}", words, found)
-        for old in self.paths()[:-_KEPT]:
+        for path in folder.iterdir():
+            if _LEFTOVER.fullmatch(path.name):
+                remove(path)
+        new = folder / f"{words['step']:08d}"
+        if there(new):  # damaged, and training went through it again
+            set_aside(new)
+            remove(new)
+        _write(new, words, found)
+        done = [path for path in self.paths() if int(path.name) <= words["step"]]
+        for old in done[:-_KEPT]:
             gone = old.with_name(old.name + _OLD)
             old.replace(gone)  # at once, so that none is there in part
-            shutil.rmtree(gone)
+            remove(gone)
 
     def newest(self, like: Snapshot) -> Loaded | None:
         """The last checkpoint that is right; None if there is none at all.
@@ -96,10 +123,10 @@ class Store:
 
 
 def _contents(
-    snapshot: Snapshot, who: Identity, solved: bool
+    snapshot: Snapshot, who: Identity, solved: bool, ledger: Ledger
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Words that JSON can hold, and the arrays that orbax can."""
-    found = arrays(snapshot)
+    found = arrays(snapshot) | {_LEDGER: to_array(ledger)}
     stored = {name: array for name, array in found.items() if array.size}  # it refuses empty ones
     words = {
         "format": _FORMAT,
@@ -117,13 +144,13 @@ def _write(path: Path, words: dict[str, Any], found: dict[str, np.ndarray]) -> N
     numbered = {str(i): array for i, array in enumerate(found.values())}
     about = words | {"digest": digest(words, found)}
     args = ocp.args.Composite(arrays=ocp.args.PyTreeSave(numbered), about=ocp.args.JsonSave(about))
-    # One of this step is there already if it was damaged, and training went through it again.
-    checkpointer.save(path, args=args, force=path.exists())
+    checkpointer.save(path, args=args)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Words and arrays, proven by the digest."""
     ocp, checkpointer = _orbax()
+    _check_files(path)
     args = ocp.args.Composite(about=ocp.args.JsonRestore())
     words = checkpointer.restore(path, args=args).about
     seal = words.pop("digest")
@@ -143,6 +170,16 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return words, found
 
 
+def _check_files(path: Path) -> None:
+    """Raise if there are others than files and folders: to open a pipe is to wait for ever."""
+    if not path.is_dir():
+        raise ValueError("it is no folder")
+    for entry in path.rglob("*"):
+        mode = entry.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise ValueError(f"its {entry.name} is no file")
+
+
 def _fitting(
     path: Path, words: dict[str, Any], found: dict[str, Any], like: Snapshot, who: Identity
 ) -> Loaded:
@@ -160,13 +197,19 @@ def _fitting(
                     path, f"another {name}: it was trained with {theirs}, and this run is {ours}"
                 )
             )
+    rows = found.pop(_LEDGER, None)
+    if rows is None:
+        raise ValueError(
+            f"checkpoint {path} is of an older recurrax, which kept no account of the history. "
+            "Resume with that version, or name another directory; nothing was written over."
+        )
     try:
         snapshot = rebuilt(like, found)
     except ValueError as error:
         raise ValueError(_other(path, str(error))) from None
     if not np.array_equal(found["key"], arrays(like)["key"]):
         raise ValueError(_other(path, "another key, so its batches are not those of this run"))
-    return Loaded(snapshot, bool(words["solved"]))
+    return Loaded(snapshot, bool(words["solved"]), from_array(rows))
 
 
 def _other(path: Path, reason: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import checks
+from recurrax.interop.disk import there
 from recurrax.tasks import Task
 from recurrax.train.batches import material
 from recurrax.train.checkpoint import Loaded, Store, check_orbax
@@ -22,7 +24,6 @@ from recurrax.train.snapshot import Snapshot, identity
 from recurrax.train.steps import Program
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
 
     import chex
@@ -104,8 +105,11 @@ def fit(
       directory: for `history.jsonl` and `checkpoints/`; nothing is written without.
       checkpoint_every: training steps between two checkpoints, the most that a kill can cost.
       resume: go on from the newest checkpoint in the directory that is right, or begin if there
-        is none. What it cannot see is up to you: the optimizer's numbers, such as its learning
-        rate, and what a loss or regularizer computes.
+        is none. A checkpoint also knows the rows of `history.jsonl` up to it: a file that is cut,
+        edited, reordered or gone is told in one warning and kept aside, the rows that can be found
+        in it are used, and those that are lost are NaN in every column but "step". What it cannot
+        see is up to you: the optimizer's numbers, such as its learning rate, and what a loss or
+        regularizer computes.
       progress: True for a bar on a terminal, `"lines"` for lines of text anywhere, False for
         neither.
 
@@ -158,7 +162,7 @@ def fit(
     penalised = regularizer is not None
     who = identity(params.cell, given.task, given.batch_size, penalised)
     store = _store(directory, resume, who)
-    start = Loaded(Snapshot(params, optimizer.init(params), key, jnp.int32(0)), False)
+    start = Loaded(Snapshot(params, optimizer.init(params), key, jnp.int32(0)), False, [])
     loaded = store.newest(start.snapshot) if resume and store else None
     if loaded is not None and int(loaded.snapshot.step) > steps:
         raise ValueError(
@@ -241,16 +245,25 @@ def _store(directory: Any, resume: bool, who: Identity) -> Store | None:
         if resume:
             raise ValueError("resume=True needs the directory in which the checkpoints are")
         return None
-    if Path(directory).exists() and not Path(directory).is_dir():
-        raise ValueError(f"directory must be a folder, but {directory} is a file")
+    path = Path(directory).absolute()
+    _check_folder(path)
     check_orbax()  # before a step is taken, not at the first checkpoint
-    store = Store(Path(directory).absolute(), who)
+    store = Store(path, who)
     if not resume and store.used():
         raise ValueError(
             f"directory {directory} holds a run already. resume=True goes on with it; another "
             "directory begins anew. Nothing was written over."
         )
     return store
+
+
+def _check_folder(path: Path) -> None:
+    """Raise unless it is a folder, or one that can be made; before the first checkpoint would."""
+    nearest = next(folder for folder in (path, *path.parents) if there(folder))
+    if not nearest.is_dir():
+        raise ValueError(f"directory must be a folder, but {nearest} is a file")
+    if not os.access(nearest, os.W_OK):
+        raise ValueError(f"directory must be a folder that can be written, {nearest} cannot")
 
 
 def _interrupted(fit: Fit, steps: int, directory: Any) -> str:

@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from recurrax.flow import Watched
+from recurrax.interop.disk import replaced, set_aside, there
+from recurrax.train.ledger import entry_of, is_lost, read
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from recurrax.train.ledger import Found, Ledger
+
+_NAMED = 5  # steps that a warning names, at most
 
 Row: TypeAlias = dict[str, Any]
 """Numbers by name; under "flow" the fields of a `Watched`, in the rows in which one was taken."""
@@ -22,38 +29,48 @@ Row: TypeAlias = dict[str, Any]
 class History:
     """Rows, one a report; each is in the file before the next step is taken."""
 
-    def __init__(self, path: Path | None, until: int = 0, write: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        ledger: Ledger | None = None,
+        names: Iterable[str] = (),
+        write: bool = True,
+    ) -> None:
         """Go on from a file.
+
+        What is not as the ledger says is told in one warning, and the file kept aside. Rows that
+        can be found in it are used, in the order in which they were written; one that is lost is
+        NaN in every column, and in the file its step alone, as "lost".
 
         Args:
           path: JSON lines; None keeps the rows in memory only.
-          until: rows beyond this step are cut off, for they will be seen again.
+          ledger: the rows up to the checkpoint from which the run goes on. What the file has
+            beyond is cut off, for it will be seen again.
+          names: columns that each row has.
           write: whether it is this process that writes.
         """
+        self.ledger: Ledger = list(ledger or [])
         self.rows: list[Row] = []
         self._path = path if write else None
-        if path is None or not path.exists():
+        if path is None:
             return
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        rows = [_parsed(line) for line in lines]
-        # The last line may have been torn by a kill; any other that is no row is damage.
-        if self._path is not None and None in rows[:-1] + rows[:1]:
-            _put_aside(path)
-        good = [(line, row) for line, row in zip(lines, rows, strict=True) if row is not None]
-        kept = [line for line, row in good if row["step"] <= until]
-        self.rows = [row for _, row in good if row["step"] <= until]
-        if self._path is not None:
-            part = path.with_name(f".{path.name}.part")
-            part.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-            part.replace(path)
+        found = read(path, self.ledger)
+        unknown = dict.fromkeys(names, math.nan)
+        self.rows = [
+            {"step": row["step"]} | unknown if is_lost(row) else _plain(row) for row in found.rows
+        ]
+        if write:
+            _mend(path, found)
 
     def append(self, row: Row) -> None:
         self.rows.append(row)
+        strict = _strict(row)
+        self.ledger.append(entry_of(strict))
         if self._path is None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_strict(row), allow_nan=False) + "\n")
+            file.write(_line(strict))
             file.flush()
             os.fsync(file.fileno())
 
@@ -73,17 +90,32 @@ class History:
         return found
 
 
-def _put_aside(path: Path) -> None:
-    """Keep a file that holds what no run has written."""
-    count = 1
-    while (copy := path.with_name(f"{path.name}.damaged{count}")).exists():
-        count += 1
-    copy.write_bytes(path.read_bytes())
-    warnings.warn(
-        f"{path} has lines that are no rows of a history; it is kept as {copy.name}, and goes on "
-        "with the rows that can be read",
-        stacklevel=4,
-    )
+def _mend(path: Path, found: Found) -> None:
+    """Leave in the file the rows that were found; tell if they are not all that it had."""
+    text = "".join(map(_line, found.rows)).encode()
+    if found.wrong is None and found.size == len(text):
+        return
+    with replaced(path) as part:
+        part.write_bytes(text)
+        copy = set_aside(path) if found.wrong is not None and there(path) else None
+    if found.wrong is not None:
+        kept = "" if copy is None else f". The damaged one is kept as {copy.name}"
+        warnings.warn(
+            f"history {path} is damaged: {found.wrong}; {_loss(found)}{kept}", stacklevel=5
+        )
+
+
+def _loss(found: Found) -> str:
+    """What is lost, in words."""
+    lacking, count = found.lacking, len(found.rows)
+    if not lacking:
+        return f"all {count} rows of the run were found" if count else "the run begins anew"
+    some = [str(step) for step in lacking]
+    if len(some) > _NAMED:
+        some = [*some[: _NAMED - 1], "...", some[-1]]
+    rows = "row is" if count == 1 else "rows are"
+    steps = "step" if len(lacking) == 1 else "steps"
+    return f"{len(lacking)} of {count} {rows} lost, NaN from here on: {steps} {', '.join(some)}"
 
 
 def watched_row(record: Watched) -> dict[str, Any]:
@@ -132,11 +164,5 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, str) else value
 
 
-def _parsed(line: str) -> Row | None:
-    """A row; None for a line that was torn when the process was killed."""
-    try:
-        row = json.loads(line)
-        row = _plain(row)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and type(row.get("step")) is int else None
+def _line(row: Row) -> str:
+    return json.dumps(row, allow_nan=False) + "\n"

@@ -58,7 +58,7 @@ def starting(
     stop_when_solved: bool,
 ) -> Run:
     """A run that begins, or goes on, from a snapshot."""
-    (params, opt_state, key, step), solved = loaded
+    (params, opt_state, key, step), solved, ledger = loaded
     done, where = int(step), program.placement
     given = given.placed(where)
     given.supply.skip(done)
@@ -70,10 +70,11 @@ def starting(
     still = (np.bool_(True), key, given.supply.example, np.int32(0))
     carry, tally, _ = advance_told(program, carry, where.place(zeros), *still)
     path = None if store is None else store.directory / "history.jsonl"
-    history = History(path, done, write=jax.process_index() == 0)
+    names = ["loss", *tally.totals, "gradient_norm_max", "steps_per_second"]
+    history = History(path, ledger, names, write=jax.process_index() == 0)
     together = jax.process_count() > 1  # then each must cut its calls as the others do
     pace = schedule.inner if together else 1
-    state = (history, carry, done, solved, pace)
+    state = (history, carry, done, solved, pace, done)
     return Run(program, schedule, given, store, stop_when_solved, together, key, tally, *state)
 
 
@@ -95,8 +96,8 @@ class Run:
     step: int
     solved: bool
     pace: int  # steps in one call
+    kept: int  # the step of the last checkpoint
     ended: bool = False  # the user's batches
-    kept: int = 0  # the step of the last checkpoint
 
     def go(self, show: Silent, heard: Heard) -> None:
         """To the end, or until Ctrl-C."""
@@ -176,4 +177,5 @@ class Run:
         self.kept = self.step
         if jax.process_index() == 0:
             params, opt_state, step, _ = self.carry
-            self.store.save(Snapshot(params, opt_state, self.key, step), self.solved)
+            snapshot = Snapshot(params, opt_state, self.key, step)
+            self.store.save(snapshot, self.solved, self.history.ledger)
