@@ -32,6 +32,7 @@ _BEFORE = "recurrax-checkpoint-1"  # when step n drew the batch of a task with f
 _LEDGER = "history"  # among the arrays, whose names otherwise are those of a snapshot
 _KEPT = 3
 _OLD = ".old"
+_ROOM = 1 << 27  # bytes of a checkpoint beyond twice its arrays, for what orbax and the ledger need
 _NAME = re.compile(r"[0-9]{8,}")
 _LEFTOVER = re.compile(r"[0-9]{8,}(\.old|\.orbax-checkpoint-tmp.*)")  # of a process that was killed
 
@@ -102,8 +103,10 @@ class Store:
           ValueError: if it is another run's, or all are damaged.
         """
         paths = self.paths()
+        most = _ROOM + 2 * sum(array.nbytes for array in arrays(like).values())
         for path in reversed(paths):
             try:
+                _check_files(path, most)
                 words, found = _read(path)
             except Exception as error:  # orbax and its parts have many for a damaged folder
                 if isinstance(error, ImportError):
@@ -150,7 +153,6 @@ def _write(path: Path, words: dict[str, Any], found: dict[str, np.ndarray]) -> N
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Words and arrays, proven by the digest."""
     ocp, checkpointer = _orbax()
-    _check_files(path)
     args = ocp.args.Composite(about=ocp.args.JsonRestore())
     words = checkpointer.restore(path, args=args).about
     seal = words.pop("digest")
@@ -170,14 +172,18 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return words, found
 
 
-def _check_files(path: Path) -> None:
-    """Raise if there are others than files and folders: to open a pipe is to wait for ever."""
+def _check_files(path: Path, most: int) -> None:
+    """Raise for what could not be read in any time: a pipe, a device, more than `most` bytes."""
     if not path.is_dir():
         raise ValueError("it is no folder")
+    size = 0
     for entry in path.rglob("*"):
-        mode = entry.stat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        found = entry.stat()
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
             raise ValueError(f"its {entry.name} is no file")
+        size += found.st_size
+    if size > most:
+        raise ValueError(f"it has {size} bytes, more than any of this run")
 
 
 def _fitting(

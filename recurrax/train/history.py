@@ -115,7 +115,7 @@ def _loss(found: Found) -> str:
         some = [*some[: _NAMED - 1], "...", some[-1]]
     rows = "row is" if count == 1 else "rows are"
     steps = "step" if len(lacking) == 1 else "steps"
-    return f"{len(lacking)} of {count} {rows} lost, NaN from here on: {steps} {', '.join(some)}"
+    return f"{len(lacking)} of {count} {rows} lost and NaN, of {steps} {', '.join(some)}"
 
 
 def watched_row(record: Watched) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import jax
@@ -184,6 +186,63 @@ def test_damage(trained, tmp_path, capsys):
     (folder / "run.json").write_text("{")
     assert run(["train", "--resume", "--out", str(folder)]) == 2
     assert "run.json is damaged, or of another version of recurrax" in capsys.readouterr().err
+
+
+def test_damage_that_is_made_good(trained, tmp_path, capsys):
+    """What follows from the options is made anew; a row that is lost is told."""
+    folder = shutil.copytree(trained, tmp_path / "run")
+    history = folder / "history.jsonl"
+    history.write_text("".join(history.read_text().splitlines(keepends=True)[1:]))
+    (folder / "before.npz").write_bytes(b"junk")
+    (folder / "xs.npy").write_bytes((folder / "xs.npy").read_bytes()[:200])
+    for name in ("report.json", "after.npz"):
+        (folder / name).unlink()
+    (folder / "report.json").mkdir()
+    os.mkfifo(folder / "after.npz")
+    assert run(["train", "--resume", "--no-progress", "--out", str(folder)]) == 0
+    said = capsys.readouterr()
+    assert set(said.err.splitlines()) == {
+        f"recurrax: {folder / 'before.npz'} is damaged; it is kept as before.npz.damaged1, and "
+        "made anew",
+        f"recurrax: {folder / 'xs.npy'} is damaged; it is kept as xs.npy.damaged1, and made anew",
+        f"recurrax: {folder / 'after.npz'} is no file; it is kept as after.npz.damaged1, and made "
+        "anew",
+        f"recurrax: {folder / 'report.json'} is no file; it is kept as report.json.damaged1, and "
+        "made anew",
+        f"recurrax: history {history} is damaged: row 1 is not that of step 1 as it was written; "
+        "1 of 20 rows are lost and NaN, of step 1. The damaged one is kept as "
+        "history.jsonl.damaged1",
+    }
+    assert "lost" in said.out
+    for name in ("before.npz", "after.npz", "xs.npy", "network.npz"):
+        assert (folder / name).read_bytes() == (trained / name).read_bytes()
+    found, right = report(folder)["history"], report(trained)["history"]
+    assert found.pop("lost") == [1]
+    assert {name: ends["end"] for name, ends in found.items()} == {
+        name: ends["end"] for name, ends in right.items()
+    }
+    history.unlink()
+    assert run(["train", "--resume", "--no-progress", "--out", str(folder)]) == 0
+    said = capsys.readouterr()
+    assert "it is gone; 20 of 20 rows are lost and NaN, of steps 1, 2, 3, 4, ..., 20" in said.err
+    assert "How fast is lost with the history." in said.out
+
+
+@pytest.mark.parametrize("value", [True, [], {}, -(10**400), "a\0b", "\ud800"])
+def test_a_record_with_a_value_of_another_kind(trained, tmp_path, capsys, value):
+    record = json.loads((trained / "run.json").read_text())
+    for name in record["options"]:
+        changed = record | {"options": record["options"] | {name: value}}
+        (tmp_path / "run.json").write_text(json.dumps(changed))
+        assert run(["train", "--resume", "--out", str(tmp_path)]) == 2, name
+        said = capsys.readouterr().err
+        assert said.startswith("recurrax: ")
+        assert said.count("\n") == 1
+    for text in ("[" * 100_000, "[]", "3", json.dumps(record | {"options": {}})):
+        (tmp_path / "run.json").write_text(text)
+        assert run(["train", "--resume", "--out", str(tmp_path)]) == 2
+        assert "run.json is damaged, or of another version of recurrax" in capsys.readouterr().err
+    assert names(tmp_path) == {"run.json"}
 
 
 # --- mistakes -------------------------------------------------------------------------------------

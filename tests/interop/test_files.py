@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import jax
@@ -122,6 +123,32 @@ def test_header_that_lies(tmp_path, key):
         np.savez(path, **arrays | {"__recurrax__": np.array(json.dumps(header))})
         with fails(text):
             rx.interop.load(path)
+
+
+def test_header_and_arrays_of_other_kinds(tmp_path, key):
+    path = tmp_path / "w.npz"
+    rx.interop.save(path, CELLS["lstm"].init(key))
+    with np.load(path) as file:
+        arrays = dict(file)
+    header = json.loads(str(arrays.pop("__recurrax__")))
+    less = {name: value for name, value in header.items() if name != "cell"}
+    words = {name: np.array("word") for name in arrays}
+    for changed, held in (([], arrays), (less, arrays), (header, {}), (header, words)):
+        np.savez(path, **held, __recurrax__=np.array(json.dumps(changed)))
+        with fails("is damaged, or was not written by rx.interop.save"):
+            rx.interop.load(path)
+    np.savez(path, **arrays, __recurrax__=np.array("[" * 100_000))
+    with fails("is damaged, or was not written by rx.interop.save"):
+        rx.interop.load(path)
+
+
+def test_what_stands_in_the_way_of_the_file_that_is_written_first(tmp_path, key):
+    path, part = tmp_path / "w.npz", tmp_path / ".w.npz.part"
+    part.mkdir()
+    rx.interop.save(path, {"a": jnp.ones(2)})
+    os.mkfifo(part)
+    rx.interop.save(path, {"a": jnp.ones(2)})
+    assert sorted(tmp_path.iterdir()) == [tmp_path / ".w.npz.part.damaged1", path]
 
 
 def test_file_with_more_than_the_cell(tmp_path, key):

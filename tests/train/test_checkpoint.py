@@ -129,7 +129,7 @@ def test_every_file_cut_flipped_or_gone(run, tmp_path):
             spoil(newest / file, how)
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                loaded, _ = store.newest(like)
+                loaded = store.newest(like).snapshot
             named += len(caught)
             assert all(str(newest) in str(warning.message) for warning in caught)
             assert int(loaded.step) == (4 if caught else 6), (file, how)
@@ -163,12 +163,21 @@ def test_all_are_damaged(run):
 
 
 def test_what_a_killed_process_leaves_is_cleared_away(run):
-    left = [run / "checkpoints" / name for name in ("00000008.orbax-checkpoint-tmp-1", "2.old")]
+    left = [
+        run / "checkpoints" / name for name in ("00000008.orbax-checkpoint-tmp-1", "00000002.old")
+    ]
     for path in left:
         path.mkdir()
+    files = [
+        run / "checkpoints" / name for name in ("00000008.orbax-checkpoint-tmp", "00000004.old")
+    ]
+    mine = run / "checkpoints" / "notes.old"
+    for path in (*files, mine):
+        path.write_text("of mine")
     found = fit(8, directory=run, resume=True)
     assert found.step == 8
-    assert not any(path.exists() for path in left)
+    assert not any(path.exists() for path in (*left, *files))
+    assert mine.read_text() == "of mine"
 
 
 class TestOthers:
@@ -291,10 +300,11 @@ def test_leaves_that_orbax_does_not_hold(tmp_path):
         jnp.int32(7),
     )
     store = Store(tmp_path, identity(like.params, None, None))
-    store.save(like, True)
-    loaded, solved = store.newest(like)
-    assert solved
-    assert same(loaded, like)
+    ledger = [(3, "0" * 16), (2**53 + 1, "f" * 16)]
+    store.save(like, True, ledger)
+    loaded = store.newest(like)
+    assert (loaded.solved, loaded.ledger) == (True, ledger)
+    assert same(loaded.snapshot, like)
 
 
 def test_orbax_is_asked_for(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ def test_rows_become_arrays(tmp_path):
     assert found["step"].dtype == np.int64
     np.testing.assert_array_equal(found["loss"], [0.1, np.inf, -np.inf])
     np.testing.assert_array_equal(found["test_loss"], [np.nan, np.nan, 3])
-    assert same(History(tmp_path / "h.jsonl", 5).arrays(), found)
+    assert same(History(tmp_path / "h.jsonl", history.ledger).arrays(), found)
 
 
 def test_every_line_is_strict_json(tmp_path):
@@ -42,20 +42,22 @@ def test_what_lies_beyond_the_checkpoint_is_cut_off(tmp_path):
         history.append({"step": step, "loss": float(step)})
     with path.open("a") as file:
         file.write('{"step": 8, "lo')  # a process that was killed
-    again = History(path, until=4)
+    again = History(path, history.ledger[:2])
     assert again.arrays()["step"].tolist() == [2, 4]
     again.append({"step": 6, "loss": 7.0})
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [2, 4, 6]
-    assert History(path, until=100).arrays()["loss"].tolist() == [2, 4, 7]
+    assert History(path, again.ledger).arrays()["loss"].tolist() == [2, 4, 7]
 
 
 def test_another_process_reads_and_does_not_write(tmp_path):
     path = tmp_path / "h.jsonl"
-    History(path).append({"step": 2, "loss": 1.0})
-    before = path.read_text()
-    other = History(path, until=0, write=False)
-    other.append({"step": 1, "loss": 1.0})
-    assert path.read_text() == before
+    first = History(path)
+    first.append({"step": 2, "loss": 1.0})
+    path.write_text(before := path.read_text() * 2)
+    other = History(path, first.ledger, write=False)
+    other.append({"step": 3, "loss": 2.0})
+    assert other.arrays()["step"].tolist() == [2, 3]
+    assert [path.read_text(), *tmp_path.iterdir()] == [before, path]
 
 
 def test_no_rows():
