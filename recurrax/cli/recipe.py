@@ -62,6 +62,8 @@ def recipe(asked: Mapping[str, Any]) -> Recipe:
     for name in ("length", "hidden", "steps", "batch", "flow_every"):
         if asked[name] is not None and asked[name] < 1:
             raise Mistake(f"--{name.replace('_', '-')} must be at least 1, got {asked[name]}")
+        if asked[name] is not None and asked[name] >= 2**31:  # steps are counted in int32
+            raise Mistake(f"--{name.replace('_', '-')} must be below 2^31, got more")
     for name, meaning in (("rate", ""), ("clip", "; leave it out for no clipping")):
         value = asked[name]
         if value is not None and not (value > 0 and math.isfinite(value)):

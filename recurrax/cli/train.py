@@ -136,7 +136,6 @@ def _kinds() -> dict[str, set[type]]:
     for name, hint in hints.items():
         if name not in _NOT_OF_THE_RUN:
             kind = {str if part is Path else part for part in get_args(hint)}
-            kind |= {int} if float in kind else set()  # JSON's 1 is a number as well
             kinds[name] = kind - ({type(None)} if name in _DEFAULTS else set())
     return kinds
 

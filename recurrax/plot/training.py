@@ -78,8 +78,9 @@ def training(
         curves = _curves(named, field)
         if field == "gradient_norm" and len(named) == 1:
             _draw_clipped(ax, *named.values())
-        _scale(ax, curves, field)
-        draw(ax, curves)
+        if curves:  # there are none if every row was lost
+            _scale(ax, curves, field)
+            draw(ax, curves)
         ax.set_xlabel("training step")
         ax.set_ylabel(field.replace("_", " "))
     for i, (name, value) in enumerate(lines.items()):
@@ -149,7 +150,7 @@ def _draw_clipped(ax: Axes, found: Mapping[str, Any]) -> None:
 
 def _scale(ax: Axes, curves: Sequence[Curve], field: str) -> None:
     """Logarithmic where values range wide and allow it."""
-    values = np.concatenate([np.zeros(0), *(np.ravel(curve.values) for curve in curves)])
+    values = np.concatenate([np.ravel(curve.values) for curve in curves])
     values = values[np.isfinite(values)]
     if not values.size or values.min() <= 0:
         return

@@ -106,3 +106,18 @@ def test_messages():
         draw(history(), levels=0.1)
     with says(TypeError, "levels['goal'] must be a number, got 'x'"):
         draw(history(), levels={"goal": "x"})
+
+
+def test_rows_that_were_lost_are_left_out():
+    """They are no sign of divergence; and if all are, the picture is empty."""
+    speed = np.array([1.0, np.nan, 1.0])
+    history = {"step": np.array([1, 2, 3]), "loss": speed * 2, "gradient_norm": speed}
+    for field in ("loss", "gradient_norm"):
+        ax = rx.plot.training(
+            history | {"steps_per_second": speed}, rx.plot.blank_axes(), field=field
+        )
+        (line, *_) = ax.get_lines()
+        assert line.get_xdata().tolist() == [1, 3]
+        gone = {name: values * np.nan for name, values in history.items() if name != "step"}
+        gone |= {"step": history["step"], "steps_per_second": speed * np.nan}
+        assert len(rx.plot.training(gone, rx.plot.blank_axes(), field=field).get_lines()) == 0
