@@ -33,29 +33,32 @@ class _Rows(NamedTuple):
     noise: chex.Array  # [2, M], the expected squared rounding of a row, in its own exponent
 
 
-def log_singular_values(a: Graded) -> chex.Array:
-    """The natural logs of the R singular values of a graded matrix `[R, C]`, descending.
+def log_singular_values(a: Graded, blocks: chex.Array) -> chex.Array:
+    """The natural logs of the N singular values of a graded matrix `[N, N]`, descending.
+
+    `blocks [N]`, ascending, numbers the diagonal blocks outside which the matrix is exactly zero;
+    each is treated by itself.
 
     Right to about `eps * kappa` in the singular value, kappa being the condition of the matrix
     with its rows scaled to one length; -inf for a singular value that is zero but for rounding.
     """
     count = a.rows.shape[0]
-    a, noise = _concentrated(a, jnp.zeros(count, a.rows.dtype))
-    a, noise = _concentrated(a, noise)
+    a, noise = _concentrated(a, jnp.zeros(count, a.rows.dtype), blocks)
+    a, noise = _concentrated(a, noise, blocks)
     halves = _orthogonal(_halves(a, noise))
     square, _ = _squares(halves)
     logs = log_of(jnp.sqrt(square), halves.exponents).reshape(-1)
     return -jnp.sort(-logs)[:count]
 
 
-def _concentrated(a: Graded, noise: chex.Array) -> tuple[Graded, chex.Array]:
-    """The triangular factor R of `a^T = Q R`, rows sorted by size: the same singular values.
+def _concentrated(a: Graded, noise: chex.Array, blocks: chex.Array) -> tuple[Graded, chex.Array]:
+    """The triangular factor R of `a^T = Q R`, a block's rows sorted by size: the same values.
 
     Its rows are nearer to right angles, so that far fewer rotations are needed. The rows of a are
     columns here, so that their exponents are kept out of the factorisation altogether.
     """
     length = jnp.sqrt(jnp.sum(a.rows * a.rows, axis=1))
-    order = jnp.lexsort((-length, -a.exponents))  # the exponent first
+    order = jnp.lexsort((-length, -a.exponents, blocks))  # the block first, then the exponent
     rows, exponents, length = a.rows[order], a.exponents[order], length[order]
     upper = scaled_columns(_triangle(rows.T), exponents)
     shift = power_of_two(exponents - upper.exponents, rows.dtype)

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks, keys
+from recurrax.flow.blocks import follow
 from recurrax.flow.graded import NOWHERE, Graded, multiply
 from recurrax.flow.householder import qr
 from recurrax.flow.jacobi import log_singular_values
-from recurrax.flow.joint import check_states, flatten, per_example, pose
+from recurrax.flow.joint import check_states, each_example, flatten, pose
 from recurrax.flow.linear import linear_map
-from recurrax.flow.logscale import rescale
+from recurrax.flow.logscale import power_of_two, scale_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,8 +65,15 @@ def spectrum(
       the singular values of that come from Jacobi rotations. `-inf` is a direction that is lost
       entirely, in exact zeros or in the rounding of one single step.
 
+      Parts of the state that no Jacobian joins up to t, as the units of a diagonal cell, are told
+      by the zeros of the Jacobians and each treated alone. Within such a part the values are those
+      of Jacobians known to some roundings of their largest entry. So they are not to be relied upon
+      where gates shut in turn and what joins the units is weaker than that, or goes one way only:
+      a rounding in the place of a zero then outlasts what the gates let through.
+
     Costs 2 QR factorisations `[N, N]` a step up to the last t, and one more for each of the chosen
-    times some six times as long. It has no derivatives.
+    times some six times as long; the first 2 again for each of the times by which parts have met
+    that were apart at the one before. It has no derivatives.
 
     Raises:
       ValueError, TypeError: as `rx.unroll` does; if concrete values are not finite, or the state
@@ -148,32 +156,67 @@ def _spectrum(
 
         befores = jax.lax.scan(walk, state, xs)[1]
         maps = partial(linear_map, step, params)
-        basis = _aligned_basis(maps, befores, xs, flatten(state))
-        kept = _products(maps, befores, xs, basis, jnp.asarray(slots), len(times))
-        return jax.vmap(log_singular_values)(kept)
+        vector = flatten(state)
+        size, dtype = len(vector), vector.dtype
+        tracks, blocks = follow(maps, befores, xs, size)
+        blocks = blocks[np.asarray(times)]
+
+        def some(carry: tuple[chex.Array, chex.Array]) -> tuple[chex.Array, chex.Array]:
+            """All times whose blocks are those of the last one that is left."""
+            logs, left = carry
+            last = jnp.max(jnp.where(left, np.arange(len(times)), 0))
+            now = _Blocks(blocks[last][tracks], jnp.sort(blocks[last]))
+            basis = _aligned_basis(maps, befores, xs, now, jnp.asarray(times)[last], dtype)
+            kept = _products(maps, befores, xs, now, basis, jnp.asarray(slots), len(times))
+            found = jax.vmap(log_singular_values, (0, None))(kept, now.columns)
+            same = left & jnp.all(blocks == blocks[last], axis=1)
+            return jnp.where(same[:, None], found, logs), left & ~same
+
+        nothing = jnp.zeros((len(times), size), dtype), jnp.ones(len(times), bool)
+        return jax.lax.while_loop(lambda carry: jnp.any(carry[1]), some, nothing)[0]
 
     xs = jax.tree.map(lambda leaf: leaf[:length], xs)
-    return per_example(one, batch)(params, state, xs)
+    return each_example(one, batch)(params, state, xs)
 
 
-def _aligned_basis(maps: Any, befores: Any, xs: Any, vector: chex.Array) -> chex.Array:
+class _Blocks(NamedTuple):
+    """The numbers of the blocks that coordinates and directions are in."""
+
+    rows: chex.Array  # int32 [T + 1, N], of each coordinate at each time
+    columns: chex.Array  # [N], of each direction, ascending
+
+
+def _aligned_basis(
+    maps: Any, befores: Any, xs: Any, blocks: _Blocks, last: chex.Array, dtype: Any
+) -> chex.Array:
     """An orthogonal matrix whose first columns are about those that the product stretches most.
 
-    By orthogonal iteration with the transposed product, from directions that no structure singles
-    out. In this basis the triangle of the product is nearly diagonal, its largest row first, and
-    its small singular values are not differences of large numbers.
+    By orthogonal iteration with the transposed product, from directions that no structure of a
+    block singles out. In this basis the triangle of the product is nearly diagonal, its largest row
+    first, and its small singular values are not differences of large numbers.
     """
-    shape = (vector.shape[0],) * 2
-    start = qr(jax.random.normal(keys.own(keys.ALIGNED), shape).astype(vector.dtype))[0]
+    rows, columns = blocks
+    shape = (len(columns),) * 2
+    start = jax.random.normal(keys.own(keys.ALIGNED), shape).astype(dtype)
+    start = _orthogonal_first(start, rows[last], columns)[0]
 
     def body(basis: chex.Array, now: Any) -> tuple[chex.Array, None]:
-        return _orthogonal_first(maps(*now).pull(basis))[0], None
+        before, x, rows, live = now
+        new = _orthogonal_first(maps(before, x).pull(basis), rows, columns)[0]
+        return jnp.where(live, new, basis), None
 
-    return jax.lax.scan(body, start, (befores, xs), reverse=True)[0]
+    live = jnp.arange(len(rows) - 1) < last
+    return jax.lax.scan(body, start, (befores, xs, rows[:-1], live), reverse=True)[0]
 
 
 def _products(
-    maps: Any, befores: Any, xs: Any, basis: chex.Array, slots: chex.Array, count: int
+    maps: Any,
+    befores: Any,
+    xs: Any,
+    blocks: _Blocks,
+    basis: chex.Array,
+    slots: chex.Array,
+    count: int,
 ) -> Graded:
     """The triangle U of `A_t ... A_1 basis = Q_t U` at the times that have a slot."""
     size, dtype = basis.shape[0], basis.dtype
@@ -181,8 +224,9 @@ def _products(
 
     def body(carry: Any, now: Any) -> tuple[Any, None]:
         basis, product, kept = carry
-        before, x, slot = now
-        basis, upper, exponent = _orthogonal_first(maps(before, x).push(basis))
+        before, x, rows, slot = now
+        pushed = maps(before, x).push(basis)
+        basis, upper, exponent = _orthogonal_first(pushed, rows, blocks.columns)
         product = multiply(upper, product)
         lost = product.exponents == NOWHERE
         exponents = jnp.where(lost, NOWHERE, product.exponents + exponent)
@@ -191,24 +235,37 @@ def _products(
         return (basis, product, kept), None
 
     empty = jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), start)
-    kept: Graded = jax.lax.scan(body, (basis, start, empty), (befores, xs, slots))[0][2]
+    steps = (befores, xs, blocks.rows[1:], slots)
+    kept: Graded = jax.lax.scan(body, (basis, start, empty), steps)[0][2]
     return kept
 
 
-def _orthogonal_first(a: chex.Array) -> tuple[chex.Array, chex.Array, chex.Array]:
+def _orthogonal_first(
+    a: chex.Array, rows: chex.Array, columns: chex.Array
+) -> tuple[chex.Array, chex.Array, chex.Array]:
     """`a = q @ r * 2**exponent` with q orthogonal, r upper triangular, and its rounding set to 0.
 
-    The rows are sorted by length first, as those of a network with saturated units differ by
-    orders of magnitude: Householder's reflections then round each row beside its own length. An
-    entry of r that is no larger than that rounding is zero, so that a singular Jacobian gives a
-    singular product.
+    Each block by itself, with an exponent of its own: the rows are sorted by block, as the columns
+    are, so that Householder's reflections never leave one. Within a block they are sorted by
+    length, as those of a network with saturated units differ by orders of magnitude: each row is
+    then rounded beside its own length. An entry of r that is no larger than that rounding is zero,
+    so that a singular Jacobian gives a singular product.
     """
-    a, exponent = rescale(a)
+    a = jnp.where(rows[:, None] == columns, a, 0.0)  # a step's derivative may have rounded there
+    a, exponent = _rescaled(a, columns)
     largest = jnp.max(jnp.abs(a), axis=1)
     scaled = a / jnp.where(largest == 0, 1.0, largest)[:, None]
     length = largest * jnp.sqrt(jnp.sum(scaled * scaled, axis=1))
-    order = jnp.argsort(-length)
+    order = jnp.lexsort((-length, rows))
     q, r = qr(a[order])
     rounding = jnp.finfo(a.dtype).eps * math.sqrt(a.shape[0]) * length[order]
     r = jnp.where(jnp.abs(r) <= rounding[:, None], 0.0, r)
     return jnp.zeros_like(q).at[order].set(q), r, exponent
+
+
+def _rescaled(a: chex.Array, columns: chex.Array) -> tuple[chex.Array, chex.Array]:
+    """Each block with its largest entry in [1/2, 1), and what was taken out of each column."""
+    largest = jnp.max(jnp.abs(a), axis=0)
+    of_block = jnp.max(jnp.where(columns[:, None] == columns, largest, 0.0), axis=1)
+    exponent = scale_of(of_block[:, None], (1,))
+    return a * power_of_two(-exponent, a.dtype), exponent
