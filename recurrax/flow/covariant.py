@@ -14,7 +14,7 @@ from recurrax.flow.autonomous import with_inputs
 from recurrax.flow.growth import first_basis
 from recurrax.flow.joint import check_states, each_example, flatten, pose
 from recurrax.flow.linear import linear_map
-from recurrax.flow.logscale import rescale
+from recurrax.flow.logscale import rescale, root
 from recurrax.flow.lyapunov import check_burn_in, check_count
 from recurrax.flow.triangular import nonzero_diagonal, orthonormal, triangular_inverse
 
@@ -68,7 +68,8 @@ def covariant_vectors(
     Returns:
       A `CovariantVectors`, float32 or wider, of M times. Vector i is the one that the i-th
       exponent of `flow.lyapunov` belongs to; over a few steps their growths may come in another
-      order. Memory grows with `T N k / every`.
+      order. Angles are right to some roundings of 1, those to the first vector to some of
+      themselves, as far as the vectors are. Memory grows with `T N k / every`.
 
     Raises:
       ValueError, TypeError: as `flow.lyapunov` does; if nothing is left to measure; if a Jacobian
@@ -98,26 +99,21 @@ def covariant_vectors(
             " steps to measure; expected 2 or more. Give more steps or leave out fewer."
         )
     static = (problem.step, problem.batch, count, int(every))
-    growth, vectors = _ginelli(*static, problem.params, problem.state, problem.xs)
+    growth, vectors, angles = _ginelli(*static, problem.params, problem.state, problem.xs)
     span = slice(stands[0] // every - 1, stands[-1] // every)
     rates = jnp.sum(growth[span][1:], 0) / (stands[-1] - stands[0])
     _check_invertible(growth)
-    vectors = vectors[span]
-    cosines = jnp.abs(jnp.einsum("...ni,...nj->...ij", vectors, vectors))
-    angles = jnp.arccos(jnp.clip(cosines, 0, 1))
-    same = jnp.eye(count, dtype=bool)
-    return CovariantVectors(
-        rates, vectors, jnp.where(same, 0, angles), jnp.asarray(stands, jnp.int32)
-    )
+    times = jnp.asarray(stands, jnp.int32)
+    return CovariantVectors(rates, vectors[span], angles[span], times)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _ginelli(
     step: Any, batch: Any, count: int, every: int, *arrays: Any
-) -> tuple[chex.Array, chex.Array]:
-    """The growth `[M, *batch, k]` of each vector up to each time, and the vectors there."""
+) -> tuple[chex.Array, chex.Array, chex.Array]:
+    """The growth `[M, *batch, k]` of each vector up to each time, the vectors there, the angles."""
 
-    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, chex.Array]:
+    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, chex.Array, chex.Array]:
         def forward(carry: Any, block: Any) -> tuple[Any, Any]:
             state, basis = carry
 
@@ -148,16 +144,33 @@ def _ginelli(
             shrunk = jnp.linalg.norm(earlier, axis=0)
             log_growth = exponent.astype(shrunk.dtype) * jnp.log(2.0) - jnp.log(shrunk)
             log_growth = jnp.where(gone, -jnp.inf, log_growth)
-            return earlier / shrunk, (log_growth, basis @ coordinates)
+            seen = log_growth, basis @ coordinates, _angles(coordinates)
+            return earlier / shrunk, seen
 
         eye = jnp.eye(count, dtype=vector.dtype)
         # A general direction in each space, not the one that the basis happens to have.
         general = jnp.triu(jnp.ones_like(eye)) / jnp.sqrt(jnp.arange(1, count + 1, dtype=eye.dtype))
-        scanned = jax.lax.scan(back, general, found, reverse=True)[1]
-        return scanned[0], scanned[1]
+        seen: tuple[chex.Array, chex.Array, chex.Array]
+        seen = jax.lax.scan(back, general, found, reverse=True)[1]
+        return seen
 
-    growth, vectors = each_example(one, batch)(*arrays)
-    return growth, vectors
+    growth, vectors, angles = each_example(one, batch)(*arrays)
+    return growth, vectors, angles
+
+
+def _angles(coordinates: chex.Array) -> chex.Array:
+    """Between the unit columns of an upper triangle, `[k, k]`, in radians, 0 to pi / 2.
+
+    By sine and cosine, since near a tangency the cosine alone is 1. The sine of columns i < j is
+    the length of what column j has across column i. Below row i nothing is taken off there, so the
+    smallest angle to the first column keeps its digits, even one below the rounding of the vectors.
+    """
+    with jax.default_matmul_precision("highest"):
+        cosine = coordinates.T @ coordinates
+    across = coordinates[:, None, :] - coordinates[:, :, None] * cosine
+    sine = root(jnp.sum(across * across, 0))
+    angle = jnp.triu(jnp.arctan2(sine, jnp.abs(cosine)), 1)
+    return angle + angle.T
 
 
 def _check_invertible(growth: Any) -> None:

@@ -47,6 +47,45 @@ def test_carried_onto_each_other(every):
     np.testing.assert_allclose(found.exponents, exact.exponents, atol=2e-2)
 
 
+def tangency(a):
+    """Eigenvalues 2, 1.25 and 1; the last two eigenvectors are arctan(a) apart."""
+    return jnp.array([[2.0, 0, 0], [0, 1.25, 0], [0, 0.25 / a, 1.0]])  # rows are vectors
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    ("dtype", "angle", "within"),
+    [("float64", 1e-8, 1e-6), ("float32", 1e-3, 1e-4)],
+)
+def test_a_near_tangency(dtype, angle, within):
+    """Where a cosine is 1: the angle keeps its digits, between the first two or any two."""
+    w = tangency(angle).astype(dtype)
+    found = covariant(linear, w, jnp.zeros(3, dtype), jnp.zeros((500, 3), dtype))
+    np.testing.assert_allclose(found.angles[0, 1, 2], angle, rtol=within)
+    np.testing.assert_array_equal(found.angles, np.swapaxes(found.angles, 1, 2))
+    np.testing.assert_allclose(found.angles[0, 0, 1:], np.pi / 2, rtol=1e-6)
+    pair = covariant(linear, w[1:, 1:], jnp.zeros(2, dtype), jnp.zeros((500, 2), dtype))
+    np.testing.assert_allclose(pair.angles[0, 0, 1], angle, rtol=within)
+
+
+@pytest.mark.usefixtures("x64")
+def test_the_derivative_of_an_angle():
+    """Of arctan(a), through 40 steps: no NaN from the vectors' angles with themselves."""
+
+    def angles(a):
+        case = (tangency(a), jnp.zeros(3), jnp.zeros((40, 3)))
+        return covariant(linear, *case, burn_in=30, burn_out=0).angles[0]
+
+    value, slope = jax.jvp(angles, (0.3,), (1.0,))
+    back = jax.grad(lambda a: angles(a).sum())(0.3)
+    assert bool(jnp.isfinite(slope).all())
+    np.testing.assert_allclose(slope.sum(), back, rtol=1e-9)
+    step = 1e-5
+    expected = (angles(0.3 + step) - angles(0.3 - step)) / (2 * step)
+    np.testing.assert_allclose(slope, expected, atol=1e-6)
+    np.testing.assert_array_equal(jnp.diagonal(value), 0)
+
+
 def test_of_a_batch():
     cell, params, state, xs = make_case("gru", "float32", T=30)
     found = covariant(cell, params, state, xs, k=2)
