@@ -12,7 +12,7 @@ import numpy as np
 from recurrax import checks, keys
 from recurrax.flow.joint import check_states, flatten, per_example, pick, pose
 from recurrax.flow.linear import linear_map
-from recurrax.flow.logscale import frobenius, log_of, rescale
+from recurrax.flow.logscale import bring_to_one, frobenius, log_of, rescale_each
 from recurrax.flow.probes import probed_decay
 from recurrax.flow.spectral import first_guess, gram_size, largest_singular_value
 
@@ -61,7 +61,9 @@ def decay(
 
     Returns:
       A `Decay`, each field `[T, *batch]`. Row 0 belongs to s_1. `-inf` where the derivative is
-      exactly zero, or its rows picked by `of` are below e^-87 of the largest (float32).
+      exactly zero. The derivative by each entry of s_0 has an exponent of its own, so units whose
+      gates shut in turn are right; what lies below e^-87 (float32) of the largest entry of its own
+      column, or with `probes` of all of them, is lost, even if it would be the largest later.
 
     Differentiable once, in forward and reverse mode. The step is called for one example at a time,
     without batch axes. A `Cell` tells these by `initial_state`, whose leaves have them or not; a
@@ -113,15 +115,19 @@ def _exact(
         guess = first_guess(gram_size(len(of), len(wrt)), vector.dtype)
 
         def body(carry: Any, x: Any) -> tuple[Any, tuple[chex.Array, chex.Array]]:
-            state, product, exponent, guess = carry
-            product, shift = rescale(linear_map(step, params, state, x).push(product))
-            exponent = exponent + shift
-            part, extra = (product, 0) if len(of) == len(vector) else rescale(product[of])
-            norm, guess = largest_singular_value(part, guess)
-            logs = [log_of(value, exponent + extra) for value in (norm, frobenius(part))]
-            return (step(params, state, x)[0], product, exponent, guess), (logs[0], logs[1])
+            state, product, exponents, guess = carry
+            pushed = linear_map(step, params, state, x).push(product)
+            product, exponents = rescale_each(pushed, exponents, 0)
+            part = (product, exponents)
+            if len(of) < len(vector):
+                part = rescale_each(product[of], exponents, 0)
+            whole, top = bring_to_one(*part, 0)
+            norm, guess = largest_singular_value(whole, guess)
+            logs = [log_of(value, top) for value in (norm, frobenius(whole))]
+            return (step(params, state, x)[0], product, exponents, guess), (logs[0], logs[1])
 
-        return jax.lax.scan(body, (state, product, jnp.int32(0), guess), xs)[1]
+        exponents = jnp.zeros(len(wrt), jnp.int32)
+        return jax.lax.scan(body, (state, product, exponents, guess), xs)[1]
 
     log_norm, log_frobenius = per_example(one, batch)(params, state, xs)
     return log_norm, log_frobenius

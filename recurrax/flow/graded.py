@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.logscale import power_of_two, rescale
+from recurrax.flow.logscale import NOWHERE, power_of_two, rescale
 
 if TYPE_CHECKING:
     import chex
-
-NOWHERE = -(2**30)  # the exponent of a zero row: below all others, and sums with it fit in int32
 
 
 class Graded(NamedTuple):

@@ -67,8 +67,8 @@ def gradient_map(
 
     Returns:
       A `GradientMap` of K = T // every times each way. Where s = t the derivative is the identity,
-      where s > t it is zero. Memory grows with K^2 for the result, and with K N k (K N^2 if exact)
-      for the work.
+      where s > t it is zero. What is lost is as in `flow.decay`. Memory grows with K^2 for the
+      result, and with K N k (K N^2 if exact) for the work.
 
     Differentiable as `flow.decay` is, the directions of `probes` taken as constants.
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.graded import NOWHERE, Graded, scaled_columns
+from recurrax.flow.graded import Graded, scaled_columns
 from recurrax.flow.lapack import one_at_a_time
-from recurrax.flow.logscale import log_of, power_of_two
+from recurrax.flow.logscale import NOWHERE, log_of, power_of_two
 
 if TYPE_CHECKING:
     import chex

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 if TYPE_CHECKING:
     import chex
 
+NOWHERE = -(2**30)  # the exponent of zeros: below all others, and sums with it fit in int32
+
 
 def rescale(a: chex.Array) -> tuple[chex.Array, chex.Array]:
     """`a = mantissa * 2**exponent`, the largest entry of the mantissa in [1/2, 1).
@@ -32,6 +34,24 @@ def scale_of(a: chex.Array, axes: tuple[int, ...]) -> chex.Array:
     _, exponent = jnp.frexp(jnp.max(jnp.abs(jax.lax.stop_gradient(a)), axes, initial=0.0))
     most = jnp.finfo(a.dtype).maxexp - 2  # 126: 2**-exponent is a normal number too
     return jnp.clip(exponent, -most, most)
+
+
+def rescale_each(v: chex.Array, exponents: chex.Array, axis: int) -> tuple[chex.Array, chex.Array]:
+    """Each vector along an axis with its largest entry in [1/2, 1), and its exponent.
+
+    Vectors that shrink at different times would be lost beside each other under one exponent.
+    """
+    largest = jnp.max(jnp.abs(jax.lax.stop_gradient(v)), axis, keepdims=True)
+    shift = scale_of(largest, (axis,))
+    exponents = jnp.where(largest.squeeze(axis) == 0, NOWHERE, exponents + shift)
+    return v * power_of_two(-jnp.expand_dims(shift, axis), v.dtype), exponents
+
+
+def bring_to_one(v: chex.Array, exponents: chex.Array, axis: int) -> tuple[chex.Array, chex.Array]:
+    """Vectors along an axis, beside each other with the exponent of the largest, the last axis."""
+    top = jnp.max(exponents, -1)
+    scale = power_of_two(exponents - top[..., None], v.dtype)
+    return v * jnp.expand_dims(scale, axis), top
 
 
 def power_of_two(exponent: chex.Array, dtype: jnp.dtype) -> chex.Array:

@@ -61,7 +61,8 @@ def loss_gradients(
 
     Returns:
       A `LossGradients`; row 0 belongs to s_1. Where a gradient is exactly zero its log norm is
-      -inf and its direction zero.
+      -inf and its direction zero. An entry below e^-87 (float32) of the largest of its own s_t is
+      lost, even if it would be the largest further back, as where gates shut in turn.
 
     Raises:
       ValueError, TypeError: as `rx.unroll` does; if concrete values are not finite, or the state

@@ -2,9 +2,9 @@
 
 From each of K source times the same k directions set out. Sources are taken in tiles, whose
 directions are the rows of one matrix, small enough to stay in the cache and large enough for one
-wide product a step to move all of them. Each source has an exponent of its own. Targets are taken
-in blocks as long as a tile: a pair of tile and block above the diagonal is left out, and on the
-diagonal a source that lies ahead waits.
+wide product a step to move all of them. Each direction has an exponent of its own. Targets are
+taken in blocks as long as a tile: a pair of tile and block above the diagonal is left out, and on
+the diagonal a source that lies ahead waits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax.flow.logscale import frobenius, log_of, power_of_two, root, scale_of
+from recurrax.flow.logscale import bring_to_one, frobenius, log_of, rescale_each, root
 from recurrax.flow.rows import push_rows
 from recurrax.flow.spectral import first_guess, gram_size, largest_singular_value
 
@@ -34,8 +34,8 @@ _TURNS = 2  # of power iteration, from the last top singular vector
 class _Carried(NamedTuple):
     """What goes on from one target to the next, for the W sources of a tile."""
 
-    v: chex.Array  # [W, k, N], the largest entry of each source in [1/2, 1)
-    exponent: chex.Array  # int32 [W]
+    v: chex.Array  # [W, k, N], the largest entry of each direction in [1/2, 1)
+    exponents: chex.Array  # int32 [W, k]
     guess: chex.Array  # the last top singular vectors, [W, n]
 
 
@@ -97,7 +97,7 @@ def _setting_out(v: chex.Array, starts: Directions, of: np.ndarray) -> _Carried:
     sources, width, _ = v.shape
     length = width if starts.drawn else gram_size(len(of), width)
     guess = jnp.broadcast_to(first_guess(length, v.dtype), (sources, length))
-    return _Carried(v, jnp.zeros(sources, jnp.int32), guess)
+    return _Carried(v, jnp.zeros((sources, width), jnp.int32), guess)
 
 
 def _pushed(
@@ -106,29 +106,23 @@ def _pushed(
     """All directions through the steps up to the next target, but those of waiting sources."""
 
     def body(now: Any, part: Any) -> tuple[Any, None]:
-        v, exponent = now
+        v, exponents = now
         moved = push_rows(make_map(part), v.reshape(-1, v.shape[-1])).reshape(v.shape)
-        moved, shift = _rescaled(moved)
+        moved, shifted = rescale_each(moved, exponents, 2)
         v = jnp.where(waiting[:, None, None], v, moved)
-        return (v, exponent + jnp.where(waiting, 0, shift)), None
+        return (v, jnp.where(waiting[:, None], exponents, shifted)), None
 
-    (v, exponent), _ = jax.lax.scan(body, carried[:2], parts, every)
-    return _Carried(v, exponent, carried.guess)
-
-
-def _rescaled(v: chex.Array) -> tuple[chex.Array, chex.Array]:
-    """Each source's directions with their largest entry in [1/2, 1), and what was taken out."""
-    shift = scale_of(v, (1, 2))
-    return v * power_of_two(-shift, v.dtype)[:, None, None], shift
+    (v, exponents), _ = jax.lax.scan(body, carried[:2], parts, every)
+    return _Carried(v, exponents, carried.guess)
 
 
 def _measured(
     carried: _Carried, starts: Directions, of: np.ndarray
 ) -> tuple[_Carried, tuple[chex.Array, chex.Array]]:
-    part, exponent = carried.v, carried.exponent
+    part, exponents = carried.v, carried.exponents
     if len(of) < part.shape[-1]:  # what is asked for may be much smaller than the rest
-        part, extra = _rescaled(part[..., of])
-        exponent = exponent + extra
+        part, exponents = rescale_each(part[..., of], exponents, 2)
+    part, exponent = bring_to_one(part, exponents, 2)
     if not starts.drawn:
         norm, guess = jax.vmap(largest_singular_value)(part.swapaxes(1, 2), carried.guess)
         total = jax.vmap(frobenius)(part)

@@ -12,12 +12,12 @@ import numpy as np
 
 from recurrax import checks, keys
 from recurrax.flow.blocks import follow
-from recurrax.flow.graded import NOWHERE, Graded, multiply
+from recurrax.flow.graded import Graded, multiply
 from recurrax.flow.householder import qr
 from recurrax.flow.jacobi import log_singular_values
 from recurrax.flow.joint import check_states, each_example, flatten, pose
 from recurrax.flow.linear import linear_map
-from recurrax.flow.logscale import power_of_two, scale_of
+from recurrax.flow.logscale import NOWHERE, power_of_two, scale_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -77,6 +77,22 @@ def dealt_out(logs, seed):
     return np.stack(ws)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_norms_of_units_whose_gates_shut_in_turn(dtype):
+    """What is the largest at last was far below the range of the dtype beside another unit."""
+    logs = shut_in_turn(3, 100) * {"float32": 1, "float64": 8}[dtype]
+    case = (leak, None, jnp.zeros(3, dtype), jnp.asarray(logs, dtype))
+    sums = np.concatenate([np.zeros((1, 3)), np.cumsum(logs, 0)])
+    decay, found = rx.flow.decay(*case), rx.flow.gradient_map(*case, every=100)
+    np.testing.assert_allclose(decay.log_norm, sums[1:].max(1), atol=1e-3)
+    t, s = found.targets, found.sources
+    expected = (sums[t][:, None] - sums[s][None]).max(2)
+    for norm, most in ((found.log_norm, 0), (found.log_frobenius, 0.5 * np.log(3))):
+        error = np.where(t[:, None] > s, norm - expected, 0)
+        assert error.min() > -1e-3
+        assert error.max() < most + 1e-3
+
+
 def own_units(hidden, w_rec):
     """An LSTM whose units read the input for their forget gate, and themselves alone."""
     cell = rx.cells.lstm(hidden, hidden)
