@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import sys
 
@@ -20,6 +21,9 @@ def main() -> None:
         sys.exit(2)
     from recurrax.cli import run
 
+    for stream in (sys.stdout, sys.stderr):  # what a terminal has no letters for is spelt out
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -12,6 +11,7 @@ import tyro
 from recurrax.cli.compare import CompareOptions, compare
 from recurrax.cli.flow import FlowOptions, flow
 from recurrax.cli.mistakes import Mistake
+from recurrax.cli.terminal import say
 from recurrax.cli.train import TrainOptions, train
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def run(args: Sequence[str]) -> int:
       args: the words after `recurrax`.
 
     Returns:
-      The exit code: 0, 2 for bad input or bad usage, or 130 if Ctrl-C stopped training. For an
+      The exit code: 0, 1 if a picture could not be made and all else was, 2 for bad input or bad
+      usage, or 130 if Ctrl-C stopped training. For an
       option that lacks its value the parser itself exits with 2, and with 0 once it has shown the
       help.
 
@@ -58,7 +59,7 @@ def run(args: Sequence[str]) -> int:
             raise Mistake(_unknown_option(name, kind, unknown[0]))
         return command(options)
     except Mistake as mistake:
-        print(f"recurrax: {mistake}", file=sys.stderr)
+        say(str(mistake))
         return 2
 
 

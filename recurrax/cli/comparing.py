@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from recurrax import plot, tasks
@@ -18,7 +17,10 @@ from recurrax.cli.comparison_table import as_json, print_comparison, reading, se
 from recurrax.cli.experiments import EXPERIMENTS
 from recurrax.cli.flow import check_out
 from recurrax.cli.mistakes import Mistake, told
+from recurrax.cli.pictures import NO_PICTURE, attempt
 from recurrax.cli.task_options import check_task_options
+from recurrax.cli.terminal import console as terminal
+from recurrax.cli.terminal import say
 from recurrax.interop import disk
 from recurrax.plot import seeds
 from recurrax.plot.comparison import panels
@@ -57,15 +59,18 @@ def run(options: CompareOptions, defaults: Mapping[str, Any]) -> int:
             done=show.done,
         )
     text = as_json(dataclasses.asdict(options) | asked, found)
-    with told(ImportError):
-        plot.save(panels(found), files[0])
     files[1].write_text(text + "\n", encoding="utf-8")
+    failed = attempt(files[0], lambda: plot.save(panels(found), files[0]))
+    written = files if failed is None else files[1:]
     if options.json:
         print(text)
     else:
         name = options.experiment
-        print_comparison(found, None if name is None else EXPERIMENTS[name].question, files)
-    return 0
+        print_comparison(found, None if name is None else EXPERIMENTS[name].question, written)
+    if failed is None:
+        return 0
+    say(failed)
+    return NO_PICTURE
 
 
 def settled(options: CompareOptions, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,8 +156,10 @@ def _files(options: CompareOptions) -> list[Path]:
 
 @contextmanager
 def _shown(pairs: int, steps: int, task: tasks.Task) -> Iterator[_Show]:
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}")
-    console = Console(stderr=True, highlight=False)
+    name, words = (
+        TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[words]}")
+    )
+    columns, console = (name, BarColumn(), words), terminal(stderr=True)
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
         yield _Show(bar, bar.add_task("compiling", total=pairs * steps, words=""), steps, task)
 
@@ -178,4 +185,4 @@ class _Show:
         self._pairs += 1
         self._bar.update(self._row, completed=self._pairs * self._steps)
         words = sentence(trial, self._task.goal)
-        self._bar.console.print(words, markup=False, soft_wrap=True)
+        self._bar.console.print(words, soft_wrap=True)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 import recurrax
 from recurrax.cli.numbers import plain
+from recurrax.cli.show import print_written
+from recurrax.cli.terminal import console as terminal
 from recurrax.plot import seeds
 
 if TYPE_CHECKING:
@@ -24,20 +25,19 @@ if TYPE_CHECKING:
 
 def print_comparison(found: Comparison, question: str | None, files: Sequence[Path]) -> None:
     """The task, a table with a row for each pair, and what was written."""
-    console = Console(highlight=False)
+    console = terminal()
     metric, relation, goal = found.goal
     if question is not None:
-        console.print(question, markup=False)
+        console.print(question)
     console.print(
         f"{found.task}: T = {found.length}; a guess without memory has {spoken(metric)} "
         f"{found.baseline[metric]:.4g} and loss {found.baseline['loss']:.4g}; solved at "
-        f"{metric} {relation} {goal:g}",
-        markup=False,
+        f"{metric} {relation} {goal:g}"
     )
     console.print(_table(found))
     if any(np.any(trial.diverged) for trial in found.trials):
         console.print("A seed that has diverged counts as the worst.")
-    console.print(f"wrote {', '.join(map(str, files))}", markup=False, soft_wrap=True)
+    print_written(console, files)
 
 
 def _table(found: Comparison) -> Table:

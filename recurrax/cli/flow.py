@@ -5,24 +5,28 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
 
 from recurrax import flow as microscope
 from recurrax import plot
-from recurrax.cli.data import Sequences, read
+from recurrax.cli.data import Reading, Sequences, read
 from recurrax.cli.mistakes import Mistake, told
 from recurrax.cli.numbers import as_json
 from recurrax.cli.page import document
+from recurrax.cli.pictures import NO_PICTURE, attempt
 from recurrax.cli.questions import QUESTIONS, Answer, answer, as_numbers
 from recurrax.cli.show import Difference, Row, difference, of_row, print_report, progress
 from recurrax.cli.subjects import Subject, choose
+from recurrax.cli.terminal import say
 from recurrax.cli.values import arg, integer, number, two_files
+from recurrax.plot.words import literal
 
 EXACT_UP_TO = 512  # joint state size N above which 32 random directions stand for all N
 PROBES = 32
+_LONGEST_NAME = 40  # letters of a file's name in a title
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +38,15 @@ class FlowOptions:
     """
 
     data: Annotated[str, arg("DATA")] = "digits"
-    """digits (scikit-learn's, pixel by pixel), or a path to a .npy or .npz ([T, I] or [T, B, I]), a .csv (one time step a line) or any text file (read as bytes, one-hot)."""  # noqa: E501
+    """digits (scikit-learn's, pixel by pixel), or a path to a table, one time step a row (.csv, .tsv, .xlsx, .parquet), to an array [T, I] or [T, B, I] (.npy, .npz), to sound (.wav, one feature a channel), or to any text file (read as bytes, one-hot); each may be a .gz."""  # noqa: E501
+    columns: Annotated[str | None, arg("NAMES", "all that hold numbers")] = None
+    """Columns of a table to measure, by name or by number from 1, comma-separated; words among them become one-hot, dates days since the first."""  # noqa: E501
+    array: Annotated[str | None, arg("NAME", "xs, or the only one")] = None
+    """Array of an .npz to measure."""
+    fill: Annotated[str | None, arg("HOW", "missing numbers are refused")] = None
+    """forward (the value before, at the start the first there is) or mean (of the whole column): what stands for a missing number, such as an empty cell, NA, nan, null or ?."""  # noqa: E501
+    standardise: bool = False
+    """Subtract each feature's mean over the whole file, and divide by its standard deviation."""
     length: Annotated[int | None, arg("INT", "all; of a file at most 256"), integer("--length")] = (
         None
     )
@@ -68,8 +80,11 @@ class FlowOptions:
 def flow(options: FlowOptions) -> int:
     """Run the command; returns the exit code."""
     check_out(options.out)
-    sequences = read(options.data, options.length, options.batch)
+    asked = Reading(options.columns, options.array, options.fill, options.standardise)
+    sequences = read(options.data, options.length, options.batch, asked)
     subjects = choose(options, sequences.xs.shape[-1])
+    for note in sequences.notes:
+        say(note)
     count = len(subjects) * (1 + (len(QUESTIONS) if options.report else 0))
     rows, decays, answers = [], {}, {}
     with progress("measuring", count) as advance:
@@ -79,47 +94,69 @@ def flow(options: FlowOptions) -> int:
             advance()
             if options.report:
                 answers[subject.name] = list(answer(subject, sequences, advance))
-    ax = plot.decay(decays, plot.blank_axes())
-    ax.set_title(_title(options, sequences))
     numbers = {row.name: of_row(row, decays[row.name]) for row in rows}
     for name, found in answers.items():
         numbers[name]["questions"] = as_numbers(found)
     change = difference(*rows) if options.compare else None
     text = as_json(dataclasses.asdict(options), sequences, numbers, change)
-    written = _write(options, sequences, text, ax, rows, answers, change)
+    shown = Shown(options, sequences, decays, rows, answers, change)
+    written, failed = _write(text, shown)
     if options.json:
         print(text)
     else:
         print_report(sequences, rows, written, change)
-    return 0
+    for words in failed:
+        say(words)
+    return NO_PICTURE if failed else 0
 
 
-def _write(
-    options: FlowOptions,
-    sequences: Sequences,
-    text: str,
-    ax: Any,
-    rows: list[Row],
-    answers: dict[str, list[Answer]],
-    change: Difference | None,
-) -> list[Path]:
-    """The picture or the page, and the numbers; returns their paths."""
-    stem = "gradient_report" if options.report else "gradient_flow"
-    shown, numbers = (
-        options.out / f"{stem}.{kind}" for kind in ("html" if answers else "png", "json")
+class Shown(NamedTuple):
+    """What the picture or the page shows."""
+
+    options: FlowOptions
+    sequences: Sequences
+    decays: dict[str, microscope.Decay]
+    rows: list[Row]
+    answers: dict[str, list[Answer]]
+    change: Difference | None
+
+    def draw(self) -> Any:
+        """The picture of all cells; returns its axes."""
+        ax = plot.decay(self.decays, plot.blank_axes())
+        ax.set_title(literal(self.title))
+        return ax
+
+    @property
+    def title(self) -> str:
+        length, batch, _ = self.sequences.xs.shape
+        scale = self.options.recurrent_scale
+        suffix = "" if scale == 1 else f", recurrent weights times {scale:g}"
+        name = self.sequences.name
+        name = name if len(name) <= _LONGEST_NAME else f"...{name[3 - _LONGEST_NAME :]}"
+        return f"Gradient flow on {name} (T = {length}, B = {batch}{suffix})"
+
+
+def _write(text: str, shown: Shown) -> tuple[list[Path], list[str]]:
+    """The numbers, then the picture or the page; their paths, and why a picture is missing."""
+    stem = "gradient_report" if shown.options.report else "gradient_flow"
+    picture, numbers = (
+        shown.options.out / f"{stem}.{kind}"
+        for kind in ("html" if shown.answers else "png", "json")
     )
     try:
-        if answers:
-            page = document(_title(options, sequences), sequences, rows, ax, answers, change)
-            shown.write_text(page, encoding="utf-8")
-        else:
-            plot.save(ax, shown)
         numbers.write_text(text + "\n", encoding="utf-8")
+        if not shown.answers:
+            why = attempt(picture, lambda: plot.save(shown.draw(), picture))
+            return ([picture, numbers], []) if why is None else ([numbers], [why])
+        page, failed = document(
+            shown.title, shown.sequences, shown.rows, shown.draw, shown.answers, shown.change
+        )
+        picture.write_text(page, encoding="utf-8")
     except OSError as error:
         raise Mistake(
             f"--out: {error.filename} cannot be written ({error.strerror}); name another folder"
         ) from None
-    return [shown, numbers]
+    return [picture, numbers], failed
 
 
 def measure(subject: Subject, sequences: Sequences) -> tuple[Row, microscope.Decay]:
@@ -146,13 +183,6 @@ def measure(subject: Subject, sequences: Sequences) -> tuple[Row, microscope.Dec
         ),
         decay,
     )
-
-
-def _title(options: FlowOptions, sequences: Sequences) -> str:
-    length, batch, _ = sequences.xs.shape
-    scale = options.recurrent_scale
-    suffix = "" if scale == 1 else f", recurrent weights times {scale:g}"
-    return f"Gradient flow on {sequences.name} (T = {length}, B = {batch}{suffix})"
 
 
 def check_out(out: Path) -> None:

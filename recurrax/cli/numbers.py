@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 import recurrax
+from recurrax.literal import readable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,11 +31,13 @@ def as_json(
     """One document: versions, what was asked, the data, what two compare to, each cell by name."""
     length, batch, features = sequences.xs.shape
     asked = {name: plain(value) for name, value in options.items() if name != "json"}
+    notes = {"notes": sequences.notes} if sequences.notes else {}
+    how = plain({**sequences.done, **notes})
     document = {
         "recurrax": recurrax.__version__,
         "jax": jax.__version__,
         "options": asked,
-        "data": {"name": sequences.name, "T": length, "B": batch, "I": features},
+        "data": {"name": sequences.name, "T": length, "B": batch, "I": features, **how},
         **({} if change is None else {"comparison": plain(change)}),
         "cells": cells,
     }
@@ -43,12 +46,14 @@ def as_json(
 
 def plain(value: Any) -> Any:
     """A result as dicts, lists, strings and numbers, of seven digits."""
-    if value is None or isinstance(value, (str, bool, int)):
+    if isinstance(value, str):
+        return readable(value)
+    if value is None or isinstance(value, (bool, int)):
         return value
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, dict):
-        return {str(name): plain(item) for name, item in value.items()}
+        return {readable(str(name)): plain(item) for name, item in value.items()}
     if hasattr(value, "tolist"):
         value = np.asarray(value)
         exact = value.dtype.kind in "iub"
@@ -57,4 +62,4 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, float):
         return float(f"{value:.7g}") if math.isfinite(value) else str(value)
-    return str(value)
+    return readable(str(value))

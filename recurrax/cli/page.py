@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from typing import TYPE_CHECKING, Any
 
 import jax
 
 import recurrax
+from recurrax.cli.pictures import attempt
 from recurrax.cli.questions import ANSWERED, EXAMPLES, LEFT_TO_CODE
 from recurrax.cli.show import COLUMNS, line, steps_of, story
+from recurrax.literal import visible
+from recurrax.plot.axes import as_png
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from matplotlib.axes import Axes
 
@@ -40,11 +42,12 @@ def document(
     title: str,
     sequences: Sequences,
     rows: list[Row],
-    ax: Axes,
+    draw: Callable[[], Axes],
     answers: Mapping[str, list[Answer]],
     change: Difference | None = None,
-) -> str:
-    """The whole page."""
+) -> tuple[str, list[str]]:
+    """The whole page, and a sentence for each picture that could not be drawn."""
+    failed: list[str] = []
     length, batch, features = sequences.xs.shape
     few = min(EXAMPLES, batch)
     asked = (
@@ -52,8 +55,9 @@ def document(
         if few < batch
         else ""
     )
-    sections = [_section(row, answers[row.name], length) for row in rows]
-    return "\n".join(
+    first = _picture(draw, title, failed)
+    sections = [_section(row, answers[row.name], length, failed) for row in rows]
+    page = "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -63,7 +67,8 @@ def document(
             _overview(rows),
             f"<p>{_text(sequences.name)}: T = {steps_of(length)}, B = {batch}, I = {features}. "
             f"{asked}Logs are natural; a nat is a factor of e.</p>",
-            _picture(ax, title),
+            *(f"<p>{_text(note)}.</p>" for note in sequences.notes),
+            first,
             *sections,
             f"<p>Of rx.flow this page answers {', '.join(ANSWERED)}; "
             f"{', '.join(LEFT_TO_CODE)} are left to code.</p>",
@@ -71,6 +76,7 @@ def document(
             "</body>\n</html>\n",
         ]
     )
+    return page, failed
 
 
 def _sentence(words: str) -> str:
@@ -83,18 +89,18 @@ def _overview(rows: list[Row]) -> str:
     return _table((*heads, "state size N"), [(*line(row), row.state_size) for row in rows])
 
 
-def _section(row: Row, answers: list[Answer], length: int) -> str:
+def _section(row: Row, answers: list[Answer], length: int, failed: list[str]) -> str:
     """One cell: its story, and a figure for each question."""
-    figures = "\n".join(_figure(row.name, found) for found in answers)
+    figures = "\n".join(_figure(row.name, found, failed) for found in answers)
     words = _text(story(row, length))
     return f'<h2>{_text(row.name)}</h2>\n<p>{words}</p>\n<div class="questions">\n{figures}\n</div>'
 
 
-def _figure(cell: str, found: Answer) -> str:
+def _figure(cell: str, found: Answer, failed: list[str]) -> str:
     title, words = _text(found.title), _text(found.words)
-    if found.ax is None:
+    if found.draw is None:
         return f"<section><h3>{title}</h3><p>Not answered. {words}</p></section>"
-    picture = _picture(found.ax, f"{cell}: {found.title}")
+    picture = _picture(found.draw, f"{cell}: {found.title}", failed)
     table = ""
     if found.table:
         heads = ("question", "claimed", "measured", "agrees", "reason")
@@ -105,11 +111,14 @@ def _figure(cell: str, found: Answer) -> str:
     return f"<section{wide}><h3>{title}</h3><p>{words}</p>{picture}{table}</section>"
 
 
-def _picture(ax: Axes, words: str) -> str:
-    """The figure as a PNG inside the page."""
-    buffer = io.BytesIO()
-    ax.get_figure(root=True).savefig(buffer, format="png", dpi=110)  # type: ignore[union-attr]
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+def _picture(draw: Callable[[], Axes], words: str, failed: list[str]) -> str:
+    """A figure as a PNG inside the page, or a sentence on why there is none."""
+    drawn: list[bytes] = []
+    why = attempt(repr(words), lambda: drawn.append(as_png(draw(), dpi=110)))
+    if why is not None:
+        failed.append(why)
+        return f"<p>{_text(_sentence(why))}.</p>"
+    data = base64.b64encode(drawn[0]).decode("ascii")
     return f'<img alt="{_text(words)}" src="data:image/png;base64,{data}">'
 
 
@@ -128,4 +137,4 @@ def _cell(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return html.escape(str(value))
+    return html.escape(visible(str(value)))

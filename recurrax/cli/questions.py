@@ -63,7 +63,7 @@ class Answer(NamedTuple):
     title: str
     result: Any | None  # None where it has no answer
     words: str  # a sentence on it, or why there is none
-    ax: Axes | None
+    draw: Callable[[], Axes] | None
     table: tuple[Any, ...] = ()  # rows of a flow.Report
 
 
@@ -115,7 +115,9 @@ def _report(title: str, case: Case) -> Answer:
     found = flow.report(*case)
     wrong = [row.name for row in found.rows if row.agrees is False]
     words = f"Not borne out: {', '.join(wrong)}." if wrong else "All that is claimed is borne out."
-    return Answer("report", title, found, words, plot.report(found, _axes(8.0, 5.6)), found.rows)
+    return Answer(
+        "report", title, found, words, lambda: plot.report(found, _axes(8.0, 5.6)), found.rows
+    )
 
 
 def _lyapunov(title: str, case: Case) -> Answer:
@@ -126,7 +128,7 @@ def _lyapunov(title: str, case: Case) -> Answer:
         f"{_median(jnp.sum(found.exponents > 0, -1)):.0f} of {found.exponents.shape[-1]} exponents "
         f"are positive, the dimension is {_median(found.dimension):.3g}."
     )
-    return Answer("lyapunov", title, found, words, plot.lyapunov(found, _axes()))
+    return Answer("lyapunov", title, found, words, lambda: plot.lyapunov(found, _axes()))
 
 
 def _growth(rate: float) -> str:
@@ -146,7 +148,7 @@ def _spectrum(title: str, case: Case) -> Answer:
         f"{_median(row):.0f} at t = {t}" for t, row in zip(found.t, found.surviving, strict=True)
     )
     words = f"Directions of {found.log_singular_values.shape[-1]} with 5 % or more left: {left}."
-    return Answer("spectrum", title, found, words, plot.spectrum(found, _axes()))
+    return Answer("spectrum", title, found, words, lambda: plot.spectrum(found, _axes()))
 
 
 def _gradient_map(title: str, case: Case) -> Answer:
@@ -159,7 +161,7 @@ def _gradient_map(title: str, case: Case) -> Answer:
         "A row shows from which times the gradient at t gets its error, a column how far an event "
         f"at s is felt. {exact}"
     )
-    return Answer("gradient_map", title, found, words, plot.gradient_map(found, _axes()))
+    return Answer("gradient_map", title, found, words, lambda: plot.gradient_map(found, _axes()))
 
 
 def _loss_gradients(title: str, case: Case) -> Answer:
@@ -170,7 +172,9 @@ def _loss_gradients(title: str, case: Case) -> Answer:
         f"Of the loss at the last output (half its mean square), {left} of the gradient at the "
         "last state is left at the first."
     )
-    return Answer("loss_gradients", title, found, words, plot.loss_gradients(found, _axes()))
+    return Answer(
+        "loss_gradients", title, found, words, lambda: plot.loss_gradients(found, _axes())
+    )
 
 
 def _lag_profile(title: str, case: Case) -> Answer:
@@ -180,7 +184,7 @@ def _lag_profile(title: str, case: Case) -> Answer:
         f"Errors need to travel {steps_of(steps)} of {len(case.xs)} for 95 % of d L / d w_rec, of "
         "the same loss: the shortest truncation of backpropagation through time."
     )
-    return Answer("lag_profile", title, found, words, plot.lag_profile(found, _axes()))
+    return Answer("lag_profile", title, found, words, lambda: plot.lag_profile(found, _axes()))
 
 
 def _paths(title: str, case: Case) -> Answer:
@@ -191,7 +195,7 @@ def _paths(title: str, case: Case) -> Answer:
     half = np.asarray(jnp.median(found.share.reshape(len(found.share), -1), 1)) > 0.5
     when = f"from t = {int(np.argmax(half)) + 1} on" if half.any() else "at no t"
     words = f"More than half of the derivative has gone round by w_rec {when}."
-    return Answer("paths", title, found, words, plot.paths(found, _axes(6.0, 4.6)))
+    return Answer("paths", title, found, words, lambda: plot.paths(found, _axes(6.0, 4.6)))
 
 
 def _axes(width: float = 6.0, height: float = 3.8) -> Axes:

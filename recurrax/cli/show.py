@@ -8,15 +8,18 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from recurrax.cli.numbers import plain
+from recurrax.cli.terminal import console as terminal
+from recurrax.literal import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from rich.console import Console
 
     from recurrax.cli.data import Sequences
     from recurrax.flow import Bounds, Decay
@@ -59,11 +62,11 @@ class Difference(NamedTuple):
 def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
     """A bar on standard error, shown only once the work has taken a second."""
     bar = Progress(
-        TextColumn(label),
+        TextColumn(label, markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=terminal(stderr=True),
         transient=True,
     )
     task = bar.add_task(label, total=total)
@@ -83,28 +86,27 @@ def print_report(
     sequences: Sequences, rows: list[Row], written: list[Path], change: Difference | None = None
 ) -> None:
     """The table, a sentence for each cell or for two that are compared, and what was written."""
-    console = Console()
+    console = terminal()
     length, batch, features = sequences.xs.shape
     chosen = "" if sequences.whole == length else f" of {sequences.whole}"
     unit = "step" if sequences.whole == 1 else "steps"
-    console.print(
-        f"{sequences.name}: T = {length}{chosen} {unit}, B = {batch}, I = {features}",
-        highlight=False,
-        markup=False,
-    )
+    console.print(f"{sequences.name}: T = {length}{chosen} {unit}, B = {batch}, I = {features}")
     console.print(_table(rows))
     for row in rows:
-        console.print(story(row, length), highlight=False, markup=False)
+        console.print(story(row, length))
     if change is not None:
-        console.print(change.words, highlight=False, markup=False)
+        console.print(change.words)
     if any(row.probes for row in rows):
         console.print(
             "Cells with a state above N = 512 were followed along 32 random directions: their "
-            "norm is a close lower bound.",
-            highlight=False,
+            "norm is a close lower bound."
         )
-    names = ", ".join(map(str, written))
-    console.print(f"wrote {names}", highlight=False, markup=False, soft_wrap=True)
+    print_written(console, written)
+
+
+def print_written(console: Console, written: Sequence[Path]) -> None:
+    """The names of files, in one line however long it is."""
+    console.print(visible(f"wrote {', '.join(map(str, written))}"), soft_wrap=True)
 
 
 def _table(rows: list[Row]) -> Table:

@@ -10,6 +10,7 @@ import numpy as np
 from recurrax import cells, interop
 from recurrax.checks import check_finite
 from recurrax.cli.mistakes import Mistake, told
+from recurrax.literal import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,9 +101,10 @@ def _before_and_after(options: Choice, files: tuple[Path, Path], features: int) 
     before, after = files
     if before.resolve() == after.resolve():
         raise Mistake(f"--compare names one file twice: {before}")
-    names = (
-        [str(path) for path in files] if before.stem == after.stem else [before.stem, after.stem]
-    )
+    stems, paths = [before.stem, after.stem], [str(before), str(after)]
+    names = [visible(name) for name in (stems if before.stem != after.stem else paths)]
+    if names[0] == names[1]:  # bytes that are no text look all the same
+        names = [f"{name} ({when})" for name, when in zip(names, ("before", "after"), strict=True)]
     pairs = zip(names, files, strict=True)
     found = [(name, _from_file(options, path, "--compare", features)) for name, path in pairs]
     return [subject._replace(name=name) for name, subject in found]

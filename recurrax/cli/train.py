@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from recurrax.cli.mistakes import Mistake, told
+from recurrax.cli.pictures import NO_PICTURE
 from recurrax.cli.run_folder import RunFolder, merged
 from recurrax.cli.values import arg, integer, number
 from recurrax.interop.disk import replaced
@@ -241,12 +242,12 @@ def _finish(
     with told(OSError, ValueError, prefix=f"--out {folder.path}: "):
         interop.save(folder.after, fit.params.cell)
         interop.save(folder.network, fit.params)
-        draw(folder, asked, made.task, fit)
         first, last = measured(folder, made.sequences, not options.no_progress)
         summary = Summary(asked, made.task, fit, first, last)
         write(folder, summary)
-    print_summary(folder, summary)
-    return 0
+    drawn = draw(folder, asked, made.task, fit)
+    print_summary(folder, summary, drawn)
+    return 0 if drawn else NO_PICTURE
 
 
 def _stopped(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 import recurrax
@@ -18,11 +18,25 @@ from recurrax.cli.data import LONGEST, Sequences
 from recurrax.cli.flow import measure
 from recurrax.cli.mistakes import Mistake
 from recurrax.cli.numbers import plain
+from recurrax.cli.pictures import attempt
 from recurrax.cli.run_folder import write_text
-from recurrax.cli.show import COLUMNS, Row, difference, line, of_row, progress, steps_of
+from recurrax.cli.show import (
+    COLUMNS,
+    Row,
+    difference,
+    line,
+    of_row,
+    print_written,
+    progress,
+    steps_of,
+)
 from recurrax.cli.subjects import Subject
+from recurrax.cli.terminal import console as terminal
+from recurrax.cli.terminal import say
+from recurrax.literal import visible
 from recurrax.plot.seeds import known
 from recurrax.plot.training import lost_rows
+from recurrax.plot.words import literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +84,15 @@ def measured(folder: RunFolder, sequences: Sequences, bar: bool) -> tuple[Flow |
 # --- curves ---------------------------------------------------------------------------------------
 
 
-def draw(folder: RunFolder, asked: Mapping[str, Any], task: Task, fit: Fit) -> None:
+def draw(folder: RunFolder, asked: Mapping[str, Any], task: Task, fit: Fit) -> bool:
+    """Draw the curves of a run; False, and a sentence on standard error, if that fails."""
+    failed = attempt(folder.picture, partial(_draw, folder, asked, task, fit))
+    if failed is not None:
+        say(failed)
+    return failed is None
+
+
+def _draw(folder: RunFolder, asked: Mapping[str, Any], task: Task, fit: Fit) -> None:
     """Loss, metrics, gradient norm and, if it was measured, the horizon, one below the other."""
     history, baseline = fit.history, dict(task.baseline)
     metrics = metrics_of(task, history)
@@ -90,10 +112,10 @@ def draw(folder: RunFolder, asked: Mapping[str, Any], task: Task, fit: Fit) -> N
         plot.training(fit, ax, field=field, levels=levels)
         ax.label_outer()
     if goal == "loss":
-        panels[0].set_ylabel(f"loss = {task.goal[0]}")
+        panels[0].set_ylabel(literal(f"loss = {task.goal[0]}"))
     if "flow" in history:
         panels[-1].set_ylabel("horizon  (steps)")  # the whole label is longer than a panel is high
-    panels[0].set_title(headline(asked, task))
+    panels[0].set_title(literal(headline(asked, task)))
     plot.save(panels[0], folder.picture)
 
 
@@ -123,25 +145,24 @@ def headline(asked: Mapping[str, Any], task: Task) -> str:
 # --- the table ------------------------------------------------------------------------------------
 
 
-def print_summary(folder: RunFolder, summary: Summary) -> None:
-    """On standard output."""
-    console = Console()
-    plain_text: dict[str, Any] = {"highlight": False, "markup": False}
-    console.print(headline(summary.asked, summary.task), **plain_text)
+def print_summary(folder: RunFolder, summary: Summary, drawn: bool = True) -> None:
+    """On standard output; whether the picture was drawn decides if it is named."""
+    console = terminal()
+    console.print(headline(summary.asked, summary.task))
     console.print(_table(summary))
-    console.print(story(summary), **plain_text)
+    console.print(story(summary))
     if summary.before is not None and summary.after is not None:
-        console.print(difference(summary.before.row, summary.after.row).words, **plain_text)
+        console.print(difference(summary.before.row, summary.after.row).words)
     else:
         console.print(
             "The weights are not finite, or the states they lead to: training has diverged. A "
-            "--clip or a smaller --rate may hold it.",
-            **plain_text,
+            "--clip or a smaller --rate may hold it."
         )
-    written = (folder.picture, folder.report, folder.before, folder.after, folder.network)
-    console.print(f"wrote {', '.join(map(str, written))}", soft_wrap=True, **plain_text)
+    written = [folder.report, folder.before, folder.after, folder.network]
+    written = [folder.picture, *written] if drawn else written
+    print_written(console, written)
     again = f"to look closer: {compare_command(folder, summary.task)}"
-    console.print(again, soft_wrap=True, **plain_text)
+    console.print(visible(again), soft_wrap=True)
 
 
 def compare_command(folder: RunFolder, task: Task) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
+import warnings
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
@@ -55,7 +57,21 @@ def save(ax: Axes, path: str | os.PathLike[str], *, dpi: int = 150) -> None:
       >>> path.exists()
       True
     """
-    ax.get_figure(root=True).savefig(path, dpi=dpi)  # type: ignore[union-attr]
+    _write(ax, path, dpi=dpi)
+
+
+def as_png(ax: Axes, *, dpi: int = 150) -> bytes:
+    """The same as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    _write(ax, buffer, dpi=dpi, format="png")
+    return buffer.getvalue()
+
+
+def _write(ax: Axes, target: Any, **how: Any) -> None:
+    """Without a warning for each letter that the font lacks; a box stands in its place."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        ax.get_figure(root=True).savefig(target, **how)  # type: ignore[union-attr]
 
 
 def given_or_new(ax: Axes | None) -> Axes:

@@ -19,6 +19,7 @@ from recurrax.plot.curves import (
     style_table,
 )
 from recurrax.plot.seeds import final, known, outcome, ranked
+from recurrax.plot.words import literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +84,7 @@ def panels(result: Comparison) -> Axes:
     axes = figure.subplots(1, 3, width_ratios=(1.6, 1, 1))
     for ax, field in zip(axes, _FIELDS, strict=True):
         comparison(result, ax, field=field)
-    axes[0].set_title(f"{result.task}, T = {result.length}")
+    axes[0].set_title(literal(f"{result.task}, T = {result.length}"))
     axes[2].tick_params(labelleft=False)
     first: Axes = axes[0]
     return first
@@ -117,7 +118,7 @@ def _learning(ax: Axes, result: Comparison) -> None:
         ax.set_yscale("log")
     ax.set_xlabel("training step")
     seeds = np.shape(rows[0].values)[1]
-    ax.set_ylabel(f"{metric.replace('_', ' ')}  (median and range of {seeds} seeds)")
+    ax.set_ylabel(f"{literal(metric.replace('_', ' '))}  (median and range of {seeds} seeds)")
     draw_legend(ax, batched=False)
 
 
@@ -156,5 +157,5 @@ def _flow(ax: Axes, result: Comparison, field: str) -> None:
     else:
         ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
         ax.set_xlabel("rate of the gradient, start (open) to end\n(nats a step)")
-    ax.set_yticks(range(len(ends)), [f"{t.cell}, {t.cure}" for t in result.trials])
+    ax.set_yticks(range(len(ends)), [literal(f"{t.cell}, {t.cure}") for t in result.trials])
     ax.set_ylim(len(ends) - 0.5, -0.9)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from recurrax.plot.words import is_literal, legend_label, plain
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -148,7 +150,7 @@ def _draw_line(ax: Axes, curve: Curve, median: np.ndarray) -> None:
         marker=(curve.style.marker or "o") if marked.any() else None,
         markevery=np.flatnonzero(marked).tolist(),
         markersize=4,
-        label=curve.label,
+        label=legend_label(curve.label),
     )
 
 
@@ -177,7 +179,7 @@ def draw_zero(ax: Axes) -> None:
 
 def draw_level(ax: Axes, height: float, label: str) -> None:
     """A dotted grey line across."""
-    ax.axhline(height, zorder=1, label=label, **GUIDE)
+    ax.axhline(height, zorder=1, label=legend_label(label), **GUIDE)
 
 
 def is_batched(curves: Sequence[Curve]) -> bool:
@@ -201,7 +203,7 @@ def draw_legend(ax: Axes, *, batched: bool, below: bool = False) -> None:
         # The pad, in letters, is what the ticks and the label of the axis take.
         where = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 4}
         where["ncols"] = _columns(order, _letters(ax))
-    ax.legend(
+    legend = ax.legend(
         [entries[label] for label in order],
         order,
         title="median; band: middle 80 % of the batch" if batched else None,
@@ -213,6 +215,10 @@ def draw_legend(ax: Axes, *, batched: bool, below: bool = False) -> None:
         framealpha=0.8,
         **where,
     )
+    for text in legend.get_texts():
+        if is_literal(text.get_text()):
+            text.set_parse_math(False)
+            text.set_text(plain(text.get_text()))
 
 
 def _letters(ax: Axes) -> float:

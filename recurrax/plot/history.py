@@ -11,6 +11,7 @@ from recurrax.flow import Watched
 from recurrax.plot.arguments import by_name, check_kind
 from recurrax.plot.axes import given_or_new
 from recurrax.plot.curves import Curve, draw, draw_legend, draw_zero, styles
+from recurrax.plot.words import literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +82,7 @@ def history(
 
 def _label(field: str) -> str:
     group, _, gate = field.partition(".")
-    return _LABELS[field] if field in _LABELS else _LABELS_OF_GATES[group].format(gate)
+    return _LABELS[field] if field in _LABELS else _LABELS_OF_GATES[group].format(literal(gate))
 
 
 def _records(results: Any) -> dict[str, list[Watched]]:

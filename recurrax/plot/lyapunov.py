@@ -22,6 +22,7 @@ from recurrax.plot.curves import (
     label_of,
     styles,
 )
+from recurrax.plot.words import legend_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +83,7 @@ def lyapunov(
     draw_zero(ax)
     for i, (name, value) in enumerate(theory.items()):
         dashes: Any = _THEORY_DASHES[i % len(_THEORY_DASHES)]
-        ax.axhline(value, color="0.35", linestyle=dashes, linewidth=THIN, label=name)
+        ax.axhline(value, color="0.35", linestyle=dashes, linewidth=THIN, label=legend_label(name))
     ax.set_xlabel("index i of the exponent" if size is None else "index i / N")
     ax.set_ylabel("Lyapunov exponent  (nats a step)")
     draw_legend(ax, batched=is_batched(curves))

@@ -12,6 +12,7 @@ from recurrax.flow import Watched
 from recurrax.plot.axes import given_or_new
 from recurrax.plot.curves import GUIDE, THIN, Curve, draw, draw_legend, styles
 from recurrax.plot.history import history as draw_watched
+from recurrax.plot.words import legend_label, literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,11 +83,11 @@ def training(
             _scale(ax, curves, field)
             draw(ax, curves)
         ax.set_xlabel("training step")
-        ax.set_ylabel(field.replace("_", " "))
+        ax.set_ylabel(literal(field.replace("_", " ")))
     for i, (name, value) in enumerate(lines.items()):
         dashes = _LEVEL_DASHES[i % len(_LEVEL_DASHES)]
         style = GUIDE | {"color": "0.35", "linestyle": dashes}
-        ax.axhline(value, zorder=1, label=f"{name} = {value:.3g}", **style)
+        ax.axhline(value, zorder=1, label=legend_label(f"{name} = {value:.3g}"), **style)
     if field == "gradient_norm" and len(named) == 1 and ax.get_yscale() == "log":
         low, high = ax.get_ylim()
         ax.set_ylim(low, high * (high / low) ** _HEADROOM)

@@ -146,12 +146,12 @@ def test_before_and_after(tmp_path, capsys):
 
 
 def test_the_page_says_what_changed():
-    data = type("Data", (), {"xs": np.zeros((1, 2, 3)), "name": "x"})
+    data = type("Data", (), {"xs": np.zeros((1, 2, 3)), "name": "x", "notes": ()})
     rows = [row("Net-1", -0.5, 28.0), row("b", -0.25, 30.0)]
-    text = document("Title", data, rows, plot.blank_axes(), {r.name: [] for r in rows}, None)
+    text, _ = document("Title", data, rows, plot.blank_axes, {r.name: [] for r in rows})
     assert "the rate rose" not in text
     change = difference(*rows)
-    text = document("Title", data, rows, plot.blank_axes(), {r.name: [] for r in rows}, change)
+    text, _ = document("Title", data, rows, plot.blank_axes, {r.name: [] for r in rows}, change)
     said = (
         "From Net-1 to b: the rate rose from -0.500 to -0.250 a step; the horizon went from 28 to "
         "30."
@@ -163,8 +163,8 @@ def test_the_page_says_what_changed():
 
 
 def test_the_page_says_of_which_examples_it_is():
-    data = type("Data", (), {"xs": np.zeros((4, 9, 3)), "name": "x"})
-    text = document("Title", data, [], plot.blank_axes(), {})
+    data = type("Data", (), {"xs": np.zeros((4, 9, 3)), "name": "x", "notes": ()})
+    text, _ = document("Title", data, [], plot.blank_axes, {})
     assert (
         "The first picture and the table are of all of them, what follows of the first 4. "
     ) in text

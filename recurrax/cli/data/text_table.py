@@ -1,0 +1,161 @@
+"""A table written as text: how it is encoded, and what stands between its columns."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections import Counter
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from recurrax.cli.data.cells import is_known, is_missing
+from recurrax.cli.data.source import beginning, content_of
+from recurrax.cli.mistakes import Mistake
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas", " ": "spaces"}
+_NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f]")
+_SAMPLE = 64  # lines by which the separator is told
+
+
+class Rows(NamedTuple):
+    """The cells of a table, all rows of one length."""
+
+    cells: list[list[str]]
+    lines: list[int]  # where each row ends in the file
+    separator: str
+    comment: list[str]  # the cells of a comment right before the first row
+    notes: tuple[str, ...] = ()
+
+
+def read_rows(path: Path, file: IO[Any]) -> Rows:
+    """All rows of a text file but empty ones and comments."""
+    text, notes = _decoded(path, content_of(path, file))
+    told = re.match(r"sep=(.)\r?\n", text, re.I)  # as Excel writes it
+    raw = list(io.StringIO(text, newline=""))
+    separator = told[1] if told else _separator(raw, "\t" if ".tsv" in path.suffixes else None)
+    comments = [i for i, line in enumerate(raw) if line.startswith("#")]
+    # Empty lines in their place keep the numbers of the others.
+    kept = [
+        "\n" if line.startswith("#") or (told and not i) else line for i, line in enumerate(raw)
+    ]
+    rows = _without_blank_ends(_split(path, kept, separator))
+    if not rows:
+        raise Mistake(f"{path} has no rows of numbers; expected one time step a line")
+    first = rows[0][0] - 1
+    after = sum(i > first for i in comments)
+    if after:
+        s = "s" if after > 1 else ""
+        notes += (f"{path.name}: {after} line{s} beginning with # left out as comment{s}",)
+    above = raw[first - 1].lstrip("# ") if first - 1 in comments else ""
+    comment = _split(path, [above], separator)
+    return Rows(
+        _even(path, rows),
+        [line for line, _ in rows],
+        separator,
+        [cell.strip() for cell in comment[0][1]] if comment else [],
+        notes,
+    )
+
+
+def _decoded(path: Path, content: bytes) -> tuple[str, tuple[str, ...]]:
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None)
+    encoding = encoding or _unmarked(content[:1000])
+    notes: tuple[str, ...] = ()
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError:
+        text = content.decode("latin-1") if encoding == "utf-8" else "\0"
+        notes = (f"{path.name} is not UTF-8; it is read as Latin-1",)
+    if _NO_TEXT.search(text.rstrip("\x1a")):
+        raise Mistake(f"{path} cannot be read as a table of text; {beginning(content[:8])}")
+    return text.rstrip("\x1a"), notes
+
+
+def _unmarked(head: bytes) -> str:
+    """UTF-16 of Western letters has a zero in every other byte, and no other text has one."""
+    zeros = [head[start::2].count(0) / max(1, len(head) // 2) for start in (0, 1)]
+    if max(zeros) > 0.5 and min(zeros) < 0.1:
+        return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+    return "utf-8"
+
+
+def _split(path: Path, lines: list[str], separator: str) -> list[tuple[int, list[str]]]:
+    """Rows with the numbers of their lines, without blank ones."""
+    if separator == " ":
+        pairs = ((n, line.split()) for n, line in enumerate(lines, 1))
+        return [(n, row) for n, row in pairs if row]
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    try:
+        return [
+            (reader.line_num, row) for row in reader if len(row) > 1 or (row and row[0].strip())
+        ]
+    except csv.Error as error:
+        raise Mistake(
+            f"{path} cannot be read as a table: {error} after line {reader.line_num}; is a quote "
+            "left open?"
+        ) from None
+
+
+def _without_blank_ends(rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """A row of separators alone is a time step without values, but above and below all others."""
+    full = [i for i, (_, row) in enumerate(rows) if any(map(str.strip, row))]
+    return rows[full[0] : full[-1] + 1] if full else []
+
+
+def _separator(lines: list[str], usual: str | None) -> str:
+    """The one that makes even rows of the most cells that are no words."""
+    sample = [line for line in lines[: 2 * _SAMPLE] if line.strip() and line[0] != "#"][:_SAMPLE]
+    order = sorted(_SEPARATORS, key=lambda separator: separator != usual)
+    return max(order, key=lambda separator: _fitness(sample, separator))
+
+
+def _fitness(sample: list[str], separator: str) -> tuple[bool, float, int]:
+    """Whether there are columns, how well they fit, and how many they are."""
+    if separator == " ":
+        rows = [line.split() for line in sample]
+    else:
+        rows = list(csv.reader(sample, delimiter=separator, skipinitialspace=True))
+    if not rows:
+        return False, 0.0, 0
+    even, width = max((count, width) for width, count in Counter(map(len, rows)).items())
+    cells = [cell for row in (rows[1:] or rows) for cell in row if not is_missing(cell)]
+    known = sum(map(is_known, cells)) / max(1, len(cells))
+    return width > 1, round(known * even / len(rows), 6), width
+
+
+def _even(path: Path, rows: list[tuple[int, list[str]]]) -> list[list[str]]:
+    """Without the empty cells that a separator at the end of a line makes."""
+    width = max(_filled(row) for _, row in rows)
+    even = [(line, row[:width]) for line, row in rows]
+    line, first = even[0]
+    for number, row in even:
+        if len(row) != len(first):
+            raise Mistake(
+                f"{path} is ragged: line {number} has {_columns(len(row))}, line {line} has "
+                f"{len(first)}; every time step needs the same features"
+            )
+    return [row for _, row in even]
+
+
+def _filled(row: list[str]) -> int:
+    """How long a row is without the empty cells at its end."""
+    return max((i for i, cell in enumerate(row, 1) if cell.strip()), default=0)
+
+
+def _columns(count: int) -> str:
+    return f"{count} column{'' if count == 1 else 's'}"
+
+
+def separated_by(separator: str) -> str:
+    return _SEPARATORS.get(separator, repr(separator))
