@@ -8,6 +8,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from recurrax.literal import visible
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -92,7 +94,9 @@ def shown(progress: bool | str, steps: int, start: int, metric: str | None) -> I
     elif rich is None:
         yield Silent()
     else:
-        columns = ("{task.completed}/{task.total}", rich.BarColumn(), "{task.fields[words]}")
+        # A metric's name is its author's: [bold] in it is no order.
+        seen = rich.TextColumn("{task.fields[words]}", markup=False)
+        columns = ("{task.completed}/{task.total}", rich.BarColumn(), seen)
         clock = rich.TimeRemainingColumn()
         console = rich.get_console().__class__(stderr=True)
         with rich.Progress(*columns, clock, console=console, auto_refresh=False) as bar:
@@ -113,7 +117,7 @@ def words(row: Row, metric: str | None) -> str:
     if "clip_fraction" in row:
         parts.append(f"clipped {row['clip_fraction']:.0%}")
     parts.append(f"{row['steps_per_second']:.3g} steps/s")
-    return "  ".join(parts)
+    return visible("  ".join(parts))
 
 
 def _rich() -> Any:

@@ -41,6 +41,19 @@ def test_prints_a_table_and_writes_picture_and_numbers(tmp_path, capsys):
     assert json.loads((tmp_path / "comparison.json").read_text()) == document
 
 
+def test_a_picture_that_fails_leaves_the_numbers(tmp_path, capsys, monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr("recurrax.plot.axes._write", broken)
+    args = ["--cells", "elman", "--cures", "none", "--out", str(tmp_path)]
+    assert run([*SMALL, *args]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.rstrip().endswith("comparison.json")
+    assert "comparison.png cannot be made (RuntimeError: no font)" in captured.err
+    assert json.loads((tmp_path / "comparison.json").read_text())["trials"]
+
+
 def check_shape(document):
     """What a reader of the file relies on."""
     assert list(document) == [

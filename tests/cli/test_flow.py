@@ -224,12 +224,72 @@ def test_a_file_of_other_arrays(tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("$\\frac{a$_[bold]:smile:", None),
+        ("bad\udcff\udcfe", "bad\ufffd\ufffd"),
+        ("two\nlines\x1b[1m", r"two\nlines\x1b[1m"),
+        ("日本", None),
+    ],
+)
+def test_the_name_of_a_file_is_shown_letter_by_letter(tmp_path, capsys, name, said):
+    path = tmp_path / f"{name}.csv"
+    path.write_text("[bold]a,$x$,city\n10,2000,Rome\n30,4500,Oslo\n")
+    args = ["--data", str(path), "--cells", "elman", "--hidden", "2", "--batch", "1"]
+    assert run(["flow", *args, "--out", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"{said or name}.csv: T = 2 steps, B = 1, I = 2\n")
+    dropped, far = captured.err.splitlines()
+    assert dropped == (
+        f"recurrax: {said or name}.csv: column 'city' (words, such as 'Rome') is left out; "
+        "--columns NAMES encodes it"
+    )
+    assert "column '[bold]a' and column '$x$' reach 4.5e+03, far from unit size" in far
+    assert (tmp_path / "gradient_flow.png").read_bytes().startswith(b"\x89PNG")
+    data = json.loads((tmp_path / "gradient_flow.json").read_text())["data"]
+    assert data["name"] == f"{said or name}.csv"
+    assert data["dropped"] == ["city"]
+    assert [f"recurrax: {note}" for note in data["notes"]] == [dropped, far]
+
+
+def test_names_of_weights_that_look_the_same(tmp_path, capsys):
+    files = [str(tmp_path / f"{name}.npz") for name in ("a\udcff", "a\udcfe")]
+    for path in files:
+        rx.interop.save(path, rx.cells.elman(1, 2).init(jax.random.key(0)))
+    args = ["--compare", *files, "--length", "3", "--batch", "1", "--out", str(tmp_path)]
+    assert run(["flow", *args]) == 0
+    assert [name.split(" ")[-1] for name in measured(tmp_path)] == ["(before)", "(after)"]
+
+
+@pytest.mark.parametrize("report", [[], ["--report"]])
+def test_a_picture_that_fails_leaves_the_numbers(out, tmp_path, capsys, monkeypatch, report):
+    def broken(*args, **kwargs):
+        raise ValueError("no\nfont")
+
+    monkeypatch.setattr("recurrax.plot.axes._write", broken)
+    args = ["flow", "--length", "3", "--batch", "1", "--cells", "elman", "--hidden", "2"]
+    assert run([*args, *out, *report]) == 1
+    captured = capsys.readouterr()
+    assert "vanishes" in captured.out
+    assert captured.out.rstrip().endswith(".json")
+    assert r"cannot be made (ValueError: no\nfont); the numbers are not touched" in captured.err
+    assert captured.err.count("\n") == (6 if report else 1)
+    stem = "gradient_report" if report else "gradient_flow"
+    assert "elman" in json.loads((tmp_path / f"{stem}.json").read_text())["cells"]
+    if report:
+        page = (tmp_path / "gradient_report.html").read_text("utf-8")
+        assert page.count("cannot be made (ValueError: no") == 6
+
+
 def test_plain_ascii_terminal(tmp_path):
-    command = [sys.executable, "-m", "recurrax", "flow", *SMALL[1:], "--cells", "elman"]
+    (tmp_path / "日本.csv").write_text("1\n.5\n")
+    command = [sys.executable, "-m", "recurrax", "flow", "--data", "日本.csv", "--cells", "elman"]
     ascii_only = os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "80"}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, env=ascii_only)
     assert done.returncode == 0, done.stderr
     assert b"verdict" in done.stdout
+    assert done.stdout.startswith(rb"\u65e5\u672c.csv: T = 2 steps")
 
 
 def test_module_and_exit_code(tmp_path):

@@ -51,6 +51,23 @@ def test_what_a_run_leaves(trained):
     assert not list(trained.glob(".*"))
 
 
+def test_a_picture_that_fails_leaves_the_numbers(tmp_path, capsys, monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("no font")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("recurrax.plot.axes._write", broken)
+        args = ["train", *TINY, "--steps", "2", "--no-progress", "--out", str(tmp_path / "run")]
+        assert run(args) == 1
+    captured = capsys.readouterr()
+    assert "training.png cannot be made (RuntimeError: no font)" in captured.err
+    assert "training.png" not in captured.out
+    assert report(tmp_path / "run")["step"] == 2
+    # The same run can be drawn once the fault is mended.
+    assert run(["train", "--resume", "--out", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "training.png").exists()
+
+
 def test_weights_are_those_before_and_after_and_the_flow_is_theirs(trained):
     cell, before = rx.interop.load(trained / "before.npz")
     _, after = rx.interop.load(trained / "after.npz")

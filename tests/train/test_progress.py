@@ -24,6 +24,19 @@ def test_the_words():
     assert words(ROW, None) == "loss 0.25  gradient norm 2  40 steps/s"
 
 
+def test_a_metric_is_shown_letter_by_letter(capsys, monkeypatch):
+    row = ROW | {"[bold]m:smile:\x1b[1m": 0.5}
+    seen = words(row, "[bold]m:smile:\x1b[1m")
+    assert r"[bold]m:smile:\x1b[1m 0.5" in seen
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    with shown(True, 9, 0, "[bold]m:smile:\x1b[1m") as show:
+        show.report(row)
+    assert r"[bold]m:smile:\x1b[1m 0.5" in terminal.getvalue()
+
+
 def test_lines(capsys, monkeypatch):
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: 5.0))
     with shown("lines", 9, 0, "mse") as show:

@@ -47,7 +47,9 @@ def read_array(path: Path, file: IO[Any], name: str | None) -> Found:
 def _chosen(path: Path, names: list[str], asked: str | None) -> str:
     if asked is None and ("xs" in names or len(names) == 1):
         return "xs" if "xs" in names else names[0]
-    there = listed(names, 12) if names else "none"
+    there = listed(names, 12)
+    if not names:
+        raise Mistake(f"{path} holds no array; save one with np.savez(path, xs=xs)")
     if asked is None:
         raise Mistake(f"{path} holds {len(names)} arrays ({there}); name one with --array NAME")
     if asked not in names:

@@ -51,7 +51,7 @@ def read(source: str, length: int | None, batch: int, asked: Reading | None = No
     if found.values.dtype != np.uint8:
         found = _cleaned(path, found, asked, told_size=source != "digits")
     sequences = cut(visible(path.name), found.values, length, batch)
-    return sequences._replace(notes=found.notes, done=found.done)
+    return sequences._replace(notes=tuple(map(visible, found.notes)), done=found.done)
 
 
 def _cleaned(path: Path, found: Found, asked: Reading, told_size: bool) -> Found:
@@ -112,7 +112,7 @@ def _table(path: Path, kind: str, file: IO[Any], asked: Reading) -> Found:
         cells, lines, separator, names, notes = read_rows(path, file)
     if not cells:
         raise Mistake(f"{path} has no rows of numbers; expected one time step a line")
-    table = table_of(cells, separator, names)
+    table = table_of(cells, separator, names, asked.columns)
     if table.doubtful:
         notes += (f"{path.name}: line {lines[0]} is taken for names, though it has numbers",)
     if table.comma:

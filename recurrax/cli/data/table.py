@@ -44,25 +44,31 @@ class Table(NamedTuple):
     comma: bool  # whether decimals have one
 
 
-def table_of(rows: list[list[str]], separator: str, names: list[str]) -> Table:
+def table_of(
+    rows: list[list[str]], separator: str, names: list[str], asked: str | None = None
+) -> Table:
     """The columns of rows of one length.
 
     Args:
       rows: cells as they are written.
       separator: what stood between the columns.
       names: of the columns if the first row does not name them; none, or one for each.
+      asked: columns by name, which the first row then holds even where all below are words.
     """
     cells = [list(column) for column in zip(*rows, strict=True)]
     comma = any(uses_comma(column, separator) for column in cells)
     first = rows[0]
     below = [column_of(None, column[1:], separator, comma) for column in cells]
     titles = [_is_title(cell, column) for cell, column in zip(first, below, strict=True)]
-    if any(titles):
+    wanted = {word for word in _words(asked or "") if not word.isdigit()}
+    if any(titles) or not wanted.isdisjoint(cell.strip() for cell in first):
         named = [
             c._replace(name=cell.strip() or None) for cell, c in zip(first, below, strict=True)
         ]
-        typed = [column.kind in ("numbers", "dates") for column in below]
-        return Table(named, True, titles != typed, comma)
+        known = [is_known(cell) and not is_missing(cell) for cell in first]
+        numbers = [c.kind in ("numbers", "dates") for c in below]
+        doubtful = any(a and b for a, b in zip(known, numbers, strict=True))
+        return Table(named, True, doubtful, comma)
     given = names if len(names) == len(first) else [""] * len(first)
     whole = [
         column_of(name or None, column, separator, comma)
@@ -149,9 +155,10 @@ def found_of(path: Path, columns: list[Column], lines: list[int], asked: str | N
     if not dropped:
         return found
     one = len(dropped) == 1
+    full = any(column.kind != "nothing" for _, column in dropped)
+    encode = f"; --columns NAMES encodes {'it' if one else 'them'}" if full else ""
     return found.told(
-        f"{path.name}: {listed(_reasons(columns), 8)} {'is' if one else 'are'} left out; "
-        f"--columns NAMES encodes {'it' if one else 'them'}",
+        f"{path.name}: {listed(_reasons(columns), 8)} {'is' if one else 'are'} left out{encode}",
         dropped=[column.name or i + 1 for i, column in dropped],
     )
 
@@ -170,13 +177,17 @@ def _reasons(columns: list[Column]) -> list[str]:
 
 def pick(path: Path, asked: str, names: list[str | None]) -> list[int]:
     """Columns by their names, or by their numbers from 1."""
-    words = [word.strip() for word in next(csv.reader([asked], skipinitialspace=True), [])]
+    words = _words(asked)
     if not words or not all(words):
         raise Mistake(f"--columns must be names or numbers with commas between, got {asked!r}")
     chosen = [_place(path, word, names) for word in words]
     if len(set(chosen)) < len(chosen):
         raise Mistake(f"--columns names a column twice: {asked}")
     return chosen
+
+
+def _words(asked: str) -> list[str]:
+    return [word.strip() for word in next(csv.reader([asked], skipinitialspace=True), [])]
 
 
 def _place(path: Path, word: str, names: list[str | None]) -> int:

@@ -43,12 +43,11 @@ def read_rows(path: Path, file: IO[Any]) -> Rows:
     text, notes = _decoded(path, content_of(path, file))
     told = re.match(r"sep=(.)\r?\n", text, re.I)  # as Excel writes it
     raw = list(io.StringIO(text, newline=""))
-    separator = told[1] if told else _separator(raw, "\t" if ".tsv" in path.suffixes else None)
-    comments = [i for i, line in enumerate(raw) if line.startswith("#")]
+    separator = told[1] if told else _separator(raw, "\t" if ".tsv" in path.name.lower() else None)
+    comments = {i for i, line in enumerate(raw) if _is_comment(line)}
     # Empty lines in their place keep the numbers of the others.
-    kept = [
-        "\n" if line.startswith("#") or (told and not i) else line for i, line in enumerate(raw)
-    ]
+    left_out = comments | {0} if told else comments
+    kept = ["\n" if i in left_out else line for i, line in enumerate(raw)]
     rows = _without_blank_ends(_split(path, kept, separator))
     if not rows:
         raise Mistake(f"{path} has no rows of numbers; expected one time step a line")
@@ -66,6 +65,11 @@ def read_rows(path: Path, file: IO[Any]) -> Rows:
         [cell.strip() for cell in comment[0][1]] if comment else [],
         notes,
     )
+
+
+def _is_comment(line: str) -> bool:
+    """Whether it begins with #, but not with Excel's #N/A and the like."""
+    return line.startswith("#") and not is_missing(re.split(r"[,;\t| ]", line, maxsplit=1)[0])
 
 
 def _decoded(path: Path, content: bytes) -> tuple[str, tuple[str, ...]]:
@@ -115,7 +119,8 @@ def _without_blank_ends(rows: list[tuple[int, list[str]]]) -> list[tuple[int, li
 
 def _separator(lines: list[str], usual: str | None) -> str:
     """The one that makes even rows of the most cells that are no words."""
-    sample = [line for line in lines[: 2 * _SAMPLE] if line.strip() and line[0] != "#"][:_SAMPLE]
+    head = lines[: 2 * _SAMPLE]
+    sample = [line for line in head if line.strip() and not _is_comment(line)][:_SAMPLE]
     order = sorted(_SEPARATORS, key=lambda separator: separator != usual)
     return max(order, key=lambda separator: _fitness(sample, separator))
 
@@ -125,7 +130,10 @@ def _fitness(sample: list[str], separator: str) -> tuple[bool, float, int]:
     if separator == " ":
         rows = [line.split() for line in sample]
     else:
-        rows = list(csv.reader(sample, delimiter=separator, skipinitialspace=True))
+        try:
+            rows = list(csv.reader(sample, delimiter=separator, skipinitialspace=True))
+        except csv.Error:
+            rows = []
     if not rows:
         return False, 0.0, 0
     even, width = max((count, width) for width, count in Counter(map(len, rows)).items())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import re
 
 import numpy as np
 import pytest
 
-from recurrax.cli.data import read
+from recurrax.cli.data import Reading, read
 from recurrax.cli.mistakes import Mistake
 
 
@@ -44,13 +46,6 @@ def test_a_series_without_features_has_one(tmp_path):
     assert data.whole == 300
 
 
-@pytest.mark.parametrize("header", ["", "time,value\n"])
-def test_csv_with_and_without_header(tmp_path, header):
-    path = tmp_path / "xs.csv"
-    path.write_text(header + "1,2\n\n3,4.5\n")
-    np.testing.assert_array_equal(read(str(path), None, 1).xs[:, 0], [[1, 2], [3, 4.5]])
-
-
 def test_text_is_read_as_one_hot_bytes(tmp_path):
     path = tmp_path / "story.txt"
     path.write_bytes("aé".encode())
@@ -63,16 +58,10 @@ def test_text_is_read_as_one_hot_bytes(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "text"),
     [
-        ("a.csv", "1,2\n3\n", "is ragged: line 2 has 1 column, line 1 has 2"),
-        ("a.csv", "1,2\n3,x\n", "line 2, column 2 is 'x', expected a number"),
-        ("a.csv", "", "has no rows of numbers"),
-        ("a.csv", "time,value\n", "has no rows of numbers"),
-        ("a.csv", "1\nnan\n", "is not finite: nan at index (1, 0) (from 0); drop or fill"),
-        ("a.csv", "1\n1e300\n", "holds numbers too large for float32"),
-        ("a.csv", b"\xff\xfe1", "cannot be read as a table of text in UTF-8"),
         ("a.txt", "", "is empty; give a text file with at least one byte"),
         ("a.npy", "not numpy", "cannot be read as a NumPy file of plain numbers"),
         ("a.npz", "not a zip", "cannot be read as a NumPy file of plain numbers"),
+        ("a.csv.gz", b"\x1f\x8b\x08", "is a damaged .gz file; compress the data again"),
     ],
 )
 def test_bad_file(tmp_path, name, content, text):
@@ -86,6 +75,11 @@ def test_bad_file(tmp_path, name, content, text):
     ("array", "text"),
     [
         (np.ones((5, 2), int), "holds int64, expected floating point; save numbers with"),
+        (np.ones(3, bool), "holds bool, expected floating point; save xs.astype('float32')"),
+        (np.ones(3, complex), "save real and imaginary parts as features, np.concatenate([xs.real"),
+        (np.zeros(3, [("a", "f4")]), "structured_to_unstructured(xs)"),
+        (np.zeros(3, "M8[D]"), "save numbers, such as (xs - xs[0]) / np.timedelta64(1, 'D')"),
+        (np.float64(1.5), "has shape (), expected [T, I] or [T, B, I]"),
         (np.array(["a", "b"]), "expected floating point"),
         (np.array([{}, None], object), "cannot be read as a NumPy file of plain numbers"),
         (np.ones((2, 2, 2, 2)), "has shape (2, 2, 2, 2), expected [T, I] or [T, B, I]"),
@@ -101,8 +95,26 @@ def test_bad_array(tmp_path, array, text):
 
 def test_several_arrays_without_xs(tmp_path):
     np.savez(tmp_path / "xs.npz", a=np.ones(3), b=np.ones(3))
-    with fails("holds 2 arrays (a, b); name the one to measure xs"):
+    with fails("holds 2 arrays (a and b); name one with --array NAME"):
         read(str(tmp_path / "xs.npz"), None, 1)
+    with fails("--array c: "):
+        read(str(tmp_path / "xs.npz"), None, 1, Reading(array="c"))
+    assert read(str(tmp_path / "xs.npz"), None, 1, Reading(array="b")).whole == 3
+
+
+@pytest.mark.parametrize("dtype", ["f2", ">f4", "<f8", "g"])
+def test_floats_of_any_size_and_order(tmp_path, dtype):
+    xs = np.asfortranarray(np.arange(6.0).reshape(3, 2))
+    np.save(tmp_path / "xs.npy", xs.astype(dtype))
+    np.testing.assert_array_equal(read(str(tmp_path / "xs.npy"), None, 1).xs[:, 0], xs)
+
+
+def test_features_of_an_array_by_number(tmp_path):
+    np.save(tmp_path / "xs.npy", np.arange(6.0).reshape(2, 3))
+    data = read(str(tmp_path / "xs.npy"), None, 1, Reading(columns="3,1"))
+    np.testing.assert_array_equal(data.xs[:, 0], [[2, 0], [5, 3]])
+    with fails("--columns 4: "):
+        read(str(tmp_path / "xs.npy"), None, 1, Reading(columns="4"))
 
 
 def test_damaged_compressed_file(tmp_path):
@@ -120,6 +132,48 @@ def test_no_such_file_and_a_folder(tmp_path):
         read(str(tmp_path / "nothing.csv"), None, 1)
     with fails("is a folder; name a file in it"):
         read(str(tmp_path), None, 1)
+    with fails("cannot be read (File name too long); name a file you may read"):
+        read("x" * 5000, None, 1)
+    with fails("no such file"):
+        read("a\0b.csv", None, 1)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "xs.csv")
+    with fails("is a pipe or a device; save what it gives in a file first"):
+        read(str(tmp_path / "xs.csv"), None, 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "asked", "text"),
+    [
+        ("digits", {"fill": "mean"}, "--fill is for files of numbers, not for digits"),
+        ("a.txt", {"columns": "1"}, "--columns is for files of numbers, not for text, which is"),
+        ("a.txt", {"standardise": True}, "--standardise is for files of numbers, not for text"),
+        ("a.txt", {"array": "x"}, "--array is for an .npz of several arrays, not for a.txt"),
+        ("digits", {"fill": "zero"}, "--fill must be forward or mean, got 'zero'"),
+    ],
+)
+def test_options_that_do_not_go_with_the_data(tmp_path, monkeypatch, source, asked, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("a")
+    with fails(text):
+        read(source, None, 1, Reading(**asked))
+
+
+def test_what_gzip_has_made_small(tmp_path):
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"1,2\n3,4.5\n"))
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"ab"))
+    np.testing.assert_array_equal(
+        read(str(tmp_path / "a.csv.gz"), None, 1).xs[:, 0], [[1, 2], [3, 4.5]]
+    )
+    assert read(str(tmp_path / "a.txt.gz"), None, 1).xs[:, 0].argmax(-1).tolist() == [97, 98]
+
+
+def test_bytes_that_are_no_text_are_said(tmp_path):
+    (tmp_path / "a.mat").write_bytes(b"a\0")
+    (note,) = read(str(tmp_path / "a.mat"), None, 1).notes
+    assert note == "a.mat holds more than text; each of its bytes is measured"
 
 
 def test_length_and_batch_out_of_range():
