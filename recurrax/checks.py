@@ -53,17 +53,25 @@ def kind(value: Any) -> str:
 
 
 def check_positive_int(name: str, value: Any) -> None:
+    _check_int(name, value, 1, "a positive integer")
+
+
+def check_count(name: str, value: Any) -> None:
+    _check_int(name, value, 0, "an integer of 0 or more")
+
+
+def _check_int(name: str, value: Any, least: int, words: str) -> None:
     if isinstance(value, jax.core.Tracer):
         raise TypeError(
-            f"{name} must be a positive integer that is known when compiling, got a traced value. "
+            f"{name} must be {words} that is known when compiling, got a traced value. "
             f"Under jax.jit make it static: jax.jit(..., static_argnames={name!r})."
         )
     try:
-        good = operator.index(value) >= 1 and not isinstance(value, bool)
+        good = operator.index(value) >= least and not isinstance(value, bool)
     except TypeError:
-        raise TypeError(f"{name} must be a positive integer, got {value!r}") from None
+        raise TypeError(f"{name} must be {words}, got {value!r}") from None
     if not good:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+        raise ValueError(f"{name} must be {words}, got {value!r}")
 
 
 def check_number(name: str, value: Any) -> None:
@@ -78,9 +86,18 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}")
 
 
+def default_float() -> Any:
+    """JAX's float where none is named: float64 under `jax_enable_x64`, else float32.
+
+    To be asked when an array or a cell is made, never at import: the user may switch it later.
+    """
+    return jnp.result_type(float)
+
+
 def floating_dtype(dtype: Any) -> Any:
+    """A floating-point dtype as `dtype=` names it; JAX's default float for None."""
     try:
-        dtype = jnp.dtype(jnp.float32 if dtype is None else dtype)
+        dtype = default_float() if dtype is None else jnp.dtype(dtype)
     except TypeError:
         raise TypeError(
             f"dtype must be a floating-point type such as jnp.float32, got {dtype!r}"
@@ -225,8 +242,8 @@ def check_inputs_are_arrays(xs: Any) -> None:
     check_arrays("xs", xs)
 
 
-def check_time(xs: Any, *, masks: bool = False) -> int:
-    """The length T of a sequence, from every leaf of xs; whether its caller takes masks."""
+def check_time(xs: Any) -> int:
+    """The length T of a sequence, from every leaf of xs; 0 for a sequence of no steps."""
     leaves = jax.tree_util.tree_leaves_with_path(xs)
     if not leaves:
         raise ValueError(
@@ -240,17 +257,14 @@ def check_time(xs: Any, *, masks: bool = False) -> int:
         lengths[leaf_name("xs", path)] = jnp.shape(leaf)[0]
     if len(set(lengths.values())) > 1:
         raise ValueError(f"the leaves of xs disagree about T: {lengths}. Time is the first axis.")
-    length = next(iter(lengths.values()))
+    return next(iter(lengths.values()))
+
+
+def check_steps(xs: Any) -> int:
+    """As `check_time`, of a sequence about which there is something to ask."""
+    length = check_time(xs)
     if length == 0:
-        raise ValueError(
-            "xs has no time steps (T = 0); expected T >= 1."
-            + (
-                " For rows of zero length keep T >= 1 and pass a mask that is False: "
-                "rx.length_mask(lengths, T)."
-                if masks
-                else ""
-            )
-        )
+        raise ValueError("xs has no time steps (T = 0); expected T >= 1.")
     return length
 
 

@@ -210,7 +210,7 @@ def gated_cell(
     recurrent_init: Initializer | Sequence[Initializer] = ORTHOGONAL,
     input_init: Initializer | Sequence[Initializer] = LECUN_NORMAL,
     bias_init: Initializer | Sequence[Initializer] = ZEROS,
-    dtype: Any = jnp.float32,
+    dtype: Any = None,
     params: type = GatedParams,
     slope: float | None = None,
     view: GateView | None = None,
@@ -235,7 +235,8 @@ def gated_cell(
       input_init: the same for the `[I, H]` blocks of `w_in`; LeCun normal by default.
       bias_init: the same for the `[H]` blocks of `b`; zeros by default.
       dtype: of the params and so of the state, which inputs must not widen: a bfloat16 cell takes
-        bfloat16 inputs. Values are drawn in float32 at least, then cast.
+        bfloat16 inputs. By default JAX's default float when the cell is made: float64 under
+        `jax_enable_x64`, else float32. Values are drawn in float32 at least, then cast.
       params: the NamedTuple class of the params, with fields `w_in`, `w_rec`, `b`, `unit`.
       slope: the largest 2-norm, over the fields of one unit's state, that `d state / d z_rec` of a
         gate can have, if the new state depends on the old one through `z_rec` alone; lets

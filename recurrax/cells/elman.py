@@ -111,7 +111,7 @@ def elman(
     recurrent_init: Initializer = ORTHOGONAL,
     input_init: Initializer = LECUN_NORMAL,
     bias_init: Initializer = ZEROS,
-    dtype: Any = jnp.float32,
+    dtype: Any = None,
 ) -> Cell:
     """The vanilla recurrent network.
 
@@ -124,7 +124,8 @@ def elman(
       recurrent_init: initialiser of `w_rec [H, H]`.
       input_init: initialiser of `w_in [I, H]`.
       bias_init: initialiser of `b [H]`.
-      dtype: of the params.
+      dtype: of the params; by default JAX's default float when the cell is made, float64 under
+        `jax_enable_x64`, else float32.
 
     Returns:
       A `Cell` with `ElmanParams` (relu: `ElmanReluParams`) and `ElmanState`.

@@ -99,7 +99,7 @@ def gru(
     recurrent_init: Initializer | Sequence[Initializer] = ORTHOGONAL,
     input_init: Initializer | Sequence[Initializer] = LECUN_NORMAL,
     bias_init: Initializer | Sequence[Initializer] = ZEROS,
-    dtype: Any = jnp.float32,
+    dtype: Any = None,
 ) -> Cell:
     """The gated recurrent unit.
 
@@ -113,7 +113,8 @@ def gru(
         the gates r, z, n.
       input_init: the same for `w_in [I, 3*H]`.
       bias_init: the same for `b [3*H]`; the bias `b_n [H]` inside the reset starts at zero.
-      dtype: of the params.
+      dtype: of the params; by default JAX's default float when the cell is made, float64 under
+        `jax_enable_x64`, else float32.
 
     Returns:
       A `Cell` with `GRUParams` and `GRUState`.

@@ -98,7 +98,8 @@ class Shifted:
     init: Initializer
     by: float
 
-    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
+    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> Any:
+        dtype = checks.floating_dtype(dtype)
         return self.init(key, shape, dtype) + jnp.asarray(self.by, dtype)
 
 
@@ -110,7 +111,7 @@ def lstm(
     recurrent_init: Initializer | Sequence[Initializer] = ORTHOGONAL,
     input_init: Initializer | Sequence[Initializer] = LECUN_NORMAL,
     bias_init: Initializer | Sequence[Initializer] = ZEROS,
-    dtype: Any = jnp.float32,
+    dtype: Any = None,
 ) -> Cell:
     """Long short-term memory.
 
@@ -127,7 +128,8 @@ def lstm(
         the gates i, f, g, o.
       input_init: the same for `w_in [I, 4*H]`.
       bias_init: the same for `b [4*H]`, which is the sum of torch's two biases.
-      dtype: of the params.
+      dtype: of the params; by default JAX's default float when the cell is made, float64 under
+        `jax_enable_x64`, else float32.
 
     Returns:
       A `Cell` with `LSTMParams` and `LSTMState`.

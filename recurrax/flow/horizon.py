@@ -108,7 +108,8 @@ def verdict(
       `"vanishes"`, `"explodes"` or `"holds"`.
 
     Raises:
-      ValueError: if the factor is not above 1, there are no time steps, or values are NaN.
+      ValueError: if the factor is not above 1, there are no time steps or examples, or values are
+        NaN.
       TypeError: if the decay is traced.
 
     Example:
@@ -122,7 +123,11 @@ def verdict(
     log_norm = _log_norm(decay)
     if isinstance(log_norm, jax.core.Tracer):
         raise TypeError("verdict returns a word, which depends on values: call it outside jit")
-    final = np.median(np.asarray(log_norm)[-1])
+    final = np.median(np.asarray(log_norm)[-1]) if log_norm.size else None
+    if final is None:
+        raise ValueError(
+            f"decay holds no example, so there is no verdict: got shape {log_norm.shape}"
+        )
     if np.isnan(final):
         raise ValueError("decay holds NaN, so there is no verdict: was the trajectory finite?")
     if final < -math.log(factor):

@@ -69,6 +69,7 @@ def pose(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> Problem:
     """
     step = as_step(cell)
     state, xs = prepare(cell, params, state, xs)
+    checks.check_steps(xs)
     checks.check_finite("xs", xs, "Drop or fill those steps: one NaN spoils all later ones.")
     checks.check_finite("params", jax.tree.map(jnp.asarray, params), "Did training diverge?")
     checks.check_finite("state", state, "Start from cell.initial_state(params, batch_shape).")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
+from recurrax.checks import default_float
 from recurrax.tasks import losses
 from recurrax.tasks.batch import Batch
 from recurrax.tasks.task import Task, check_draw, check_length
@@ -105,12 +106,13 @@ class MarkedNumbers:
 @functools.partial(jax.jit, static_argnames=("batch", "length", "product"))
 def _sample(key: chex.PRNGKey, batch: int, length: int, product: bool) -> Batch:
     value_key, first_key, second_key = jax.random.split(key, 3)
-    values = jax.random.uniform(value_key, (length, batch), jnp.float32)
+    dtype = default_float()
+    values = jax.random.uniform(value_key, (length, batch), dtype)
     half = length // 2
     first = jax.random.randint(first_key, (batch,), 0, half)
     second = jax.random.randint(second_key, (batch,), half, length)
     time = jnp.arange(length)[:, None]
-    markers = ((time == first) | (time == second)).astype(jnp.float32)
+    markers = ((time == first) | (time == second)).astype(dtype)
     column = jnp.arange(batch)
     a, b = values[first, column], values[second, column]
     answer = a * b if product else a + b
@@ -118,5 +120,5 @@ def _sample(key: chex.PRNGKey, batch: int, length: int, product: bool) -> Batch:
     return Batch(
         jnp.stack([values, markers], -1),
         jnp.where(last, answer, 0.0)[..., None],
-        jnp.broadcast_to(last, (length, batch)).astype(jnp.float32),
+        jnp.broadcast_to(last, (length, batch)).astype(dtype),
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Batch(NamedTuple):
     """Sequences, the answers to them, and which answers count."""
 
-    xs: chex.Array  # float32 [T, B, I]; as a Split stores it also integer symbols [T, B]
+    xs: chex.Array  # [T, B, I], floating; as a Split stores it also integer symbols [T, B]
     targets: chex.Array  # [T, B], the class as an integer, or [T, B, O], floating
     weights: chex.Array  # [T, B], how much each answer counts; 0 where none is asked for
 
@@ -62,7 +62,7 @@ def check_batch(
     for name, leaf in batch._asdict().items():
         if not hasattr(leaf, "dtype"):
             raise TypeError(f"{name} must be an array, got {type(leaf).__name__}")
-    steps = checks.check_time(batch.xs)
+    steps = checks.check_steps(batch.xs)
     symbols, classes = is_integer(batch.xs), is_integer(batch.targets)
     xs_shape = _check_rank("xs", batch.xs, "symbols" if symbols else None, input_size)
     lead = (steps, xs_shape[1])

@@ -102,7 +102,7 @@ def _sample(key: chex.PRNGKey, batch: int, T: int, symbols: int, length: int) ->
     inputs = jnp.concatenate([shown, waiting.at[T - 1].set(marker)])
     targets = jnp.concatenate([waiting, shown])
     return Batch(
-        jax.nn.one_hot(inputs, symbols + 2, dtype=jnp.float32),
+        jax.nn.one_hot(inputs, symbols + 2, dtype=checks.default_float()),
         targets.astype(jnp.int32),
-        jnp.ones(targets.shape, jnp.float32),
+        jnp.ones(targets.shape, checks.default_float()),
     )

@@ -82,7 +82,8 @@ def counting(T: int = 41, letters: int = 2, n_min: int = 1, n_max: int | None = 
 def string_metrics(outputs: chex.Array, batch: Batch) -> dict[str, Any]:
     """`{"string_accuracy": fraction of strings right at every step that is asked}`."""
     right = losses.right(outputs, batch) | (jnp.asarray(batch.weights) == 0)
-    return {"string_accuracy": right.all(0).mean(dtype=jnp.float32)}
+    strings = right.all(0)
+    return {"string_accuracy": losses.mean(strings, jnp.ones_like(strings))}
 
 
 def _baseline(letters: int, n_min: int, n_max: int) -> tuple[tuple[str, float], ...]:
@@ -127,6 +128,6 @@ def _sample(
     read = jnp.concatenate([jnp.full((1, batch), end), following[:-1]])
     inside = position <= letters * n
     asked = inside & ((position == 0) | (position > n))
-    symbols = jax.nn.one_hot(read, letters + 1, dtype=jnp.float32)
+    symbols = jax.nn.one_hot(read, letters + 1, dtype=checks.default_float())
     xs = jnp.where(inside[..., None], symbols, 0.0)
-    return Batch(xs, following.astype(jnp.int32), asked.astype(jnp.float32))
+    return Batch(xs, following.astype(jnp.int32), asked.astype(symbols.dtype))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recurrax.checks import default_float
 from recurrax.tasks import losses
 from recurrax.tasks.batch import Batch, Split
 from recurrax.tasks.task import Task
@@ -18,7 +19,7 @@ _PIXELS = 64
 class DigitSequences(NamedTuple):
     """Images as time series: one pixel a step, row by row."""
 
-    xs: np.ndarray  # float32 [T=64, B=1797, I=1], brightness from 0 to 1
+    xs: np.ndarray  # [T=64, B=1797, I=1], brightness from 0 to 1
     labels: np.ndarray  # int32 [B], the digit drawn
 
 
@@ -29,7 +30,8 @@ def digit_sequences() -> DigitSequences:
     a network must carry what it saw in the first rows over some fifty steps.
 
     Returns:
-      A `DigitSequences` with xs `[64, 1797, 1]`.
+      A `DigitSequences` with xs `[64, 1797, 1]` in JAX's default float: float64 under
+      `jax_enable_x64`, else float32.
 
     Raises:
       ImportError: if scikit-learn is not installed.
@@ -50,7 +52,7 @@ def digit_sequences() -> DigitSequences:
             "the digits come with scikit-learn: pip install 'recurrax[train]'"
         ) from None
     pixels, labels = load_digits(return_X_y=True)
-    xs = np.ascontiguousarray(pixels.T[:, :, None] / 16, np.float32)
+    xs = np.ascontiguousarray(pixels.T[:, :, None] / 16, default_float())
     return DigitSequences(xs, labels.astype(np.int32))
 
 
@@ -109,7 +111,8 @@ class DigitSplit:
 
     def __call__(self) -> Split:
         data = digit_sequences()
-        xs = data.xs[pixel_order()] if self.permuted else data.xs
+        xs = data.xs.astype(np.float32)  # exact, and all that a sixteenth needs
+        xs = xs[pixel_order()] if self.permuted else xs
         test = _every_fifth(data.labels)
         return Split(_batch(xs, data.labels, ~test), _batch(xs, data.labels, test))
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from recurrax.checks import default_float
+
 if TYPE_CHECKING:
     import chex
 
@@ -90,7 +92,7 @@ def accuracy(outputs: chex.Array, batch: Batch) -> chex.Array:
       batch: a `Batch` with targets `[T, B]`, integers.
 
     Returns:
-      A scalar, float32; 0 where all weights are 0.
+      A scalar of JAX's default float; 0 where all weights are 0.
 
     Raises:
       ValueError, TypeError: if the targets are no integers `[T, B]`, as the outputs are.
@@ -135,7 +137,9 @@ def bits_metrics(outputs: chex.Array, batch: Batch) -> dict[str, Any]:
 
 def _wide(array: chex.Array) -> chex.Array:
     array = jnp.asarray(array)
-    return array.astype(array.dtype if array.dtype == jnp.float64 else jnp.float32)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        return array.astype(default_float())
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
 def _asked(array: chex.Array, batch: Batch) -> chex.Array:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks
-from recurrax.tasks.batch import Batch, Split
+from recurrax.tasks.batch import Batch, Split, is_integer
 
 if TYPE_CHECKING:
     import chex
@@ -132,11 +132,12 @@ class Task:
             drawn from all. Give it to your jitted function as an argument, or it is compiled in.
 
         Returns:
-          A `Batch` with xs `[T, B, I]`.
+          A `Batch` with xs `[T, B, I]`; classes are int32, all else is JAX's default float when it
+          is drawn: float64 under `jax_enable_x64`, else float32.
 
         Raises:
           ValueError, TypeError: if size is no positive integer, key no random key, or data given
-            to an endless task, missing, or no `Batch`.
+            to an endless task, missing, no `Batch`, or without sequences.
         """
         check_draw(key, size)
         if self.sample is not None:
@@ -152,7 +153,10 @@ class Task:
             raise TypeError(
                 f"data must be a rx.tasks.Batch such as split.train, got {type(data).__name__}"
             )
-        return self.take(data, jax.random.randint(key, (size,), 0, data.weights.shape[1]))
+        count = data.weights.shape[1]
+        if count == 0:
+            raise ValueError("data holds no sequences (B = 0) to draw from; expected B >= 1")
+        return self.take(data, jax.random.randint(key, (size,), 0, count))
 
     def take(self, data: Batch, columns: chex.Array) -> Batch:
         """Chosen sequences of stored data, ready for a network.
@@ -162,14 +166,21 @@ class Task:
           columns: integers `[B]`, which sequences, in which order.
 
         Returns:
-          A `Batch` with xs `[T, B, I]`, classes as int32 and weights as float32.
+          A `Batch` with xs `[T, B, I]`; classes are int32, all else is JAX's default float, or
+          wider where the data are.
         """
         xs, targets, weights = (jnp.take(jnp.asarray(leaf), columns, axis=1) for leaf in data)
-        if jnp.issubdtype(xs.dtype, jnp.integer):
-            xs = jax.nn.one_hot(xs, self.input_size, dtype=jnp.float32)
-        if jnp.issubdtype(targets.dtype, jnp.integer):
-            targets = targets.astype(jnp.int32)
-        return Batch(xs, targets, weights.astype(jnp.float32))
+        if is_integer(xs):
+            xs = jax.nn.one_hot(xs, self.input_size, dtype=checks.default_float())
+        targets = targets.astype(jnp.int32) if is_integer(targets) else _wide(targets)
+        return Batch(_wide(xs), targets, _wide(weights))
+
+
+def _wide(array: chex.Array) -> chex.Array:
+    """Stored numbers, which may be small ones, in JAX's default float at least."""
+    float_ = checks.default_float()
+    floating = jnp.issubdtype(array.dtype, jnp.floating)
+    return array.astype(jnp.promote_types(array.dtype, float_) if floating else float_)
 
 
 # --- checks that tasks share ---------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
+from recurrax.checks import default_float
 from recurrax.tasks import losses
 from recurrax.tasks.batch import Batch
 from recurrax.tasks.task import Task, check_draw, check_length
@@ -88,8 +89,9 @@ def _sample(key: chex.PRNGKey, batch: int, length: int) -> Batch:
     column = jnp.arange(batch)
     inputs = inputs.at[early, column].set(first).at[late, column].set(second)
     last = jnp.broadcast_to(jnp.arange(length)[:, None] == length - 1, (length, batch))
+    dtype = default_float()
     return Batch(
-        jax.nn.one_hot(inputs, 2 + _DISTRACTORS, dtype=jnp.float32),
+        jax.nn.one_hot(inputs, 2 + _DISTRACTORS, dtype=dtype),
         jnp.where(last, 2 * first + second, 0).astype(jnp.int32),
-        last.astype(jnp.float32),
+        last.astype(dtype),
     )

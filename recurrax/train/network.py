@@ -51,18 +51,21 @@ class Network:
 
     def apply(self, params: NetworkParams, xs: chex.Array) -> chex.Array:
         """Outputs `[T, *batch, O]` for xs `[T, *batch, I]`, in float32 at least."""
-        if jnp.issubdtype(xs.dtype, jnp.floating):
-            xs = xs.astype(params.w_out.dtype)
+        xs = self.inputs(params, xs)
         state = self.cell.initial_state(params.cell, xs.shape[1:-1])
         _, ys = unroll(self.cell, params.cell, state, xs)
         outputs = ys @ params.w_out + params.b_out
         return outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
 
+    def inputs(self, params: NetworkParams, xs: chex.Array) -> chex.Array:
+        """xs as the cell wants them: floats in the dtype of the params."""
+        return xs.astype(params.w_out.dtype) if jnp.issubdtype(xs.dtype, jnp.floating) else xs
+
     def _output(self, params: Any) -> jax.ShapeDtypeStruct:
         """The shape of the cell's output for one example."""
         kinds = [leaf.dtype for leaf in jax.tree.leaves(params)]
         floating = [kind for kind in kinds if jnp.issubdtype(kind, jnp.floating)]
-        dtype = floating[0] if floating else jnp.float32
+        dtype = floating[0] if floating else checks.default_float()
         x = jax.ShapeDtypeStruct((self.input_size,), dtype)
         state = jax.eval_shape(self.cell.initial_state, params)
         y: jax.ShapeDtypeStruct = jax.eval_shape(self.cell.step, params, state, x)[1]
@@ -84,8 +87,9 @@ def network(cell: Cell, output_size: int, input_size: int | None = None) -> Netw
 
     Returns:
       A `Network`: `init(key) -> NetworkParams` and `apply(params, xs [T, B, I]) -> [T, B, O]`,
-      starting from the cell's initial state. xs is cast to the dtype of the params; outputs are
-      float32 at least, so that a loss is summed well.
+      starting from the cell's initial state. Its dtype is that of the cell, by default JAX's
+      default float; xs is cast to it, and outputs are float32 at least, so that a loss is summed
+      well.
 
     Raises:
       TypeError: if cell is not a `Cell`.

@@ -70,7 +70,8 @@ def train_step(program: Program, carry: Carry, batch: Batch) -> tuple[Carry, dic
         seen = {"loss": total}
         if program.regularizer is not None:
             state = cell.initial_state(params.cell, batch.xs.shape[1:-1])
-            seen["penalty"] = program.regularizer(cell, params.cell, state, batch.xs)
+            xs = program.network.inputs(params, batch.xs)
+            seen["penalty"] = program.regularizer(cell, params.cell, state, xs)
             total = total + seen["penalty"]
         return total, (seen, outputs)
 
@@ -150,7 +151,7 @@ def _watched(program: Program, carry: Carry, batch: Batch) -> Watched | None:
     if program.flow_every is None:
         return None
     cell, params = measurable(program.network.cell), carry.params
-    xs = batch.xs.astype(params.w_out.dtype)
+    xs = program.network.inputs(params, batch.xs)
     every, last = program.flow_every, carry.watched
     return watch(cell, params.cell, None, xs, step=carry.step, last=last, every=every)
 

@@ -46,10 +46,10 @@ def check_functions(program: Program, carry: Carry, key: Any, data: Any) -> None
         cell, regularizer = program.network.cell, program.regularizer
 
         def penalty(params: Any, xs: Any) -> Any:
-            state = cell.initial_state(params, xs.shape[1:-1])
-            return regularizer(cell, params, state, xs)
+            state = cell.initial_state(params.cell, xs.shape[1:-1])
+            return regularizer(cell, params.cell, state, program.network.inputs(params, xs))
 
-        _check_scalar("regularizer", jax.eval_shape(penalty, carry.params.cell, batch.xs))
+        _check_scalar("regularizer", jax.eval_shape(penalty, carry.params, batch.xs))
 
 
 def _check_takes(name: str, function: Callable[..., Any], arguments: tuple[str, ...]) -> None:

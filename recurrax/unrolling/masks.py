@@ -19,21 +19,21 @@ def length_mask(lengths: chex.Array, T: int) -> chex.Array:
 
     Args:
       lengths: integers `[*batch]`, each from 0 to T.
-      T: the number of time steps.
+      T: the number of time steps, 0 or more.
 
     Returns:
       A bool array `[T, *batch]`, for the `mask` of `rx.unroll`.
 
     Raises:
       TypeError: if lengths are not integers.
-      ValueError: if T is not positive, or a concrete length is negative or above T.
+      ValueError: if T is negative, or a concrete length is negative or above T.
 
     Example:
       >>> import jax.numpy as jnp, recurrax as rx
       >>> rx.length_mask(jnp.array([0, 2]), 3).astype(int).tolist()
       [[0, 1], [0, 1], [0, 0]]
     """
-    checks.check_positive_int("T", T)
+    checks.check_count("T", T)
     lengths = jnp.asarray(lengths)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(f"lengths must be integers, got {lengths.dtype}")

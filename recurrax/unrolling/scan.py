@@ -124,11 +124,11 @@ def _scan_in_chunks(
         return jax.lax.scan(body, state, part, reverse=reverse)
 
     def chunks(state: Any, part: Any) -> tuple[Any, Any]:
-        split = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), part)
+        split = jax.tree.map(lambda a: a.reshape(whole // size, size, *a.shape[1:]), part)
         # Inside a scan nothing can be shared with the backward pass, so no guard is needed.
         one = jax.checkpoint(chunk, prevent_cse=False)
         state, outs = jax.lax.scan(one, state, split, reverse=reverse)
-        return state, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), outs)
+        return state, jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), outs)
 
     head = (chunks, jax.tree.map(lambda a: a[:whole], inputs))
     tail = (jax.checkpoint(chunk), jax.tree.map(lambda a: a[whole:], inputs))

@@ -52,7 +52,8 @@ def unroll(
       params: the cell's params, from `cell.init(key)`.
       state: the state before the first step, from `cell.initial_state(params, batch_shape)`;
         None stands for that initial state, where the cell is a `Cell` and xs one array.
-      xs: the inputs `[T, *batch, I]`, or a pytree of arrays that each lead with T.
+      xs: the inputs `[T, *batch, I]`, or a pytree of arrays that each lead with T. T may be 0:
+        the state comes back as it was, and the outputs are `[0, *batch, ...]`.
       mask: bool `[T, *batch]`; where False the state is carried over unchanged and y is zero,
         whatever stands in xs there. Any pattern.
       resets: bool `[T, *batch]`; where True the state is set to the cell's initial state before
@@ -112,7 +113,7 @@ def unroll_states(
       cell: a `Cell`, a bare step function, or what `rx.bidirectional` makes.
       params: the cell's params.
       state: the state before the first step, or None for the cell's initial state.
-      xs: the inputs `[T, *batch, I]`, or a pytree of arrays that each lead with T.
+      xs: the inputs `[T, *batch, I]`, or a pytree of arrays that each lead with T, which may be 0.
       mask: bool `[T, *batch]`, as in `rx.unroll`.
       resets: bool `[T, *batch]`, as in `rx.unroll`.
       reverse: run from the last input to the first.
@@ -179,7 +180,7 @@ def _unroll(
         raise TypeError(f"reverse must be True or False, got {reverse!r}")
     if remat is not None:
         checks.check_positive_int("remat", remat)
-    state, xs = prepare(cell, params, state, xs, masks=True)
+    state, xs = prepare(cell, params, state, xs)
     length = checks.check_time(xs)
     for name, flags in (("mask", mask), ("resets", resets)):
         if flags is not None:
@@ -194,33 +195,25 @@ def _unroll(
     if resets is not None and isinstance(cell, Cell):
         start = jax.eval_shape(lambda p: cell.initial_state(p, tuple(resets.shape[1:])), params)
         checks.check_reset_state(state, start)
-    final, collected = _run(
-        engine,
-        step,
-        cell.initial_state if isinstance(cell, Cell) and resets is not None else None,
-        collect,
-        reverse,
-        None if remat is None else min(int(remat), length),
-        params,
-        state,
-        Inputs(xs, mask, resets),
-    )
-    return final, collected
+    start_of = cell.initial_state if isinstance(cell, Cell) and resets is not None else None
+    given = (params, state, Inputs(xs, mask, resets))
+    if length == 0:  # there is no loop to make fast, and nothing to recompute
+        with jax.disable_jit(False):  # which refuses a scan of no steps
+            nothing: tuple[Any, Any] = _run("scan", step, start_of, collect, reverse, None, *given)
+        return nothing
+    every = None if remat is None else min(int(remat), length)
+    found: tuple[Any, Any] = _run(engine, step, start_of, collect, reverse, every, *given)
+    return found
 
 
-def prepare(
-    cell: Cell | StepFn, params: Any, state: Any, xs: Any, *, masks: bool = False
-) -> tuple[Any, Any]:
-    """Check a step against what it is to be run on; the state and the inputs as arrays.
-
-    `masks`: whether the caller takes them, for the advice on sequences of no length.
-    """
+def prepare(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
+    """Check a step against what it is to be run on; the state and the inputs as arrays."""
     step = as_step(cell)
     checks.check_inputs_are_arrays(xs)
     checks.check_arrays("params", params)
     checks.check_arrays("state", state)
     xs = jax.tree.map(jnp.asarray, xs)
-    checks.check_time(xs, masks=masks)
+    checks.check_time(xs)
     if state is None and not isinstance(cell, Cell):
         raise TypeError(
             "state=None stands for the initial state of a rx.Cell; a bare step function has none. "

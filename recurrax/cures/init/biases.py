@@ -34,7 +34,7 @@ class Constant:
 
     value: float
 
-    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
+    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> Any:
         del key
         return jnp.full(tuple(shape), self.value, checks.floating_dtype(dtype))
 
@@ -79,7 +79,7 @@ class LogUniformTime:
     t_max: float
     sign: int
 
-    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
+    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> Any:
         del key
         times = 1 + (self.t_max - 2) * _quantiles("chrono", shape)
         return jnp.asarray(self.sign * np.log(times), checks.floating_dtype(dtype))
@@ -140,10 +140,10 @@ class UniformGate:
 
     sign: int
 
-    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
+    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> Any:
         del key
         quantiles = _quantiles("uniform_gate", shape)
-        least = 1 / len(quantiles)
+        least = 1 / max(len(quantiles), 1)
         u = least + (1 - 2 * least) * quantiles
         return jnp.asarray(-self.sign * np.log(1 / u - 1), checks.floating_dtype(dtype))
 

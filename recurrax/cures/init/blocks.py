@@ -47,6 +47,8 @@ def in_blocks(
             f"gates={gates}. Give it as recurrent_init; a whole [H, G*H] takes gates=G."
         )
     dtype = checks.floating_dtype(dtype)
+    if 0 in shape:  # nothing to draw, and no variance to scale
+        return jnp.zeros(shape, dtype)
     wide = jnp.promote_types(dtype, jnp.float32)
     # One gate is drawn from the key itself, as the initialisers of JAX do.
     keys = [key] if gates == 1 else jax.random.split(key, gates)

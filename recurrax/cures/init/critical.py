@@ -7,7 +7,6 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks
@@ -41,7 +40,7 @@ class Critical:
         """The variance of a pre-activation at the fixed point."""
         return _critical_point(self.input_variance + self.bias_variance)[1]
 
-    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
+    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> Any:
         def normal(key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
             return jax.random.normal(key, shape, dtype) * (self.gain / shape[0] ** 0.5)
 

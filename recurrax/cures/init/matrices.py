@@ -30,7 +30,7 @@ class Orthogonal:
     gain: float
     gates: int
 
-    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
+    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> Any:
         draw = jax.nn.initializers.orthogonal(self.gain)
         return in_blocks(draw, key, shape, dtype, name="orthogonal", gates=self.gates)
 
@@ -79,7 +79,7 @@ class Identity:
     scale: float
     gates: int
 
-    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
+    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> Any:
         def draw(key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
             del key
             return jnp.asarray(self.scale, dtype) * jnp.eye(*shape, dtype=dtype)
@@ -127,7 +127,7 @@ class SpectralRadius:
     base: Initializer
     gates: int
 
-    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
+    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> Any:
         def draw(key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
             block = _drawn(self.base, key, shape, dtype)
             unit, _ = rescale(block)  # so that the log below is a small number
@@ -183,7 +183,7 @@ class LargestSingularValue:
     base: Initializer
     gates: int
 
-    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> Any:
+    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> Any:
         def draw(key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
             block, _ = rescale(_drawn(self.base, key, shape, dtype))
             norm = jnp.linalg.norm(block, 2)
