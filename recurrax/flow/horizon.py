@@ -123,11 +123,11 @@ def verdict(
     log_norm = _log_norm(decay)
     if isinstance(log_norm, jax.core.Tracer):
         raise TypeError("verdict returns a word, which depends on values: call it outside jit")
-    final = np.median(np.asarray(log_norm)[-1]) if log_norm.size else None
-    if final is None:
+    if log_norm.size == 0:
         raise ValueError(
             f"decay holds no example, so there is no verdict: got shape {log_norm.shape}"
         )
+    final = np.median(np.asarray(log_norm)[-1])
     if np.isnan(final):
         raise ValueError("decay holds NaN, so there is no verdict: was the trajectory finite?")
     if final < -math.log(factor):

@@ -81,11 +81,6 @@ def test_the_protocol(name, key):
     assert not task.solved(dict(task.baseline))
 
 
-def test_float64_switched_on_changes_no_batch(key, x64):
-    for batch in (rx.tasks.adding(5).draw(key, 2), rx.tasks.counting(5).draw(key, 2)):
-        assert {str(leaf.dtype) for leaf in batch} <= {"float32", "int32"}
-
-
 def test_tasks_of_other_numbers_differ():
     built = [make() for make in TASKS.values()]
     assert len(set(built)) == len(built)
@@ -137,6 +132,8 @@ def test_data_where_there_is_none_and_the_reverse(key):
         digits.draw(key, 2)
     with close.says(TypeError, "data must be a rx.tasks.Batch such as split.train, got Split"):
         digits.draw(key, 2, digits.split())
+    with close.says(ValueError, "data holds no sequences (B = 0) to draw from; expected B >= 1"):
+        digits.draw(key, 2, rx.tasks.Batch(*(np.zeros((64, 0)) for _ in range(3))))
 
 
 # --- solved -------------------------------------------------------------------------------------

@@ -47,7 +47,12 @@ def test_lengths_that_are_not_integers():
         rx.length_mask(jnp.array([2.0]), 3)
 
 
-@pytest.mark.parametrize(("T", "kind"), [(0, ValueError), (-2, ValueError), (2.5, TypeError)])
+def test_no_steps_and_no_rows():
+    assert rx.length_mask(jnp.array([0, 0]), 0).shape == (0, 2)
+    assert rx.length_mask(jnp.zeros(0, int), 3).shape == (3, 0)
+
+
+@pytest.mark.parametrize(("T", "kind"), [(True, ValueError), (-2, ValueError), (2.5, TypeError)])
 def test_a_wrong_number_of_steps(T, kind):
-    with says(kind, f"T must be a positive integer, got {T}"):
+    with says(kind, f"T must be an integer of 0 or more, got {T}"):
         rx.length_mask(jnp.array([0]), T)
