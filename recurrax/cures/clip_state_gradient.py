@@ -167,7 +167,9 @@ def _clip_norms(grads: list[chex.Array], most: float, batch: int) -> list[chex.A
     if not grads:
         return []
     wide = jnp.result_type(jnp.float32, *(g.dtype for g in grads))
-    rows = jnp.concatenate([g.astype(wide).reshape(*g.shape[:batch], -1) for g in grads], -1)
+    sizes = [math.prod(g.shape[batch:]) for g in grads]
+    flat = [g.astype(wide).reshape(*g.shape[:batch], n) for g, n in zip(grads, sizes, strict=True)]
+    rows = jnp.concatenate(flat, -1)
     finite = jnp.all(jnp.isfinite(rows), -1, keepdims=True)
     rows = jnp.where(finite, rows, 0)
     # Scaled by a power of two, which rounds nothing, so that no square over- or underflows.
@@ -178,8 +180,7 @@ def _clip_norms(grads: list[chex.Array], most: float, batch: int) -> list[chex.A
     ratio = jnp.minimum(most / length, jnp.finfo(wide).max)
     long = length > most * unit
     rows = jnp.where(long, scaled * ratio, rows)
-    ends = itertools.accumulate(math.prod(g.shape[batch:]) for g in grads)
-    parts = jnp.split(rows, list(ends)[:-1], -1)
+    parts = jnp.split(rows, list(itertools.accumulate(sizes))[:-1], -1)
     return [part.reshape(g.shape).astype(g.dtype) for part, g in zip(parts, grads, strict=True)]
 
 
