@@ -15,7 +15,7 @@ from recurrax.flow.growth import first_basis
 from recurrax.flow.joint import check_states, each_example, flatten, pose
 from recurrax.flow.linear import linear_map
 from recurrax.flow.logscale import rescale, root
-from recurrax.flow.lyapunov import check_burn_in, check_count
+from recurrax.flow.lyapunov import check_burn_in, check_count, check_interval
 from recurrax.flow.triangular import nonzero_diagonal, orthonormal, triangular_inverse
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def covariant_vectors(
       burn_in: first steps to leave out, in which the bases settle; a fifth of T by default.
       burn_out: last steps to leave out, in which the coordinates settle; a fifth of T by default.
       every: steps between two vectors, and between two factorisations. It must be small enough
-        that k directions stay apart in rounding: see `flow.lyapunov`, whose `every` tells.
+        that k directions stay apart in rounding.
 
     Returns:
       A `CovariantVectors`, float32 or wider, of M times. Vector i is the one that the i-th
@@ -74,7 +74,10 @@ def covariant_vectors(
     Raises:
       ValueError, TypeError: as `flow.lyapunov` does; if nothing is left to measure; if a Jacobian
         is singular along the k directions, to rounding, since vectors cannot be followed back
-        through it.
+        through it; if an `every` above 1 loses vectors in rounding.
+
+    Warns:
+      UserWarning: if an `every` above 1 costs more than half the digits.
 
     Example:
       >>> import jax.numpy as jnp, recurrax as rx
@@ -99,21 +102,22 @@ def covariant_vectors(
             " steps to measure; expected 2 or more. Give more steps or leave out fewer."
         )
     static = (problem.step, problem.batch, count, int(every))
-    growth, vectors, angles = _ginelli(*static, problem.params, problem.state, problem.xs)
+    found = _ginelli(*static, problem.params, problem.state, problem.xs)
+    growth, vectors, angles, condition = found
     span = slice(stands[0] // every - 1, stands[-1] // every)
     rates = jnp.sum(growth[span][1:], 0) / (stands[-1] - stands[0])
     _check_invertible(growth)
+    if every > 1:
+        check_interval(every, growth, condition, "Take a smaller one.")
     times = jnp.asarray(stands, jnp.int32)
     return CovariantVectors(rates, vectors[span], angles[span], times)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _ginelli(
-    step: Any, batch: Any, count: int, every: int, *arrays: Any
-) -> tuple[chex.Array, chex.Array, chex.Array]:
-    """The growth `[M, *batch, k]` of each vector up to each time, the vectors there, the angles."""
+def _ginelli(step: Any, batch: Any, count: int, every: int, *arrays: Any) -> tuple[chex.Array, ...]:
+    """Of each vector at each time: growth `[M, *batch, k]`, direction, angles, condition."""
 
-    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, chex.Array, chex.Array]:
+    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, ...]:
         def forward(carry: Any, block: Any) -> tuple[Any, Any]:
             state, basis = carry
 
@@ -125,9 +129,10 @@ def _ginelli(
             (state, v, exponent), _ = jax.lax.scan(push, (state, basis, jnp.int32(0)), block)
             basis, upper = orthonormal(v)
             # What is left of a column across those before it may be nothing but its rounding.
-            rounding = (4 + 2 * len(v) ** 0.5) * jnp.finfo(v.dtype).eps * jnp.linalg.norm(v, axis=0)
-            gone = jnp.any(jnp.diagonal(upper) <= rounding)
-            return (state, basis), (basis, upper, exponent, gone)
+            left, whole = jnp.diagonal(upper), jnp.linalg.norm(v, axis=0)
+            gone = jnp.any(left <= (4 + 2 * len(v) ** 0.5) * jnp.finfo(v.dtype).eps * whole)
+            condition = jax.lax.stop_gradient(whole / jnp.where(left == 0, 1, left))
+            return (state, basis), (basis, upper, exponent, gone, condition)
 
         whole = jax.tree.leaves(xs)[0].shape[0] // every
 
@@ -139,23 +144,22 @@ def _ginelli(
         found = jax.lax.scan(forward, (state, basis), jax.tree.map(fold, xs))[1]
 
         def back(coordinates: chex.Array, now: Any) -> tuple[chex.Array, Any]:
-            basis, upper, exponent, gone = now
+            basis, upper, exponent, gone, condition = now
             earlier = triangular_inverse(nonzero_diagonal(upper), False) @ coordinates
             shrunk = jnp.linalg.norm(earlier, axis=0)
             log_growth = exponent.astype(shrunk.dtype) * jnp.log(2.0) - jnp.log(shrunk)
             log_growth = jnp.where(gone, -jnp.inf, log_growth)
-            seen = log_growth, basis @ coordinates, _angles(coordinates)
+            seen = log_growth, basis @ coordinates, _angles(coordinates), condition
             return earlier / shrunk, seen
 
         eye = jnp.eye(count, dtype=vector.dtype)
         # A general direction in each space, not the one that the basis happens to have.
         general = jnp.triu(jnp.ones_like(eye)) / jnp.sqrt(jnp.arange(1, count + 1, dtype=eye.dtype))
-        seen: tuple[chex.Array, chex.Array, chex.Array]
-        seen = jax.lax.scan(back, general, found, reverse=True)[1]
+        seen: tuple[chex.Array, ...] = jax.lax.scan(back, general, found, reverse=True)[1]
         return seen
 
-    growth, vectors, angles = each_example(one, batch)(*arrays)
-    return growth, vectors, angles
+    found: tuple[chex.Array, ...] = each_example(one, batch)(*arrays)
+    return found
 
 
 def _angles(coordinates: chex.Array) -> chex.Array:

@@ -120,7 +120,9 @@ def lyapunov(
     if not isinstance(finite, jax.core.Tracer) and not finite.all():
         check_states(problem)  # which says where
     if every is not None and every > 1:
-        _check_interval(every, log_growth, condition)
+        check_interval(
+            every, log_growth, condition, "Take every=None, which chooses, or a smaller one."
+        )
     measured = steps - burn_in
     block = block_length(measured, every)
     result: Lyapunov = _summary(log_growth, condition, used, measured, block, count == size)
@@ -162,7 +164,7 @@ def _grow(
     return results
 
 
-def _check_interval(every: int, log_growth: Any, condition: Any) -> None:
+def check_interval(every: int, log_growth: Any, condition: Any, remedy: str) -> None:
     """Refuse a chosen interval that loses exponents, and warn of one that costs many digits."""
     if isinstance(condition, jax.core.Tracer):
         return
@@ -173,7 +175,6 @@ def _check_interval(every: int, log_growth: Any, condition: Any) -> None:
         f"every={every} lets the condition grow to {worst.max():.1e}, where {condition.dtype} "
         f"resolves {1 / eps:.1e}"
     )
-    remedy = "Take every=None, which chooses, or a smaller one."
     if lost:
         raise ValueError(f"{what}: {lost} of {len(worst)} exponents are lost in it. {remedy}")
     if worst.max() * eps > eps**0.5:

@@ -153,3 +153,32 @@ def test_a_step_that_is_exactly_singular_loses_one():
     np.testing.assert_allclose(
         lyapunov(chosen, ws, jnp.zeros(2), xs).exponents, [0, -jnp.inf], atol=0.02
     )
+
+
+# --- what stands on the same factors ------------------------------------------------------------
+
+
+def test_covariant_vectors_keep_the_volume(dtype):
+    """`A_t ... A_s V_s = V_t diag(growth)`, and the determinants of the standard map are 1."""
+    start = tuple(jnp.asarray([3.0, 0.4], dtype))
+    found = rx.flow.covariant_vectors(standard, 1.5, start, length=2000)
+    grown = np.asarray(found.exponents, np.float64).sum() * (found.times[-1] - found.times[0])
+    ends = np.asarray(found.vectors[jnp.array([0, -1])], np.float64)
+    first, last = np.linalg.slogdet(ends)[1]
+    assert abs(grown + last - first) / 1200 < WITHIN[dtype]
+
+
+def test_a_wide_interval_of_covariant_vectors_is_told():
+    w = jnp.array([[1.0, 0.4], [0.0, np.exp(-1.0)]], jnp.float32)
+    with pytest.warns(UserWarning, match="every=10 lets the condition grow to .* Take a smaller"):
+        rx.flow.covariant_vectors(chosen, w[None], jnp.zeros(2), jnp.zeros(100, int), every=10)
+
+
+def test_flossing_takes_the_same_exponents(dtype):
+    """All of them, of a network that is quiet and then kicked: their mean square."""
+    draw = np.random.default_rng(0).standard_normal((2, 4, 4))
+    ws = jnp.asarray(np.eye(4) + draw * np.array([0.01, 100])[:, None, None], dtype)
+    which = jnp.arange(900) // 30 % 30 // 29
+    penalty = rx.cures.flossing(chosen, ws, jnp.zeros(4, dtype), which, k=4)
+    each = lyapunov(chosen, ws, jnp.zeros(4, dtype), which, burn_in=0, every=1).exponents
+    np.testing.assert_allclose(penalty, np.mean(np.square(each)), rtol=100 * WITHIN[dtype])
