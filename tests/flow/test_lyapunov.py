@@ -444,8 +444,9 @@ def test_gradients_against_differences(name):
     flat, unravel = jax.flatten_util.ravel_pytree(params)
     direction = np.random.default_rng(0).standard_normal(len(flat))
     slope = total(flat)[1] @ direction
-    ends = [total(flat + h * direction)[0] for h in (1e-5, -1e-5)]
-    np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-5, rtol=1e-5)
+    # So near that the third derivative is not seen, which is large where a growth is nearly lost.
+    ends = [total(flat + h * direction)[0] for h in (1e-7, -1e-7)]
+    np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-7, rtol=1e-5)
 
 
 def test_under_jit_and_vmap():
