@@ -95,9 +95,9 @@ def default_float() -> Any:
 
 
 def floating_dtype(dtype: Any) -> Any:
-    """A floating-point dtype as `dtype=` names it; JAX's default float for None."""
+    """A floating-point dtype as `dtype=` names it; JAX's default float for None and `float`."""
     try:
-        dtype = default_float() if dtype is None else jnp.dtype(dtype)
+        dtype = default_float() if dtype is None or dtype is float else jnp.dtype(dtype)
     except TypeError:
         raise TypeError(
             f"dtype must be a floating-point type such as jnp.float32, got {dtype!r}"

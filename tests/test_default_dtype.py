@@ -173,13 +173,17 @@ def test_digit_sequences_are_of_the_default_float():
 
 
 @pytest.mark.parametrize("dtype", [None, "float32", "bfloat16"])
-def test_every_cell_takes_every_task_under_x64(every_task, key, x64, dtype):
-    """Without a dtype error, also with a penalty and a measurement of the flow; on shapes alone."""
+def test_a_training_step_under_x64(every_task, key, x64, dtype):
+    """Every task, built before float64 was switched on, takes a cell of any dtype: on shapes alone.
+
+    With a penalty and a measurement of the flow, which are given the inputs too.
+    """
 
     def penalty(cell, params, state, xs):
         return rx.cures.omega(cell, params, state, xs, lambda ys: jnp.sum(ys[-1]))
 
-    for task in every_task:
+    chosen = every_task[:7] if dtype is None else (every_task[0], every_task[5])
+    for task in chosen:
         cell = rx.cells.gru(task.input_size, 3, dtype=dtype)
         net = rx.train.network(cell, task.output_size)
         given = material(task, net, 2)

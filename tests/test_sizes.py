@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from slow_twin import row_loop
 
 import recurrax as rx
+from recurrax.train.presets import CURES
 
 MAKES = {"elman": rx.cells.elman, "lstm": rx.cells.lstm, "gru": rx.cells.gru}
 
@@ -124,6 +125,7 @@ def unrolled(cure, case, **options):
     return jax.grad(lambda p: loss(rx.unroll(cured, p, None, xs, remat=2)[1]))(params)
 
 
+@settings(max_examples=3)
 @given(st.sampled_from(list(MAKES)), *SIZES.values())
 def test_every_question_can_be_traced(name, T, batch, I, H):
     """On shapes alone, which is where a size of 0 or 1 goes wrong; and finite shapes come out."""
@@ -203,6 +205,14 @@ def test_a_network(T, batch):
     params = jax.eval_shape(net.init, jax.random.key(0))
     xs = jax.ShapeDtypeStruct((T, *batch, 1), jnp.float32)
     assert jax.eval_shape(net.apply, params, xs).shape == (T, *batch, 1)
+
+
+@pytest.mark.parametrize("name", ["omega", "orthogonality", "flossing"])
+def test_the_penalties_of_the_presets(name):
+    """One unit has one exponent, where the preset would look at four."""
+    penalty = CURES[name].regularizer
+    cell, *arrays = case("elman", 2, (1,), 1, 1)
+    assert jax.eval_shape(lambda *arrays: penalty(cell, *arrays), *arrays).shape == ()
 
 
 def test_a_verdict_about_no_example():

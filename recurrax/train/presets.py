@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from recurrax import cells as families
 from recurrax import checks, cures, keys
 from recurrax.cell import Cell
 from recurrax.cures import init
+from recurrax.flow.joint import floating_leaves
 
 if TYPE_CHECKING:
     from recurrax.tasks import Task
@@ -144,7 +146,8 @@ def _orthogonality(cell: Cell, params: Any, state: Any, xs: Any) -> Any:
 def _flossing(cell: Cell, params: Any, state: Any, xs: Any) -> Any:
     """Of the first two examples, and four exponents, which is what can be paid at every step."""
     few = jax.tree.map(lambda leaf: leaf[:2], state)
-    return cures.flossing(cell, params, few, xs[:, :2], k=4)
+    size = sum(math.prod(leaf.shape[1:]) for _, leaf in floating_leaves(few))
+    return cures.flossing(cell, params, few, xs[:, :2], k=min(4, size))
 
 
 CURES: dict[str, Cure] = {
