@@ -259,6 +259,14 @@ def _store(directory: Any, resume: bool, who: Identity) -> Store | None:
 
 def _check_folder(path: Path) -> None:
     """Raise unless it is a folder, or one that can be made; before the first checkpoint would."""
+    # Orbax takes [ * ? for a pattern and what ends in a colon for a protocol, and could
+    # not read again what it wrote; its files have names in UTF-8.
+    strange = any(sign in f"{path}/" for sign in ("[", "*", "?", ":/"))
+    if strange or str(path).encode("utf-8", "ignore").decode() != str(path):
+        raise ValueError(
+            "directory must have a path in UTF-8, without any of [ * ? and no part of which ends "
+            f"in a colon, so that its checkpoints can be read again; got {str(path)!r}"
+        )
     nearest = next(folder for folder in (path, *path.parents) if there(folder))
     if not nearest.is_dir():
         raise ValueError(f"directory must be a folder, but {nearest} is a file")

@@ -303,6 +303,16 @@ def test_a_directory_that_cannot_be_made(tmp_path):
             fit(4, directory=tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["run[1]", "a*", "a?", "gs:", "\udcff", "[x]/run"])
+def test_a_directory_whose_checkpoints_could_not_be_read_again(tmp_path, name):
+    text = (
+        "directory must have a path in UTF-8, without any of [ * ? and no part of which ends in a "
+        f"colon, so that its checkpoints can be read again; got {str(tmp_path / name)!r}"
+    )
+    with says(ValueError, text):
+        fit(4, directory=tmp_path / name)
+
+
 def test_a_checkpoint_without_a_ledger_is_of_an_older_version(run, monkeypatch):
     monkeypatch.setattr("recurrax.train.checkpoint._LEDGER", "not there")
     text = (
