@@ -20,7 +20,7 @@ import numpy as np
 
 from recurrax.interop.disk import remove, set_aside, there
 from recurrax.train.ledger import from_array, to_array
-from recurrax.train.snapshot import OWN_BATCHES, Identity, Snapshot, arrays, digest, rebuilt
+from recurrax.train.snapshot import Identity, Snapshot, arrays, digest, rebuilt
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from recurrax.train.ledger import Ledger
 
 _FORMAT = "recurrax-checkpoint-2"
-_BEFORE = "recurrax-checkpoint-1"  # when step n drew the batch of a task with fold_in(key, n)
+_BEFORE = "recurrax-checkpoint-1"  # when step n drew its batch with fold_in(key, n)
 _LEDGER = "history"  # among the arrays, whose names otherwise are those of a snapshot
 _KEPT = 3
 _OLD = ".old"
@@ -189,11 +189,11 @@ def _check_files(path: Path, most: int) -> None:
 def _fitting(
     path: Path, words: dict[str, Any], found: dict[str, Any], like: Snapshot, who: Identity
 ) -> Loaded:
-    if words["format"] == _BEFORE and words["identity"]["batch_size"] != OWN_BATCHES:
+    if words["format"] == _BEFORE:
         raise ValueError(
             f"checkpoint {path} is of an earlier version of recurrax, which drew its batches from "
-            "other random keys: going on would not be the same run. Resume it with that version, "
-            "or name another directory; nothing was written over."
+            "other random keys and kept no account of the history: going on would not be the same "
+            "run. Resume it with that version, or name another directory; nothing was written over."
         )
     for name, ours in who._asdict().items():
         theirs = words["identity"][name]
@@ -203,12 +203,7 @@ def _fitting(
                     path, f"another {name}: it was trained with {theirs}, and this run is {ours}"
                 )
             )
-    rows = found.pop(_LEDGER, None)
-    if rows is None:
-        raise ValueError(
-            f"checkpoint {path} is of an older recurrax, which kept no account of the history. "
-            "Resume with that version, or name another directory; nothing was written over."
-        )
+    rows = found.pop(_LEDGER)
     try:
         snapshot = rebuilt(like, found)
     except ValueError as error:

@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     import chex
 
 
-OWN_BATCHES = "their own"
-"""The batch size, in words, of a run whose batches are the user's."""
-
-
 class Snapshot(NamedTuple):
     """All that a run needs to go on."""
 
@@ -53,7 +49,7 @@ def identity(params: Any, task: Any, batch_size: int | None, penalised: bool = F
     description = describe(params)
     cell = checks.show(params) if description is None else json.dumps(description)
     if task is None:
-        return Identity(cell, "batches of your own", OWN_BATCHES, penalty)
+        return Identity(cell, "batches of your own", "their own", penalty)
     sizes = f"T={task.length}, I={task.input_size}, O={task.output_size}"
     return Identity(cell, f"{task.name} ({sizes})", str(batch_size), penalty)
 

@@ -12,12 +12,9 @@ import warnings
 import numpy as np
 import pytest
 from close import says
-from train.small import CELL, KEY, TASK, fit, same, without_speed
+from train.small import fit, same, without_speed
 
-import recurrax as rx
-from recurrax.train.checkpoint import Store
 from recurrax.train.history import History
-from recurrax.train.snapshot import identity
 
 STEPS = [2, 4, 6, 8]
 OPTIONS = {"inner": 2, "checkpoint_every": 4, "flow_every": 4}
@@ -311,15 +308,3 @@ def test_a_directory_whose_checkpoints_could_not_be_read_again(tmp_path, name):
     )
     with says(ValueError, text):
         fit(4, directory=tmp_path / name)
-
-
-def test_a_checkpoint_without_a_ledger_is_of_an_older_version(run, monkeypatch):
-    monkeypatch.setattr("recurrax.train.checkpoint._LEDGER", "not there")
-    text = (
-        f"checkpoint {run / 'checkpoints' / '00000008'} is of an older recurrax, which kept no "
-        "account of the history. Resume with that version, or name another directory; nothing was "
-        "written over."
-    )
-    params = rx.train.network(CELL, 1).init(KEY)
-    with says(ValueError, text):
-        Store(run, identity(params.cell, TASK, 8)).newest(None)
