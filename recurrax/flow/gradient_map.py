@@ -78,13 +78,14 @@ def gradient_map(
         or every is above T.
 
     Example:
-      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> import jax, jax.numpy as jnp, numpy as np, recurrax as rx
       >>> def leak(w, h, x):  # forgets all at once where x is 1
       ...     h = w * h * (1 - x)
       ...     return h, h
       >>> xs = jnp.zeros((4, 1)).at[2].set(1.0)
       >>> found = rx.flow.gradient_map(leak, 0.5, jnp.ones(1), xs)
-      >>> jnp.exp(found.log_norm).round(3).tolist()  # row: t = 1 ... 4, column: s = 0 ... 3
+      >>> sizes = np.exp(np.asarray(found.log_norm, float))
+      >>> sizes.round(3).tolist()  # row: t = 1 ... 4, column: s = 0 ... 3
       [[0.5, 1.0, 0.0, 0.0], [0.25, 0.5, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.5]]
 
     Source: the factors of equation (5) of Pascanu, Mikolov and Bengio (2013). The estimate of a

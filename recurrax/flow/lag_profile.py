@@ -85,10 +85,12 @@ def lag_profile(
       ...     return h, h
       >>> last = lambda ys: ys[-1]
       >>> p = rx.flow.lag_profile(last, linear, 0.5, 1.0, jnp.zeros(4), wrt=None)
-      >>> jnp.exp(p.log_norm).round(3).tolist()  # h_4 = w^4: four equal parts w^3
+      >>> [round(float(v), 3) for v in jnp.exp(p.log_norm)]  # h_4 = w^4: four equal parts w^3
       [0.125, 0.125, 0.125, 0.125]
-      >>> p.share.round(3).tolist(), p.error.round(3).tolist()
-      ([0.25, 0.5, 0.75, 1.0], [0.75, 0.5, 0.25, 0.0])
+      >>> [round(float(v), 3) for v in p.share]
+      [0.25, 0.5, 0.75, 1.0]
+      >>> [round(float(v), 3) for v in p.error]
+      [0.75, 0.5, 0.25, 0.0]
 
     Source: the sum over s is equations (3) to (5) of Pascanu, Mikolov and Bengio (2013).
     """

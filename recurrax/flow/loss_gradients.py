@@ -75,7 +75,7 @@ def loss_gradients(
       ...     return h, h
       >>> last = lambda ys: ys[-1].sum()
       >>> g = rx.flow.loss_gradients(last, linear, 0.5, jnp.zeros(1), jnp.ones((4, 1)))
-      >>> g.gradients()[:, 0].round(3).tolist()
+      >>> [round(float(v), 3) for v in g.gradients()[:, 0]]
       [0.125, 0.25, 0.5, 1.0]
 
     Source: equations (3) to (5) of Pascanu, Mikolov and Bengio (2013).
