@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -146,7 +147,7 @@ def test_ctrl_c_before_the_first_step(tmp_path, capsys, monkeypatch):
     assert run(["train", *TINY, "--out", str(tmp_path / "a")]) == 130
     assert capsys.readouterr().err == (
         f"recurrax: stopped; what was saved before is in {tmp_path / 'a'}. To go on:\n"
-        f"  recurrax train --resume --out {tmp_path / 'a'}\n"
+        f"  recurrax train --resume --out {shlex.quote(str(tmp_path / 'a'))}\n"
     )
     monkeypatch.setattr("recurrax.cli.recipe.recipe", pressed)
     assert run(["train", *TINY, "--out", str(tmp_path / "b")]) == 130
