@@ -14,6 +14,7 @@ import pytest
 import recurrax as rx
 from recurrax import plot
 from recurrax.cli import run
+from recurrax.cli.data import Sequences
 from recurrax.cli.numbers import plain
 from recurrax.cli.page import document
 from recurrax.cli.questions import ANSWERED, LEFT_TO_CODE, _growth
@@ -146,7 +147,7 @@ def test_before_and_after(tmp_path, capsys):
 
 
 def test_the_page_says_what_changed():
-    data = type("Data", (), {"xs": np.zeros((1, 2, 3)), "name": "x", "notes": ()})
+    data = Sequences("x", np.zeros((1, 2, 3)), 1, notes=("x <b> is left out",))
     rows = [row("Net-1", -0.5, 28.0), row("b", -0.25, 30.0)]
     text, _ = document("Title", data, rows, plot.blank_axes, {r.name: [] for r in rows})
     assert "the rate rose" not in text
@@ -159,11 +160,12 @@ def test_the_page_says_what_changed():
     assert text.index("<h1>") < text.index(said) < text.index("<img")
     assert text.index("<td>-0.500</td>") < text.index("<td>28</td>") < text.index("<img")
     assert "T = 1 step, B = 2" in text
+    assert "<p>x &lt;b&gt; is left out.</p>" in text
     assert "all of them" not in text  # nothing is left out
 
 
 def test_the_page_says_of_which_examples_it_is():
-    data = type("Data", (), {"xs": np.zeros((4, 9, 3)), "name": "x", "notes": ()})
+    data = Sequences("x", np.zeros((4, 9, 3)), 4)
     text, _ = document("Title", data, [], plot.blank_axes, {})
     assert (
         "The first picture and the table are of all of them, what follows of the first 4. "

@@ -12,6 +12,7 @@ from rich.console import Console
 
 import recurrax as rx
 from recurrax.cli import show
+from recurrax.cli.data import Sequences
 from recurrax.cli.numbers import as_json
 
 
@@ -59,7 +60,7 @@ def test_one_step_is_not_plural():
 
 def test_json_writes_what_is_not_finite_as_words():
     decay = rx.flow.Decay(np.array([[-np.inf], [1.0]]), np.array([[0.5], [np.inf]]))
-    data = type("Data", (), {"xs": np.zeros((2, 1, 3)), "name": "x"})
+    data = Sequences("x", np.zeros((2, 1, 3)), 2)
     numbers = show.of_row(row(horizon=np.array([np.inf])), decay)
     text = as_json({}, data, {"lstm": numbers})
     cell = json.loads(text)["cells"]["lstm"]
@@ -86,7 +87,7 @@ def test_progress_is_shown_after_a_second(monkeypatch, passed):
 
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True)
-    monkeypatch.setattr(show, "Console", lambda stderr: console)
+    monkeypatch.setattr(show, "terminal", lambda stderr: console)
     monkeypatch.setattr(show.threading, "Timer", Timer)
     with show.progress("measuring", 2) as advance:
         advance()
