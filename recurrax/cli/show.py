@@ -60,7 +60,7 @@ class Difference(NamedTuple):
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar on standard error, shown only once the work has taken a second."""
+    """A bar on a terminal's standard error, shown only once the work has taken a second."""
     bar = Progress(
         TextColumn(label, markup=False),
         BarColumn(),
@@ -72,12 +72,14 @@ def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
     task = bar.add_task(label, total=total)
     timer = threading.Timer(1.0, bar.start)
     timer.daemon = True
-    timer.start()
+    if bar.console.is_terminal:  # elsewhere an empty line would be left of it
+        timer.start()
     try:
         yield lambda: bar.advance(task)
     finally:
         timer.cancel()
-        timer.join()
+        if timer.ident is not None:
+            timer.join()
         if bar.live.is_started:
             bar.stop()
 

@@ -69,8 +69,8 @@ def test_json_writes_what_is_not_finite_as_words():
     np.testing.assert_array_equal(np.asarray(cell["log_norm"], float), decay.log_norm)
 
 
-@pytest.mark.parametrize("passed", [False, True])
-def test_progress_is_shown_after_a_second(monkeypatch, passed):
+@pytest.mark.parametrize(("passed", "terminal"), [(False, True), (True, True), (True, False)])
+def test_progress_is_shown_on_a_terminal_after_a_second(monkeypatch, passed, terminal):
     asked = []
 
     class Timer(threading.Timer):
@@ -86,10 +86,11 @@ def test_progress_is_shown_after_a_second(monkeypatch, passed):
                 self.join()
 
     screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True)
+    console = Console(file=screen, force_terminal=terminal)
     monkeypatch.setattr(show, "terminal", lambda stderr: console)
     monkeypatch.setattr(show.threading, "Timer", Timer)
     with show.progress("measuring", 2) as advance:
         advance()
     assert asked == [1.0]
-    assert ("measuring" in screen.getvalue()) == passed
+    assert ("measuring" in screen.getvalue()) == (passed and terminal)
+    assert terminal or screen.getvalue() == ""
