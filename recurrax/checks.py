@@ -94,6 +94,16 @@ def default_float() -> Any:
     return jnp.result_type(float)
 
 
+def at_least(array: Any, float_: Any) -> Any:
+    """Numbers as floats of a dtype, or of their own where that is as wide.
+
+    By width, since `jnp.promote_types` refuses two dtypes where promotion is strict.
+    """
+    own = array.dtype
+    wide = jnp.issubdtype(own, jnp.floating) and jnp.finfo(own).bits >= jnp.finfo(float_).bits
+    return array if wide else array.astype(float_)
+
+
 def floating_dtype(dtype: Any) -> Any:
     """A floating-point dtype as `dtype=` names it; JAX's default float for None and `float`."""
     try:

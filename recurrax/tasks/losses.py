@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.checks import default_float
+from recurrax.checks import at_least, default_float
 
 if TYPE_CHECKING:
     import chex
@@ -137,9 +137,8 @@ def bits_metrics(outputs: chex.Array, batch: Batch) -> dict[str, Any]:
 
 def _wide(array: chex.Array) -> chex.Array:
     array = jnp.asarray(array)
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        return array.astype(default_float())
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    floating = jnp.issubdtype(array.dtype, jnp.floating)
+    return at_least(array, jnp.float32 if floating else default_float())
 
 
 def _asked(array: chex.Array, batch: Batch) -> chex.Array:

@@ -172,15 +172,10 @@ class Task:
         xs, targets, weights = (jnp.take(jnp.asarray(leaf), columns, axis=1) for leaf in data)
         if is_integer(xs):
             xs = jax.nn.one_hot(xs, self.input_size, dtype=checks.default_float())
-        targets = targets.astype(jnp.int32) if is_integer(targets) else _wide(targets)
-        return Batch(_wide(xs), targets, _wide(weights))
-
-
-def _wide(array: chex.Array) -> chex.Array:
-    """Stored numbers, which may be small ones, in JAX's default float at least."""
-    float_ = checks.default_float()
-    floating = jnp.issubdtype(array.dtype, jnp.floating)
-    return array.astype(jnp.promote_types(array.dtype, float_) if floating else float_)
+        float_ = checks.default_float()
+        classes = is_integer(targets)
+        targets = targets.astype(jnp.int32) if classes else checks.at_least(targets, float_)
+        return Batch(checks.at_least(xs, float_), targets, checks.at_least(weights, float_))
 
 
 # --- checks that tasks share ---------------------------------------------------------------------

@@ -46,7 +46,7 @@ def network(size: int, gain: float, steps: int) -> Network:
     matrix = jnp.asarray(gain / np.sqrt(size) * rng.normal(size=(size, size)))
     start = jnp.asarray(rng.normal(size=size))
     # recurrax begins with these columns; the others are handed them.
-    return Network(matrix, start, jax.random.normal(jax.random.key(0), (size, size)).T, steps)
+    return Network(matrix, start, jax.random.normal(keys.own(keys.BASIS), (size, size)).T, steps)
 
 
 def reference(net: Network) -> np.ndarray:
