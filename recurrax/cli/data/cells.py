@@ -15,8 +15,9 @@ _LONGEST = 64  # characters of a number with commas
 _TRUTHS = {"true": 1.0, "false": 0.0}
 _GAP = r"[ '\u2019\u00a0\u202f]"  # between thousands, beside points and commas
 _NUMERIC = re.compile(rf"[+-]?([\d.,]|{_GAP})*\d([\d.,]|{_GAP})*(e[+-]?\d+)?", re.I)
-_THOUSANDS = {mark: re.compile(rf"[+-]?\d{{1,3}}(\{mark}\d{{3}})+") for mark in ",."}
-_GROUPED = re.compile(rf"[+-]?\d{{1,3}}({_GAP}\d{{3}})+(?!\d)")
+# No number with thousands begins with 0: `0,123` is a fraction.
+_THOUSANDS = {mark: re.compile(rf"[+-]?[1-9]\d{{0,2}}(\{mark}\d{{3}})+") for mark in ",."}
+_GROUPED = re.compile(rf"[+-]?[1-9]\d{{0,2}}({_GAP}\d{{3}})+(?!\d|.*{_GAP})")
 _GAPS = re.compile(_GAP)
 
 
@@ -57,13 +58,19 @@ def _with_point(cell: str, comma: bool) -> str:
     return whole + "." * bool(point) + rest
 
 
+def written(value: float) -> str:
+    """A number as a cell that is not taken for one with thousands, whatever stands beside it."""
+    cell = repr(value)
+    return f"{cell}e0" if _THOUSANDS["."].fullmatch(cell) else cell
+
+
 def uses_comma(cells: list[str], separator: str, elsewhere: bool = False) -> bool:
     """Whether the numbers of a column have a decimal comma.
 
     Args:
       cells: of the column.
       separator: of the columns; where it is no comma, `1,234` is taken for a fraction.
-      elsewhere: whether other columns have one, so that `1.234` has none.
+      elsewhere: whether other columns have one, so that `1.234` has none and `1,234` is a fraction.
     """
     marked = [c.strip() for c in cells if ("," in c or (elsewhere and "." in c)) and _numeric(c)]
     with_comma = [cell for cell in marked if "," in cell]
@@ -73,7 +80,8 @@ def uses_comma(cells: list[str], separator: str, elsewhere: bool = False) -> boo
         whole, _, rest = cell.partition(".")
         if not _THOUSANDS[","].fullmatch(whole) or "," in rest:
             return True
-    return separator != "," and not any("." in c or c.count(",") > 1 for c in with_comma)
+    fraction = elsewhere or separator != ","
+    return fraction and not any("." in c or c.count(",") > 1 for c in with_comma)
 
 
 def _numeric(cell: str) -> bool:

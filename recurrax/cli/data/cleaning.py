@@ -19,6 +19,11 @@ _ALL_SAME = 1e-12  # a deviation below this part of the largest is rounding
 def filled(path: Path, found: Found, how: str | None) -> Found:
     """Without missing numbers: each is the last before it, or the mean of its feature.
 
+    Args:
+      path: of the file.
+      found: without infinite numbers.
+      how: one of `FILLS`, or None.
+
     Raises:
       Mistake: if there are some and it is not said how to fill them, or a feature has no others.
     """
@@ -56,15 +61,14 @@ def _fill_forward(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
 
 
 def _fill_mean(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Of all times and sequences; of the finite numbers, what is infinite being told later."""
-    rows = np.where(np.isfinite(values), values, np.nan).reshape(-1, values.shape[-1])
-    size = np.nan_to_num(np.nanmax(np.abs(rows), axis=0), nan=1.0)
+    """Of all times and sequences."""
+    rows = values.reshape(-1, values.shape[-1])
+    size = np.nanmax(np.abs(rows), axis=0)
     size[size == 0] = 1.0  # so that no sum overflows
     return np.where(missing, np.nanmean(rows / size, axis=0) * size, values)
 
 
-def check_finite(path: Path, found: Found) -> None:
-    """Refuse what is infinite, and what float32 cannot hold."""
+def check_not_infinite(path: Path, found: Found) -> None:
     infinite = np.isinf(found.values)
     if infinite.any():
         raise Mistake(

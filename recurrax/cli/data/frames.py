@@ -7,6 +7,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from recurrax.cli.data.cells import written
 from recurrax.cli.data.table import Column, column_of
 from recurrax.cli.mistakes import Mistake
 
@@ -82,4 +83,6 @@ def _written(value: Any) -> str:
     """A cell as a table of text would hold it."""
     if value is None:
         return ""
+    if type(value) is float:
+        return written(value)
     return str(value.isoformat() if hasattr(value, "isoformat") else value)

@@ -9,7 +9,13 @@ import numpy as np
 
 from recurrax.cli.data.arrays import read_array
 from recurrax.cli.data.asked import FILLS, Found, Reading
-from recurrax.cli.data.cleaning import check_finite, check_size, filled, size_told, standardised
+from recurrax.cli.data.cleaning import (
+    check_not_infinite,
+    check_size,
+    filled,
+    size_told,
+    standardised,
+)
 from recurrax.cli.data.frames import read_parquet, read_sheet
 from recurrax.cli.data.sequences import Sequences, cut
 from recurrax.cli.data.sound import read_sound
@@ -55,8 +61,8 @@ def read(source: str, length: int | None, batch: int, asked: Reading | None = No
 
 
 def _cleaned(path: Path, found: Found, asked: Reading, told_size: bool) -> Found:
+    check_not_infinite(path, found)
     found = filled(path, found, asked.fill)
-    check_finite(path, found)
     if asked.standardise:
         return standardised(path, found)
     check_size(path, found)

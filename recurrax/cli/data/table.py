@@ -56,9 +56,15 @@ def table_of(
       asked: columns by name, which the first row then holds even where all below are words.
     """
     cells = [list(column) for column in zip(*rows, strict=True)]
-    comma = any(uses_comma(column, separator) for column in cells)
     first = rows[0]
-    below = [column_of(None, column[1:], separator, comma) for column in cells]
+    below = [column_of(None, column[1:], separator) for column in cells]
+    # Among words `3,5` says nothing of how numbers are written.
+    comma = any(
+        c.kind in ("numbers", "nothing") and uses_comma(column, separator)
+        for c, column in zip(below, cells, strict=True)
+    )
+    if comma:
+        below = [column_of(None, column[1:], separator, comma) for column in cells]
     titles = [_is_title(cell, column) for cell, column in zip(first, below, strict=True)]
     wanted = {word for word in _words(asked or "") if not word.isdigit()}
     if any(titles) or not wanted.isdisjoint(cell.strip() for cell in first):

@@ -41,7 +41,7 @@ class Rows(NamedTuple):
 def read_rows(path: Path, file: IO[Any]) -> Rows:
     """All rows of a text file but empty ones and comments."""
     text, notes = _decoded(path, content_of(path, file))
-    told = re.match(r"sep=(.)\r?\n", text, re.I)  # as Excel writes it
+    told = re.match(r'sep=([^"\r\n])\r?\n', text, re.I)  # as Excel writes it
     raw = list(io.StringIO(text, newline=""))
     separator = told[1] if told else _separator(raw, "\t" if ".tsv" in path.name.lower() else None)
     comments = {i for i, line in enumerate(raw) if _is_comment(line)}

@@ -34,6 +34,17 @@ def test_a_sheet(sheet):
     assert read(sheet, None, 1, Reading(columns="city")).xs[:, 0].tolist() == [[1, 0], [0, 1]]
 
 
+def test_numbers_of_a_sheet_are_no_texts(tmp_path):
+    """Beside texts with decimal commas 1.234 stays what it is."""
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (["0,5", 1.25, 1.234], ["1,5", 3, 2.345]):
+        book.active.append(row)
+    book.save(tmp_path / "a.xlsx")
+    data = read(str(tmp_path / "a.xlsx"), None, 1)
+    np.testing.assert_allclose(data.xs[:, 0], [[0.5, 1.25, 1.234], [1.5, 3, 2.345]], rtol=1e-6)
+
+
 def test_parquet(tmp_path):
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
