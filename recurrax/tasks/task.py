@@ -103,11 +103,13 @@ class Task:
         """Whether metrics reach the goal.
 
         Args:
-          metrics: values by name, as `metrics` gives them; the goal's metric alone is read.
+          metrics: values by name, as `metrics` gives them; the goal's metric is read, and "loss" if
+            it is among them.
 
         Returns:
           A bool, or an array of bool where the metric is an array, of several seeds say. NaN
-          solves nothing.
+          solves nothing, nor does a loss that is not finite: a metric may make anything of
+          outputs that are NaN.
 
         Raises:
           ValueError: if the goal's metric is not among them.
@@ -119,6 +121,7 @@ class Task:
                 f"given: {', '.join(map(str, metrics)) or 'none'}"
             )
         reached = np.asarray(_RELATIONS[relation](np.asarray(metrics[metric]), value))
+        reached = reached & np.isfinite(np.asarray(metrics.get("loss", 0.0), np.float64))
         return reached if reached.ndim else bool(reached)
 
     def draw(self, key: chex.PRNGKey, size: int, data: Batch | None = None) -> Batch:

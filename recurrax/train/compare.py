@@ -202,14 +202,14 @@ def _trial(
         carry, tally = advance_seeds(program, carry, grid.keys, data, np.int32(count))
         row = {name: np.asarray(total) / count for name, total in tally.totals.items()}
         if test is None:
-            solved_at[np.isnan(solved_at) & _reached(grid.task, row)] = done + count
+            solved_at[np.isnan(solved_at) & grid.task.solved(row)] = done + count
         rows.append(row)
         ends.append(done + count)
         tell(done + count, row)
         if grid.stop_early and np.all(~np.isnan(solved_at) | ~np.isfinite(row["loss"])):
             break
     final = judged(grid.task, program.network, carry.params, grid.key, test)
-    solved_at_end = _reached(grid.task, final)
+    solved_at_end = grid.task.solved(final)
     if test is not None:
         solved_at[solved_at_end] = ends[-1]
     history = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
@@ -225,12 +225,6 @@ def _trial(
         end=measure(carry.params.cell, ends[-1]),
         seconds=time.perf_counter() - begin,
     )
-
-
-def _reached(task: Task, seen: dict[str, np.ndarray]) -> np.ndarray:
-    """Which seeds are at the goal: none whose outputs are NaN, whatever a metric makes of them."""
-    reached: np.ndarray = task.solved(seen) & np.isfinite(seen["loss"])
-    return reached
 
 
 def _diverged(task: Task, losses: np.ndarray, final: np.ndarray) -> np.ndarray:

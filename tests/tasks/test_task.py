@@ -160,6 +160,9 @@ def test_solved(relation, below, at, above):
 def test_not_a_number_solves_nothing():
     assert not rx.tasks.adding(5).solved({"mse": float("nan")})
     assert not rx.tasks.copying(5).solved({"accuracy": float("nan")})
+    assert not rx.tasks.copying(5).solved({"accuracy": 1.0, "loss": float("nan")})
+    several = {"accuracy": np.ones(2), "loss": np.array([np.inf, 1])}
+    assert rx.tasks.copying(5).solved(several).tolist() == [False, True]
 
 
 def test_solved_without_the_metric():
