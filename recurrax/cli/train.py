@@ -17,6 +17,7 @@ import numpy as np
 from recurrax.cli.mistakes import Mistake, told
 from recurrax.cli.pictures import NO_PICTURE
 from recurrax.cli.run_folder import RunFolder, merged
+from recurrax.cli.terminal import say
 from recurrax.cli.values import arg, integer, number
 from recurrax.interop.disk import replaced
 
@@ -98,8 +99,11 @@ def train(options: TrainOptions) -> int:
     try:
         # Here, so that a command that does not train does not wait for Optax.
         from recurrax.cli.recipe import recipe
+        from recurrax.train.checkpoint import check_directory
 
         made = recipe(asked)
+        with told(ValueError, ImportError, prefix="--out: "):
+            check_directory(folder.path.absolute())
         with told(OSError, prefix=f"--out {folder.path}: "):
             _begin(options, folder, asked, made)
         fit = _fit(options, folder, asked, made)
@@ -222,7 +226,7 @@ def _warnings_as_sentences() -> Iterator[None]:
 
         def show(message: Any, category: Any, *rest: Any, **more: Any) -> None:
             if str(message).startswith(_DAMAGE):
-                print(f"recurrax: {message}", file=sys.stderr)
+                say(str(message))
             else:
                 usual(message, category, *rest, **more)
 
@@ -256,7 +260,7 @@ def _stopped(
     """What Ctrl-C left behind, and the command that goes on."""
     fit = getattr(stop, "fit", None)
     if not folder.record.exists():
-        print("recurrax: stopped before the run began; nothing was written", file=sys.stderr)
+        say("stopped before the run began; nothing was written")
         return STOPPED
     if fit is not None:
         left = (
@@ -266,5 +270,6 @@ def _stopped(
         left = f"stopped; what was saved before is in {folder.path}"
     quiet = ["--no-progress"] if options.no_progress else []
     command = shlex.join(["recurrax", "train", "--resume", "--out", str(folder.path), *quiet])
-    print(f"recurrax: {left}. To go on:\n  {command}", file=sys.stderr)
+    say(f"{left}. To go on:")
+    print(f"  {command}", file=sys.stderr)
     return STOPPED

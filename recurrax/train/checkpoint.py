@@ -10,6 +10,7 @@ by the digest. It covers the ledger of the history as well, by which damage to i
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import stat
 import warnings
@@ -225,8 +226,26 @@ def _first_line(error: Exception) -> str:
     return lines[0][:120] if lines else "no message"
 
 
-def check_orbax() -> None:
-    """Raise an ImportError, with the remedy, if orbax is not installed."""
+def check_directory(path: Path) -> None:
+    """Raise unless checkpoints can be written there and read again; before a step is taken.
+
+    Raises:
+      ValueError: if it is no folder, and none that can be made, or has a name that orbax mistakes.
+      ImportError: if orbax is not installed.
+    """
+    # Orbax takes [ * ? for a pattern and what ends in a colon for a protocol, and could
+    # not read again what it wrote; its files have names in UTF-8.
+    strange = any(sign in f"{path}/" for sign in ("[", "*", "?", ":/"))
+    if strange or str(path).encode("utf-8", "ignore").decode() != str(path):
+        raise ValueError(
+            "directory must have a path in UTF-8, without any of [ * ? and no part of which ends "
+            f"in a colon, so that its checkpoints can be read again; got {str(path)!r}"
+        )
+    nearest = next(folder for folder in (path, *path.parents) if there(folder))
+    if not nearest.is_dir():
+        raise ValueError(f"directory must be a folder, but {nearest} is a file")
+    if not os.access(nearest, os.W_OK):
+        raise ValueError(f"directory must be a folder that can be written, {nearest} cannot")
     _orbax()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,10 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import checks
-from recurrax.interop.disk import there
 from recurrax.tasks import Task
 from recurrax.train.batches import material
-from recurrax.train.checkpoint import Loaded, Store, check_orbax
+from recurrax.train.checkpoint import Loaded, Store, check_directory
 from recurrax.train.interrupt import Interrupted, listening
 from recurrax.train.network import Network, network
 from recurrax.train.progress import shown
@@ -24,6 +22,7 @@ from recurrax.train.snapshot import Snapshot, identity
 from recurrax.train.steps import Program
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
 
     import chex
@@ -246,8 +245,7 @@ def _store(directory: Any, resume: bool, who: Identity) -> Store | None:
             raise ValueError("resume=True needs the directory in which the checkpoints are")
         return None
     path = Path(directory).absolute()
-    _check_folder(path)
-    check_orbax()  # before a step is taken, not at the first checkpoint
+    check_directory(path)
     store = Store(path, who)
     if not resume and store.used():
         raise ValueError(
@@ -255,23 +253,6 @@ def _store(directory: Any, resume: bool, who: Identity) -> Store | None:
             "directory begins anew. Nothing was written over."
         )
     return store
-
-
-def _check_folder(path: Path) -> None:
-    """Raise unless it is a folder, or one that can be made; before the first checkpoint would."""
-    # Orbax takes [ * ? for a pattern and what ends in a colon for a protocol, and could
-    # not read again what it wrote; its files have names in UTF-8.
-    strange = any(sign in f"{path}/" for sign in ("[", "*", "?", ":/"))
-    if strange or str(path).encode("utf-8", "ignore").decode() != str(path):
-        raise ValueError(
-            "directory must have a path in UTF-8, without any of [ * ? and no part of which ends "
-            f"in a colon, so that its checkpoints can be read again; got {str(path)!r}"
-        )
-    nearest = next(folder for folder in (path, *path.parents) if there(folder))
-    if not nearest.is_dir():
-        raise ValueError(f"directory must be a folder, but {nearest} is a file")
-    if not os.access(nearest, os.W_OK):
-        raise ValueError(f"directory must be a folder that can be written, {nearest} cannot")
 
 
 def _interrupted(fit: Fit, steps: int, directory: Any) -> str:

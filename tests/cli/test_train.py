@@ -301,6 +301,14 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(tmp_path, capsys, monkeypa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("name", ["run[1]", "a?", "file/run"])
+def test_a_folder_that_cannot_hold_checkpoints_is_left_alone(tmp_path, capsys, name):
+    (tmp_path / "file").touch()
+    assert run(["train", "--out", str(tmp_path / name)]) == 2
+    assert capsys.readouterr().err.startswith("recurrax: --out: directory must ")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_no_folder(capsys):
     assert run(["train"]) == 2
     assert capsys.readouterr().err == (
