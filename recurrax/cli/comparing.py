@@ -59,7 +59,8 @@ def run(options: CompareOptions, defaults: Mapping[str, Any]) -> int:
             done=show.done,
         )
     text = as_json(dataclasses.asdict(options) | asked, found)
-    files[1].write_text(text + "\n", encoding="utf-8")
+    with told(OSError, prefix=f"--out {options.out}: "):
+        files[1].write_text(text + "\n", encoding="utf-8")
     failed = attempt(files[0], lambda: plot.save(panels(found), files[0]))
     written = files if failed is None else files[1:]
     if options.json:

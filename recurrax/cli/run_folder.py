@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import recurrax
 from recurrax.cli.mistakes import Mistake
+from recurrax.cli.terminal import say
 from recurrax.interop import disk
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def write_text(path: Path, text: str) -> None:
 def _tell_aside(path: Path, reason: str) -> None:
     copy = disk.set_aside(path)
     disk.remove(path)
-    print(f"recurrax: {path} {reason}; it is kept as {copy.name}, and made anew", file=sys.stderr)
+    say(f"{path} {reason}; it is kept as {copy.name}, and made anew")
 
 
 def merged(
@@ -144,10 +144,6 @@ def merged(
       Mistake: if one that is given is another than the run's.
     """
     for name, value in given.items():
-        if name not in recorded:
-            raise Mistake(
-                f"{folder.record} does not tell --{flag(name)}; name another folder to begin anew"
-            )
         if value is not None and name != "steps" and value != recorded[name]:
             was = recorded[name]
             ran = f"--{flag(name)} {was}" if was is not None else f"no --{flag(name)}"
