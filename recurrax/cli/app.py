@@ -34,9 +34,8 @@ def run(args: Sequence[str]) -> int:
 
     Returns:
       The exit code: 0, 1 if a picture could not be made and all else was, 2 for bad input or bad
-      usage, or 130 if Ctrl-C stopped training. For an
-      option that lacks its value the parser itself exits with 2, and with 0 once it has shown the
-      help.
+      usage, or 130 if Ctrl-C stopped training. For an option that lacks its value the parser itself
+      exits with 2, and with 0 once it has shown the help.
 
     Example:
       >>> from recurrax.cli import run
