@@ -88,8 +88,7 @@ def check_rows(name: str, cell: Cell, params: Any, state: Any, shape: tuple[int,
     """Raise if a leaf of the state is shared, for a mask or resets, which go row by row."""
     if not shape or _all_gated(cell.step):
         return
-    one, two = (_initial(cell, params, batch_shape) for batch_shape in ((), (1,)))
-    grow = [b.ndim > a.ndim for a, b in zip(one, two, strict=True)]
+    one, grow = _growing(cell, params, (1,))
     named = jax.tree_util.tree_leaves_with_path(state)
     if not any(grow) or len(grow) != len(named):  # it says nothing of a batch
         return
@@ -112,11 +111,14 @@ def _all_gated(step: StepFn) -> bool:
 # --- what a cell says ---------------------------------------------------------------------------
 
 
-def _initial(cell: Cell, params: Any, batch_shape: tuple[int, ...]) -> list[Any]:
-    leaves: list[Any] = jax.tree.leaves(
-        jax.eval_shape(lambda p: cell.initial_state(p, batch_shape), params)
+def _growing(cell: Cell, params: Any, shape: tuple[int, ...]) -> tuple[list[Any], list[bool]]:
+    """The leaves of one example's initial state, and which of them a batch gives more axes."""
+    single, batched = jax.eval_shape(
+        lambda p: (cell.initial_state(p, ()), cell.initial_state(p, shape)), params
     )
-    return leaves
+    leaves = jax.tree.leaves(single)
+    pairs = zip(leaves, jax.tree.leaves(batched), strict=True)
+    return leaves, [b.ndim > a.ndim for a, b in pairs]
 
 
 def _by_initial_state(
@@ -159,8 +161,7 @@ def _may_be_shared(
     missing = [not axes and counts for axes, counts in zip(before, smooth, strict=True)]
     if not any(missing):
         return True
-    single, batched = _initial(cell, params, ()), _initial(cell, params, shape)
-    grows = [b.ndim > a.ndim for a, b in zip(single, batched, strict=True)]
+    grows = _growing(cell, params, shape)[1]
     return any(a and c for a, c in zip(before, smooth, strict=True)) and not any(
         lacks and g for lacks, g in zip(missing, grows, strict=True)
     )

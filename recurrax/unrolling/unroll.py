@@ -182,11 +182,13 @@ def _unroll(
         checks.check_positive_int("remat", remat)
     state, xs = prepare(cell, params, state, xs)
     length = checks.check_time(xs)
-    for name, flags in (("mask", mask), ("resets", resets)):
-        if flags is not None:
-            checks.check_flags(name, flags, length, state)
-            if isinstance(cell, Cell):
-                check_rows(name, cell, params, state, tuple(flags.shape[1:]))
+    by_row = {"mask": mask, "resets": resets}
+    by_row = {name: flags for name, flags in by_row.items() if flags is not None}
+    for name, flags in by_row.items():
+        checks.check_flags(name, flags, length, state)
+    if by_row and isinstance(cell, Cell):
+        widest = max(by_row, key=lambda name: by_row[name].ndim)
+        check_rows(widest, cell, params, state, tuple(by_row[widest].shape[1:]))
     if resets is not None and not isinstance(cell, Cell):
         raise TypeError(
             "resets needs a rx.Cell, whose initial_state says what to reset to; got a bare step "
