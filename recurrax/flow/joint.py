@@ -40,14 +40,13 @@ class Problem(NamedTuple):
         """The shapes of the state of one example."""
         return _without(self.state, self.batch.state, len(self.batch.shape))
 
-    def outputs(self) -> tuple[bool, ...]:
+    def outputs(self, ys: Any) -> tuple[bool, ...]:
         """Which leaves of the outputs have the batch axes, of those that have a gradient."""
-        x = jax.tree.map(lambda leaf: leaf[0], self.xs)
+        x = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.xs)
         one = _without(x, self.batch.xs, len(self.batch.shape))
         single = jax.eval_shape(self.step, self.params, self.example(), one)[1]
-        whole = jax.eval_shape(self.step, self.params, self.state, x)[1]
-        pairs = zip(jax.tree.leaves(whole), jax.tree.leaves(single), strict=True)
-        return tuple(a.ndim > b.ndim for a, b in pairs if jnp.issubdtype(a.dtype, jnp.inexact))
+        pairs = zip(jax.tree.leaves(ys), jax.tree.leaves(single), strict=True)
+        return tuple(a.ndim > 1 + b.ndim for a, b in pairs if jnp.issubdtype(a.dtype, jnp.inexact))
 
 
 def _without(tree: Any, batched: tuple[bool, ...], axes: int) -> Any:

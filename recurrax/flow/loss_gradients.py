@@ -86,7 +86,7 @@ def loss_gradients(
     step, params, state, xs, batch = problem
     _, ys = unroll(step, params, state, xs)
     value, ys_bar = by_outputs(loss, ys)
-    seen = dataclasses.replace(batch, xs=(*batch.xs, *problem.outputs()))
+    seen = dataclasses.replace(batch, xs=(*batch.xs, *problem.outputs(ys)))
     log_norm, direction = _backward(step, seen, params, state, (xs, ys_bar))
     return LossGradients(value, log_norm, direction)
 
