@@ -16,7 +16,10 @@ _TRUTHS = {"true": 1.0, "false": 0.0}
 _GAP = r"[ '\u2019\u00a0\u202f]"  # between thousands, beside points and commas
 _NUMERIC = re.compile(rf"[+-]?([\d.,]|{_GAP})*\d([\d.,]|{_GAP})*(e[+-]?\d+)?", re.I)
 # No number with thousands begins with 0: `0,123` is a fraction.
-_THOUSANDS = {mark: re.compile(rf"[+-]?[1-9]\d{{0,2}}(\{mark}\d{{3}})+") for mark in ",."}
+_THOUSANDS = {
+    ",": re.compile(r"[+-]?[1-9](\d{0,2}(,\d{3})+|\d?(,\d{2})+,\d{3})"),  # India's too: 1,23,456
+    ".": re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+"),
+}
 _GROUPED = re.compile(rf"[+-]?[1-9]\d{{0,2}}({_GAP}\d{{3}})+(?!\d|.*{_GAP})")
 _GAPS = re.compile(_GAP)
 
@@ -70,18 +73,17 @@ def uses_comma(cells: list[str], separator: str, elsewhere: bool = False) -> boo
     Args:
       cells: of the column.
       separator: of the columns; where it is no comma, `1,234` is taken for a fraction.
-      elsewhere: whether other columns have one, so that `1.234` has none and `1,234` is a fraction.
+      elsewhere: whether other columns have one, so that `1,234` has one too, and `1.234` has none.
     """
     marked = [c.strip() for c in cells if ("," in c or (elsewhere and "." in c)) and _numeric(c)]
     with_comma = [cell for cell in marked if "," in cell]
     if not with_comma:
         return bool(marked) and all(_THOUSANDS["."].fullmatch(cell) for cell in marked)
-    for cell in with_comma:
-        whole, _, rest = cell.partition(".")
-        if not _THOUSANDS[","].fullmatch(whole) or "," in rest:
-            return True
-    fraction = elsewhere or separator != ","
-    return fraction and not any("." in c or c.count(",") > 1 for c in with_comma)
+    no_point = [cell for cell in with_comma if number(cell) is None]
+    if no_point:  # lists such as 1,2,3 are no numbers either way
+        return any(number(cell, comma=True) is not None for cell in no_point)
+    usual = separator != "," or elsewhere
+    return usual and not any("." in c or c.count(",") > 1 for c in with_comma)
 
 
 def _numeric(cell: str) -> bool:
