@@ -21,7 +21,7 @@ from recurrax.cli.data.sequences import Sequences, cut
 from recurrax.cli.data.sound import read_sound
 from recurrax.cli.data.source import check_source, content_of, kind_of, opened
 from recurrax.cli.data.table import found_of, pick, table_of
-from recurrax.cli.data.text_table import read_rows, separated_by
+from recurrax.cli.data.text_table import like_table, read_rows, separated_by
 from recurrax.cli.mistakes import Mistake, told
 from recurrax.literal import visible
 from recurrax.tasks import digit_sequences
@@ -133,6 +133,11 @@ def _bytes(path: Path, content: bytes) -> Found:
     if not content:
         raise Mistake(f"{path} is empty; give a text file with at least one byte")
     found = Found(np.frombuffer(content, np.uint8))
-    if b"\0" not in content:
+    if b"\0" in content:
+        return found.told(f"{path.name} holds more than text; each of its bytes is measured")
+    if not like_table(content):
         return found
-    return found.told(f"{path.name} holds more than text; each of its bytes is measured")
+    return found.told(
+        f"{path.name} looks like a table of numbers, but by its name it is text, of which each "
+        "byte is measured; name it .csv to measure the numbers"
+    )

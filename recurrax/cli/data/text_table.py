@@ -26,6 +26,7 @@ _MARKS = (
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas", " ": "spaces"}
 _NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _SAMPLE = 64  # lines by which the separator is told
+_HEAD = 4096  # bytes by which a table is told from a text
 
 
 class Rows(NamedTuple):
@@ -65,6 +66,14 @@ def read_rows(path: Path, file: IO[Any]) -> Rows:
         [cell.strip() for cell in comment[0][1]] if comment else [],
         notes,
     )
+
+
+def like_table(content: bytes) -> bool:
+    """Whether text is rows of numbers, below names or not: even ones, and nothing but them."""
+    *lines, _ = content[:_HEAD].decode("latin-1").split("\n")  # the last may be cut
+    full = [line for line in lines if line.strip() and not _is_comment(line)]
+    rows = [re.split(r"[,;\t| ]+", line.strip()) for line in full[1:]]
+    return len(set(map(len, rows))) == 1 and all(is_known(cell) for row in rows for cell in row)
 
 
 def _is_comment(line: str) -> bool:

@@ -176,6 +176,25 @@ def test_bytes_that_are_no_text_are_said(tmp_path):
     assert note == "a.mat holds more than text; each of its bytes is measured"
 
 
+@pytest.mark.parametrize(
+    ("content", "table"),
+    [
+        ("time,value\n0,1\n1,2.5\n", True),
+        ("# of yesterday\r\n1 -2e3\r\n\r\n3 4.5\r\n", True),
+        ("2020-01-01;1,5\n2020-01-02;2,5\n", True),
+        ("one, two\nbuckle my shoe\n", False),
+        ("chapter\n1\nIt was 1984.\n", False),
+        ("12", False),
+    ],
+)
+def test_a_table_that_is_named_like_a_text_is_said(tmp_path, content, table):
+    (tmp_path / "a.txt").write_bytes(content.encode())
+    data = read(str(tmp_path / "a.txt"), None, 1)
+    assert data.xs.shape == (len(content), 1, 256)
+    said = "a.txt looks like a table of numbers, but by its name it is text, of which each byte"
+    assert [note.startswith(said) for note in data.notes] == [True] * table
+
+
 def test_length_and_batch_out_of_range():
     with fails("--length 65 is longer than digits, which has 64 steps"):
         read("digits", 65, 1)
