@@ -64,6 +64,7 @@ def test_data_and_batches_of_ones_own(tmp_path):
         fit(12, task=list(batches())[:2], directory=directory, resume=True, **own)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_saves(tmp_path):
     def pressing():
         for n in range(100):

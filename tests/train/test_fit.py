@@ -161,6 +161,7 @@ def test_a_learning_rate_that_looks_at_the_loss():
     assert np.isfinite(optax.tree.get(state, "best_value"))
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_between_two_calls_and_nothing_is_lost():
     def pressing():
         for n, batch in enumerate(batches()):
