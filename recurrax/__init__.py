@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from recurrax import cells, flow, unrolling
 from recurrax.cell import Cell, StepFn
-from recurrax.combine import residual, stack
-from recurrax.gated import GatedParams, GatedStep, GateView, gated_cell
-from recurrax.gates import gate_activations
+from recurrax.cells.stack import residual, stack
+from recurrax.gated.cell import GatedParams, GatedStep, GateView, gated_cell
+from recurrax.gated.view import gate_activations
 from recurrax.unrolling import bidirectional, length_mask, unroll, unroll_states
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import pytest
 from close import assert_close
 
 import recurrax as rx
-from recurrax.train.batches import material
 from recurrax.train.sharding import Placement
-from recurrax.train.steps import Carry, Program, train_step
+from recurrax.train.source import material
+from recurrax.train.step import Carry, Program, train_step
 
 SWITCH = [(False, "float32"), (True, "float64")]  # jax_enable_x64, and what is then the default
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import checks
-from recurrax.gated import (
+from recurrax.gated.cell import (
     LECUN_NORMAL,
     ORTHOGONAL,
     ZEROS,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 
-from recurrax.gated import (
+from recurrax.gated.cell import (
     LECUN_NORMAL,
     ORTHOGONAL,
     ZEROS,
@@ -15,7 +15,7 @@ from recurrax.gated import (
     Initializer,
     gated_cell,
 )
-from recurrax.gates import gate_activations
+from recurrax.gated.view import gate_activations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
-from recurrax.cli.values import arg, integer
+from recurrax.cli.option_types import arg, integer
 
 # What is done where neither an option nor an experiment says otherwise.
 DEFAULTS: dict[str, Any] = {
@@ -72,6 +72,6 @@ class CompareOptions:
 def compare(options: CompareOptions) -> int:
     """Run the command; returns the exit code."""
     # Here, so that a command that does not train does not wait for Optax.
-    from recurrax.cli.comparing import run
+    from recurrax.cli.run_comparison import run
 
     return run(options, DEFAULTS)

@@ -11,10 +11,10 @@ import numpy as np
 from rich.table import Table
 
 import recurrax
-from recurrax.cli.numbers import plain
-from recurrax.cli.show import print_written
+from recurrax.cli.console import print_written
 from recurrax.cli.terminal import console as terminal
-from recurrax.plot import seeds
+from recurrax.cli.to_json import plain
+from recurrax.plot import over_seeds as seeds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

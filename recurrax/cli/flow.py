@@ -12,16 +12,16 @@ import numpy as np
 
 from recurrax import flow as microscope
 from recurrax import plot
+from recurrax.cli.cells_to_measure import Subject, choose
+from recurrax.cli.console import Difference, Row, difference, of_row, print_report, progress
 from recurrax.cli.data import Reading, Sequences, read
+from recurrax.cli.html_page import document
 from recurrax.cli.mistakes import Mistake, told
-from recurrax.cli.numbers import as_json
-from recurrax.cli.page import document
+from recurrax.cli.option_types import arg, integer, number, two_files
 from recurrax.cli.pictures import NO_PICTURE, attempt
 from recurrax.cli.questions import QUESTIONS, Answer, answer, as_numbers
-from recurrax.cli.show import Difference, Row, difference, of_row, print_report, progress
-from recurrax.cli.subjects import Subject, choose
 from recurrax.cli.terminal import say
-from recurrax.cli.values import arg, integer, number, two_files
+from recurrax.cli.to_json import as_json
 from recurrax.plot.words import literal
 
 EXACT_UP_TO = 512  # joint state size N above which 32 random directions stand for all N

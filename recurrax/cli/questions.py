@@ -10,17 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import flow, plot
+from recurrax.cli.console import steps_of
 from recurrax.cli.mistakes import told
-from recurrax.cli.numbers import plain
-from recurrax.cli.show import steps_of
+from recurrax.cli.to_json import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from matplotlib.axes import Axes
 
+    from recurrax.cli.cells_to_measure import Subject
     from recurrax.cli.data import Sequences
-    from recurrax.cli.subjects import Subject
 
 # The functions of rx.flow, by whether this page answers them.
 ANSWERED = (

@@ -15,16 +15,16 @@ import jax
 import numpy as np
 
 from recurrax.cli.mistakes import Mistake, told
+from recurrax.cli.option_types import arg, integer, number
 from recurrax.cli.pictures import NO_PICTURE
 from recurrax.cli.run_folder import RunFolder, merged
 from recurrax.cli.terminal import say
-from recurrax.cli.values import arg, integer, number
 from recurrax.interop.disk import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from recurrax.cli.recipe import Recipe
+    from recurrax.cli.training_setup import Recipe
     from recurrax.train import Fit
 
 _DAMAGE = ("checkpoint ", "history ")  # how warnings of damage begin
@@ -98,7 +98,7 @@ def train(options: TrainOptions) -> int:
     asked = _asked(options, folder)
     try:
         # Here, so that a command that does not train does not wait for Optax.
-        from recurrax.cli.recipe import recipe
+        from recurrax.cli.training_setup import recipe
         from recurrax.train.checkpoint import check_directory
 
         made = recipe(asked)

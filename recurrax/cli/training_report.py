@@ -14,13 +14,8 @@ from rich.table import Table
 
 import recurrax
 from recurrax import interop, plot
-from recurrax.cli.data import LONGEST, Sequences
-from recurrax.cli.flow import measure
-from recurrax.cli.mistakes import Mistake
-from recurrax.cli.numbers import plain
-from recurrax.cli.pictures import attempt
-from recurrax.cli.run_folder import write_text
-from recurrax.cli.show import (
+from recurrax.cli.cells_to_measure import Subject
+from recurrax.cli.console import (
     COLUMNS,
     Row,
     difference,
@@ -30,11 +25,16 @@ from recurrax.cli.show import (
     progress,
     steps_of,
 )
-from recurrax.cli.subjects import Subject
+from recurrax.cli.data import LONGEST, Sequences
+from recurrax.cli.flow import measure
+from recurrax.cli.mistakes import Mistake
+from recurrax.cli.pictures import attempt
+from recurrax.cli.run_folder import write_text
 from recurrax.cli.terminal import console as terminal
 from recurrax.cli.terminal import say
+from recurrax.cli.to_json import plain
 from recurrax.literal import visible
-from recurrax.plot.seeds import known
+from recurrax.plot.over_seeds import known
 from recurrax.plot.training import lost_rows
 from recurrax.plot.words import literal
 

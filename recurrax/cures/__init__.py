@@ -1,16 +1,16 @@
 """Cures for gradients that vanish or explode: clipping, initialisers, regularisers."""
 
 from recurrax.cures import init
-from recurrax.cures.clip import ClipState, clip_by_global_norm
-from recurrax.cures.clip_by_percentile import PercentileState, clip_by_percentile
-from recurrax.cures.clip_by_zscore import ZscoreState, clip_by_zscore
-from recurrax.cures.clip_state_gradient import clip_state_gradient
+from recurrax.cures.clipping.clip import ClipState, clip_by_global_norm
+from recurrax.cures.clipping.clip_by_percentile import PercentileState, clip_by_percentile
+from recurrax.cures.clipping.clip_by_zscore import ZscoreState, clip_by_zscore
+from recurrax.cures.clipping.clip_fraction import clip_fraction
+from recurrax.cures.clipping.clip_state_gradient import clip_state_gradient
+from recurrax.cures.clipping.skip_spikes import SpikeState, skip_spikes
 from recurrax.cures.detach import DetachState, detach
 from recurrax.cures.flossing import flossing
-from recurrax.cures.fraction import clip_fraction
 from recurrax.cures.omega import omega
 from recurrax.cures.orthogonality import orthogonality
-from recurrax.cures.skip_spikes import SpikeState, skip_spikes
 
 __all__ = [
     "ClipState",

@@ -11,7 +11,7 @@ import numpy as np
 
 from recurrax import checks
 from recurrax.cell import Cell
-from recurrax.cures.clip_state_gradient import check_cell
+from recurrax.cures.clipping.clip_state_gradient import check_cell
 
 if TYPE_CHECKING:
     import chex

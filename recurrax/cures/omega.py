@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.joint import flatten, per_example, pose, unflatten
-from recurrax.flow.logscale import frobenius
 from recurrax.flow.loss_gradients import loss_gradients
-from recurrax.flow.losses import check_loss
+from recurrax.flow.numbers.scaled import frobenius
+from recurrax.flow.steps.loss import check_loss
+from recurrax.flow.steps.problem import flatten, per_example, pose, unflatten
 from recurrax.unrolling import unroll_states
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax import gated_checks
 from recurrax.cell import as_step
-from recurrax.flow.joint import check_states, flatten, per_example, pose
-from recurrax.flow.lapack import one_at_a_time
-from recurrax.flow.linear import linear_map
-from recurrax.flow.logscale import log_of, power_of_two, rescale
-from recurrax.flow.spectral import first_guess, largest_singular_value
-from recurrax.gated import GatedStep
+from recurrax.flow.numbers.largest import first_guess, largest_singular_value
+from recurrax.flow.numbers.one_at_a_time import one_at_a_time
+from recurrax.flow.numbers.scaled import log_of, power_of_two, rescale
+from recurrax.flow.steps.jacobian import linear_map
+from recurrax.flow.steps.problem import check_states, flatten, per_example, pose
+from recurrax.gated import checks as gated_checks
+from recurrax.gated.cell import GatedStep
 
 if TYPE_CHECKING:
     import chex

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks
-from recurrax.flow.autonomous import with_inputs
-from recurrax.flow.growth import first_basis
-from recurrax.flow.joint import check_states, each_example, flatten, pose
-from recurrax.flow.linear import linear_map
-from recurrax.flow.logscale import rescale, root
+from recurrax.flow.growth.elimination import first_basis
 from recurrax.flow.lyapunov import check_burn_in, check_count, check_interval
-from recurrax.flow.triangular import nonzero_diagonal, orthonormal, triangular_inverse
+from recurrax.flow.numbers.scaled import rescale, root
+from recurrax.flow.numbers.triangular import nonzero_diagonal, orthonormal, triangular_inverse
+from recurrax.flow.steps.autonomous import with_inputs
+from recurrax.flow.steps.jacobian import linear_map
+from recurrax.flow.steps.problem import check_states, each_example, flatten, pose
 
 if TYPE_CHECKING:
     import chex

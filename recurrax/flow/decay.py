@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks, keys
-from recurrax.flow.joint import check_states, flatten, per_example, pick, pose
-from recurrax.flow.linear import linear_map
-from recurrax.flow.logscale import bring_to_one, frobenius, log_of, rescale_each
-from recurrax.flow.probes import probed_decay
-from recurrax.flow.spectral import first_guess, gram_size, largest_singular_value
+from recurrax.flow.numbers.largest import first_guess, gram_size, largest_singular_value
+from recurrax.flow.numbers.scaled import bring_to_one, frobenius, log_of, rescale_each
+from recurrax.flow.steps.jacobian import linear_map
+from recurrax.flow.steps.probes import probed_decay
+from recurrax.flow.steps.problem import check_states, flatten, per_example, pick, pose
 
 if TYPE_CHECKING:
     import chex

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax.flow.joint import flatten
-from recurrax.gated import GatedStep, split_gates
+from recurrax.flow.steps.problem import flatten
+from recurrax.gated.cell import GatedStep, split_gates
 
 if TYPE_CHECKING:
     import chex

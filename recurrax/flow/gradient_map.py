@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks, keys
-from recurrax.flow.joint import check_states, flatten, per_example, pick, pose
-from recurrax.flow.linear import linear_maps
-from recurrax.flow.pairs import log_norms
-from recurrax.flow.starts import everything, sampled
+from recurrax.flow.pairs.directions import everything, sampled
+from recurrax.flow.pairs.tiles import log_norms
+from recurrax.flow.steps.jacobian import linear_maps
+from recurrax.flow.steps.problem import check_states, flatten, per_example, pick, pose
 
 if TYPE_CHECKING:
     import chex

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from recurrax.flow.joint import check_states, per_example, pose
-from recurrax.flow.linear import linear_map
+from recurrax.flow.steps.jacobian import linear_map
+from recurrax.flow.steps.problem import check_states, per_example, pose
 
 if TYPE_CHECKING:
     import chex

@@ -9,10 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.cell import as_step
-from recurrax.flow import lags, lags_any, lags_gated, losses
-from recurrax.flow.joint import check_states, floating_leaves, matches, pose
-from recurrax.flow.losses import check_loss
-from recurrax.gated import GatedStep
+from recurrax.flow.lags import any_step as lags_any
+from recurrax.flow.lags import gated_step as lags_gated
+from recurrax.flow.lags import parts as lags
+from recurrax.flow.steps import loss as losses
+from recurrax.flow.steps.loss import check_loss
+from recurrax.flow.steps.problem import check_states, floating_leaves, matches, pose
+from recurrax.gated.cell import GatedStep
 from recurrax.unrolling import unroll_states
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.joint import check_states, flatten, per_example, pose, unflatten
-from recurrax.flow.logscale import add_scaled, frobenius, log_of, rescale
-from recurrax.flow.losses import by_outputs, check_loss
+from recurrax.flow.numbers.scaled import add_scaled, frobenius, log_of, rescale
+from recurrax.flow.steps.loss import by_outputs, check_loss
+from recurrax.flow.steps.problem import check_states, flatten, per_example, pose, unflatten
 from recurrax.unrolling import unroll
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks
-from recurrax.flow.autonomous import with_inputs
-from recurrax.flow.growth import block_length, grow
-from recurrax.flow.joint import check_states, each_example, flatten, pose
+from recurrax.flow.growth.elimination import block_length, grow
+from recurrax.flow.steps.autonomous import with_inputs
+from recurrax.flow.steps.problem import check_states, each_example, flatten, pose
 
 if TYPE_CHECKING:
     import chex

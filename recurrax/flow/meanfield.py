@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.diagonals import Diagonals, diagonals
-from recurrax.flow.logscale import log_of, power_of_two
-from recurrax.gated import split_gates
+from recurrax.flow.numbers.scaled import log_of, power_of_two
+from recurrax.gated.cell import split_gates
+from recurrax.gated.diagonals import Diagonals, diagonals
 
 if TYPE_CHECKING:
     import chex

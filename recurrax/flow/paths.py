@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax.flow.gate_statistics import GateStatistics, statistics
-from recurrax.flow.joint import Problem, check_states, flatten, per_example, pick, pose
-from recurrax.flow.linear import linear_map
-from recurrax.flow.logscale import add_scaled, frobenius, log_of, power_of_two, rescale
-from recurrax.gated import GatedStep
-from recurrax.unrolling.hoisted.graph import trace
+from recurrax.flow.numbers.scaled import add_scaled, frobenius, log_of, power_of_two, rescale
+from recurrax.flow.steps.jacobian import linear_map
+from recurrax.flow.steps.problem import Problem, check_states, flatten, per_example, pick, pose
+from recurrax.gated.cell import GatedStep
+from recurrax.gated.graph import trace
 
 if TYPE_CHECKING:
     import chex

@@ -10,15 +10,15 @@ import jax.numpy as jnp
 
 from recurrax import checks, keys
 from recurrax.flow.horizon import rate
-from recurrax.flow.joint import pose
 from recurrax.flow.meanfield import Population, tied, untied
-from recurrax.gated import GatedStep
+from recurrax.flow.steps.problem import pose
+from recurrax.gated.cell import GatedStep
 
 if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell
-    from recurrax.flow.joint import Problem
+    from recurrax.flow.steps.problem import Problem
 
 _THEORIES = {"tied": tied, "untied": untied}
 

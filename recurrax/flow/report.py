@@ -11,15 +11,15 @@ from recurrax import checks
 from recurrax.flow.bounds import Bounds, bounds
 from recurrax.flow.decay import Decay, decay
 from recurrax.flow.horizon import Horizon, horizon, rate, verdict
-from recurrax.flow.joint import check_states, flatten, pose
 from recurrax.flow.lyapunov import Lyapunov, lyapunov
 from recurrax.flow.predict import Prediction, predict
 from recurrax.flow.spectrum import Spectrum, spectrum
-from recurrax.gated import GatedStep
+from recurrax.flow.steps.problem import check_states, flatten, pose
+from recurrax.gated.cell import GatedStep
 
 if TYPE_CHECKING:
     from recurrax.cell import Cell, StepFn
-    from recurrax.flow.joint import Problem
+    from recurrax.flow.steps.problem import Problem
 
 _TIED_STEPS = 128  # its time grows as T^2, and it holds for T much smaller than sqrt(H) only
 _EXPONENTS = 8  # how many of the leading ones

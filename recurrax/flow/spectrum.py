@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks, keys
-from recurrax.flow.blocks import follow
-from recurrax.flow.graded import Graded, multiply
-from recurrax.flow.householder import qr
-from recurrax.flow.jacobi import log_singular_values
-from recurrax.flow.joint import check_states, each_example, flatten, pose
-from recurrax.flow.linear import linear_map
-from recurrax.flow.logscale import NOWHERE, power_of_two, scale_of
+from recurrax.flow.growth.blocks import follow
+from recurrax.flow.numbers.jacobi import log_singular_values
+from recurrax.flow.numbers.qr import qr
+from recurrax.flow.numbers.row_scaled import Graded, multiply
+from recurrax.flow.numbers.scaled import NOWHERE, power_of_two, scale_of
+from recurrax.flow.steps.jacobian import linear_map
+from recurrax.flow.steps.problem import check_states, each_example, flatten, pose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from recurrax import checks, keys
 from recurrax.flow.gate_statistics import statistics
 from recurrax.flow.horizon import horizon, rate
-from recurrax.flow.joint import Problem, flatten, per_example, pose
-from recurrax.flow.logscale import power_of_two, rescale
-from recurrax.flow.probes import probed_decay
-from recurrax.flow.spectral import first_guess, largest_singular_value
-from recurrax.gated import GatedStep, split_gates
+from recurrax.flow.numbers.largest import first_guess, largest_singular_value
+from recurrax.flow.numbers.scaled import power_of_two, rescale
+from recurrax.flow.steps.probes import probed_decay
+from recurrax.flow.steps.problem import Problem, flatten, per_example, pose
+from recurrax.gated.cell import GatedStep, split_gates
 from recurrax.unrolling import unroll_states
 
 if TYPE_CHECKING:

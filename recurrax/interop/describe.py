@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from recurrax import cells
-from recurrax.combine import stack
+from recurrax.cells.stack import stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,6 @@ from recurrax.plot.axes import blank_axes, save
 from recurrax.plot.comparison import comparison
 from recurrax.plot.decay import decay
 from recurrax.plot.gradient_map import gradient_map
-from recurrax.plot.history import history
 from recurrax.plot.lag_profile import lag_profile
 from recurrax.plot.loss_gradients import loss_gradients
 from recurrax.plot.lyapunov import lyapunov
@@ -12,6 +11,7 @@ from recurrax.plot.paths import paths
 from recurrax.plot.report import report
 from recurrax.plot.spectrum import spectrum
 from recurrax.plot.training import training
+from recurrax.plot.watched import history
 
 __all__ = [
     "blank_axes",

@@ -18,7 +18,7 @@ from recurrax.plot.curves import (
     draw_level,
     style_table,
 )
-from recurrax.plot.seeds import final, known, outcome, ranked
+from recurrax.plot.over_seeds import final, known, outcome, ranked
 from recurrax.plot.words import literal
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from recurrax import checks
 from recurrax.flow import Watched
 from recurrax.plot.axes import given_or_new
 from recurrax.plot.curves import GUIDE, THIN, Curve, draw, draw_legend, styles
-from recurrax.plot.history import history as draw_watched
+from recurrax.plot.watched import history as draw_watched
 from recurrax.plot.words import legend_label, literal
 
 if TYPE_CHECKING:

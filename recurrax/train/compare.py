@@ -13,12 +13,12 @@ import optax
 
 from recurrax import checks, keys
 from recurrax.tasks import Task
-from recurrax.train.batches import Drawn
+from recurrax.train.many_seeds import EXAMPLES, advance_seeds, flow, judged, start
 from recurrax.train.network import Network, network
 from recurrax.train.presets import Cure, cells_of, cures_of
-from recurrax.train.seeds import EXAMPLES, advance_seeds, flow, judged, start
 from recurrax.train.sharding import Placement
-from recurrax.train.steps import Program
+from recurrax.train.source import Drawn
+from recurrax.train.step import Program
 
 if TYPE_CHECKING:
     import chex

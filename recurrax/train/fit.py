@@ -11,15 +11,15 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.tasks import Task
-from recurrax.train.batches import material
 from recurrax.train.checkpoint import Loaded, Store, check_directory
-from recurrax.train.interrupt import Interrupted, listening
+from recurrax.train.ctrl_c import Interrupted, listening
+from recurrax.train.loop import Schedule, starting
 from recurrax.train.network import Network, network
 from recurrax.train.progress import shown
-from recurrax.train.run import Schedule, starting
 from recurrax.train.sharding import placement
 from recurrax.train.snapshot import Snapshot, identity
-from recurrax.train.steps import Program
+from recurrax.train.source import material
+from recurrax.train.step import Program
 
 if TYPE_CHECKING:
     import os
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from recurrax.tasks import Batch
     from recurrax.train.network import NetworkParams
     from recurrax.train.snapshot import Identity
-    from recurrax.train.steps import Regularizer
+    from recurrax.train.step import Regularizer
 
 
 class Fit(NamedTuple):

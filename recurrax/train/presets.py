@@ -14,11 +14,11 @@ from recurrax import cells as families
 from recurrax import checks, cures, keys
 from recurrax.cell import Cell
 from recurrax.cures import init
-from recurrax.flow.joint import floating_leaves
+from recurrax.flow.steps.problem import floating_leaves
 
 if TYPE_CHECKING:
     from recurrax.tasks import Task
-    from recurrax.train.steps import Regularizer
+    from recurrax.train.step import Regularizer
 
 
 @dataclasses.dataclass(frozen=True)

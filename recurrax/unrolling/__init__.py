@@ -1,7 +1,7 @@
 """How a cell meets time: `unroll`, and the engines behind it."""
 
 from recurrax.unrolling.bidirectional import Bidirectional, bidirectional
-from recurrax.unrolling.graphs import gpu_options
+from recurrax.unrolling.cuda_graph import gpu_options
 from recurrax.unrolling.masks import length_mask
 from recurrax.unrolling.unroll import unroll, unroll_states
 

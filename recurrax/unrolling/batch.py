@@ -26,8 +26,8 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.cell import Cell, StepFn, as_step
-from recurrax.combine import ResidualStep, StackStep
-from recurrax.gated import GatedStep
+from recurrax.cells.stack import ResidualStep, StackStep
+from recurrax.gated.cell import GatedStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from recurrax import checks
 from recurrax.cell import Cell, StepFn, as_step
 from recurrax.unrolling.batch import check_rows
 from recurrax.unrolling.bidirectional import Bidirectional, Directions
-from recurrax.unrolling.hoisted import check_gated, hoisted_engine
+from recurrax.unrolling.gated import check_gated, hoisted_engine
 from recurrax.unrolling.kernel import auto_engine, kernel_engine
 from recurrax.unrolling.scan import Inputs, keep_output, keep_state, scan_engine
 

@@ -99,7 +99,7 @@ def main() -> int:
         import jax
 
         import recurrax as rx
-        from recurrax.unrolling.kernel import plan as plans
+        from recurrax.unrolling.kernel import placement as plans
 
         try:
             device = described_gpu()

@@ -11,10 +11,10 @@ import pytest
 
 from recurrax.cli import run
 from recurrax.cli.compare import DEFAULTS, CompareOptions
-from recurrax.cli.comparing import settled
 from recurrax.cli.comparison_table import line, sentence, summary
 from recurrax.cli.experiments import EXPERIMENTS
-from recurrax.cli.numbers import plain
+from recurrax.cli.run_comparison import settled
+from recurrax.cli.to_json import plain
 from recurrax.train import Trial
 from recurrax.train.presets import CELLS, CURES
 

@@ -14,11 +14,11 @@ import pytest
 import recurrax as rx
 from recurrax import plot
 from recurrax.cli import run
+from recurrax.cli.console import Row, difference
 from recurrax.cli.data import Sequences
-from recurrax.cli.numbers import plain
-from recurrax.cli.page import document
+from recurrax.cli.html_page import document
 from recurrax.cli.questions import ANSWERED, LEFT_TO_CODE, _growth
-from recurrax.cli.show import Row, difference
+from recurrax.cli.to_json import plain
 
 SMALL = ["flow", "--hidden", "3", "--batch", "2", "--length", "6"]
 QUESTIONS = [

@@ -14,8 +14,8 @@ import pytest
 
 import recurrax as rx
 from recurrax.cli import run
-from recurrax.cli.recipe import CELLS, recipe, starts_for
 from recurrax.cli.train import TrainOptions
+from recurrax.cli.training_setup import CELLS, recipe, starts_for
 
 TINY = ["--length", "8", "--hidden", "4", "--batch", "4"]
 
@@ -149,7 +149,7 @@ def test_ctrl_c_before_the_first_step(tmp_path, capsys, monkeypatch):
         f"recurrax: stopped; what was saved before is in {tmp_path / 'a'}. To go on:\n"
         f"  recurrax train --resume --out {shlex.quote(str(tmp_path / 'a'))}\n"
     )
-    monkeypatch.setattr("recurrax.cli.recipe.recipe", pressed)
+    monkeypatch.setattr("recurrax.cli.training_setup.recipe", pressed)
     assert run(["train", *TINY, "--out", str(tmp_path / "b")]) == 130
     assert capsys.readouterr().err == (
         "recurrax: stopped before the run began; nothing was written\n"

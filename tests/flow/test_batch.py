@@ -10,7 +10,7 @@ from close import assert_close
 from contract import like
 
 import recurrax as rx
-from recurrax.flow.joint import each_example, per_example, pose
+from recurrax.flow.steps.problem import each_example, per_example, pose
 from recurrax.flow.watch import _first
 
 N = 4  # B, H, T and I in one

@@ -13,7 +13,7 @@ from close import assert_close
 from contract import CELLS, B, T, like, make_case
 
 import recurrax as rx
-from recurrax.flow.linear import GatedMap, linear_map
+from recurrax.flow.steps.jacobian import GatedMap, linear_map
 
 GATED = ("elman_tanh", "elman_relu", "lstm", "gru", "own_gated")
 

@@ -14,7 +14,7 @@ from close import says
 from contract import CELLS, make_case
 
 import recurrax as rx
-from recurrax.flow.growth import first_basis
+from recurrax.flow.growth.elimination import first_basis
 
 lyapunov = rx.flow.lyapunov
 

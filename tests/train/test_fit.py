@@ -16,8 +16,8 @@ from train.small import CELL, DATA, KEY, OPTIMIZER, TASK, fit, loss, same, split
 
 import recurrax as rx
 from recurrax import keys
-from recurrax.cures.norm import global_norm
-from recurrax.train.steps import advance_told
+from recurrax.cures.clipping.norm import global_norm
+from recurrax.train.step import advance_told
 
 
 def by_hand(steps: int):

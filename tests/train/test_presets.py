@@ -10,11 +10,11 @@ from close import says
 
 import recurrax as rx
 from recurrax.train import optimizers
-from recurrax.train.batches import Drawn
 from recurrax.train.compare import _Grid, _program
+from recurrax.train.many_seeds import _fresh
 from recurrax.train.presets import CELLS, CURES, cells_of
-from recurrax.train.seeds import _fresh
-from recurrax.train.steps import blank
+from recurrax.train.source import Drawn
+from recurrax.train.step import blank
 
 TASK = rx.tasks.adding(8)
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks
-from recurrax.gated import ZEROS, Initializer
+from recurrax.gated.cell import ZEROS, Initializer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.cures.init.blocks import check_gates, in_blocks
-from recurrax.flow.logscale import rescale
-from recurrax.gated import LECUN_NORMAL, Initializer
+from recurrax.flow.numbers.scaled import rescale
+from recurrax.gated.cell import LECUN_NORMAL, Initializer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from recurrax.unrolling.kernel.tile import Tile
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from recurrax.unrolling.kernel.problem import Task
+    from recurrax.unrolling.kernel.kernel_spec import Task
 
 
 def launch(task: Task, kernel: Callable[..., None], given: Any, out: Any, name: str) -> Any:

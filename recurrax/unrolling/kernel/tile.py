@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.experimental.pallas import triton as plt
 
 if TYPE_CHECKING:
-    from recurrax.unrolling.kernel.plan import Plan
+    from recurrax.unrolling.kernel.placement import Plan
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,9 @@ from close import assert_close
 from kernel_cells import cumulative, gated
 
 import recurrax as rx
-from recurrax.unrolling.kernel import engine, passes, plan
+from recurrax.unrolling.kernel import kernel_engine as engine
+from recurrax.unrolling.kernel import placement as plan
+from recurrax.unrolling.kernel import primitive as passes
 
 H200 = plan.Device((9, 0), 227 * 1024)
 
@@ -173,7 +175,7 @@ def test_what_pallas_cannot_lower(run, monkeypatch, measured):
         return state._replace(h=jax.lax.lgamma(2 + jnp.tanh(z_in + z_rec)[0]))
 
     monkeypatch.setattr(
-        "recurrax.unrolling.kernel.pointwise._ELEMENTWISE",
+        "recurrax.unrolling.kernel.by_gate._ELEMENTWISE",
         engine_elementwise() | {"lgamma", "digamma"},
     )
     cell = gated(special, gates=1)
@@ -183,7 +185,7 @@ def test_what_pallas_cannot_lower(run, monkeypatch, measured):
 
 
 def engine_elementwise():
-    from recurrax.unrolling.kernel.pointwise import _ELEMENTWISE
+    from recurrax.unrolling.kernel.by_gate import _ELEMENTWISE
 
     return _ELEMENTWISE
 

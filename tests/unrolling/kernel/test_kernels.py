@@ -8,11 +8,11 @@ import pytest
 from close import assert_close
 from kernel_cells import all_cells
 
-from recurrax.unrolling.kernel import twins
-from recurrax.unrolling.kernel.backward import backward_kernel
-from recurrax.unrolling.kernel.forward import forward_kernel
-from recurrax.unrolling.kernel.plan import Plan
-from recurrax.unrolling.kernel.problem import Backward, Forward, Task
+from recurrax.unrolling.kernel import reference as twins
+from recurrax.unrolling.kernel.backward_kernel import backward_kernel
+from recurrax.unrolling.kernel.forward_kernel import forward_kernel
+from recurrax.unrolling.kernel.kernel_spec import Backward, Forward, Task
+from recurrax.unrolling.kernel.placement import Plan
 
 N, T, B = 2, 3, 5
 LOOSE = {"rtol": 1e-4, "atol": 1e-5}

@@ -1,0 +1,167 @@
+"""Combinators from cells to a cell."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from recurrax import checks
+from recurrax.cell import Cell, InitialState, Params, State, StepFn
+from recurrax.gated.cell import GatedInit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import chex
+
+
+@dataclasses.dataclass(frozen=True)
+class StackInit:
+    """Each cell's params, in a tuple."""
+
+    inits: tuple[Callable[[chex.PRNGKey], Params], ...]
+
+    def __call__(self, key: chex.PRNGKey) -> tuple[Params, ...]:
+        checks.check_key(key)
+        keys = jax.random.split(key, len(self.inits))
+        return tuple(init(k) for init, k in zip(self.inits, keys, strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class StackInitialState:
+    """Each cell's initial state, in a tuple."""
+
+    initial_states: tuple[InitialState, ...]
+
+    def __call__(self, params: Params, batch_shape: tuple[int, ...] = ()) -> tuple[State, ...]:
+        _check_entries("params", params, len(self.initial_states))
+        pairs = zip(self.initial_states, params, strict=True)
+        return tuple(initial(p, batch_shape) for initial, p in pairs)
+
+
+@dataclasses.dataclass(frozen=True)
+class StackStep:
+    """The output of each cell is the input of the next, within one instant."""
+
+    steps: tuple[StepFn, ...]
+
+    def __call__(self, params: Params, state: State, x: Any) -> tuple[tuple[State, ...], Any]:
+        new = []
+        for step, p, s in zip(self.steps, params, state, strict=True):
+            s, x = step(p, s, x)
+            new.append(s)
+        return tuple(new), x
+
+    def check_inputs(self, params: Params, state: State, xs: Any) -> None:
+        """The first cell sees the inputs."""
+        for name, given in (("params", params), ("state", state)):
+            _check_entries(name, given, len(self.steps))
+        if hasattr(self.steps[0], "check_inputs"):
+            self.steps[0].check_inputs(params[0], state[0], xs)
+
+
+def stack(*cells: Cell) -> Cell:
+    """Put cells on top of each other: `x -> cells[0] -> cells[1] -> ... -> y`.
+
+    Args:
+      *cells: at least one; each one's output size is the next one's input size.
+
+    Returns:
+      A `Cell` whose params and state are tuples, one entry a cell, and whose output is the last
+      cell's.
+
+    Raises:
+      ValueError: if there is no cell, or the sizes do not chain.
+      TypeError: if something else than a `Cell` is given.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> cell = rx.stack(rx.cells.lstm(3, 8), rx.cells.gru(8, 4))
+      >>> params = cell.init(jax.random.key(0))
+      >>> state, ys = rx.unroll(cell, params, cell.initial_state(params, (2,)), jnp.ones((5, 2, 3)))
+      >>> ys.shape, state[0].c.shape
+      ((5, 2, 4), (2, 8))
+    """
+    if not cells:
+        raise ValueError("stack needs at least one cell, got none")
+    for cell in cells:
+        _check_cell("stack", cell)
+    for i, (below, above) in enumerate(itertools.pairwise(cells)):
+        if not isinstance(below.init, GatedInit) or not isinstance(above.init, GatedInit):
+            continue
+        if below.init.hidden_size != above.init.input_size:
+            raise ValueError(
+                f"cell {i} of the stack gives {below.init.hidden_size} features, but cell {i + 1} "
+                f"takes {above.init.input_size}: build it with input_size={below.init.hidden_size}"
+            )
+    return Cell(
+        init=StackInit(tuple(cell.init for cell in cells)),
+        initial_state=StackInitialState(tuple(cell.initial_state for cell in cells)),
+        step=StackStep(tuple(cell.step for cell in cells)),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ResidualStep:
+    """`y = x + step(params, state, x)`."""
+
+    step: StepFn
+
+    def __call__(self, params: Params, state: State, x: Any) -> tuple[State, Any]:
+        state, y = self.step(params, state, x)
+        if y.shape != x.shape:
+            raise ValueError(
+                f"residual adds the cell's output {y.shape} to its input {x.shape}, which must "
+                "have the same shape: build the cell with input_size == hidden_size"
+            )
+        return state, x + y
+
+    def check_inputs(self, params: Params, state: State, xs: Any) -> None:
+        """The wrapped cell sees the inputs as they are."""
+        if hasattr(self.step, "check_inputs"):
+            self.step.check_inputs(params, state, xs)
+
+
+def residual(cell: Cell) -> Cell:
+    """Add a cell's input to its output: `y_t = x_t + cell(x_t)`.
+
+    Args:
+      cell: a `Cell` whose output has the shape of its input.
+
+    Returns:
+      A `Cell` with the same params and state.
+
+    Raises:
+      TypeError: if `cell` is not a `Cell`.
+      ValueError: when traced, if output and input differ in shape.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> cell = rx.residual(rx.cells.gru(4, 4))
+      >>> params = cell.init(jax.random.key(0))
+      >>> _, ys = rx.unroll(cell, params, cell.initial_state(params), jnp.ones((5, 4)))
+      >>> ys.shape
+      (5, 4)
+    """
+    _check_cell("residual", cell)
+    return Cell(cell.init, cell.initial_state, ResidualStep(cell.step))
+
+
+def _check_entries(name: str, given: Any, count: int) -> None:
+    if not isinstance(given, tuple) or len(given) != count:
+        came = f"{len(given)} of them" if type(given) is tuple else type(given).__name__
+        raise TypeError(
+            f"{name} of a stack of {count} cells must be a tuple with one entry for each, "
+            f"got {came}"
+        )
+
+
+def _check_cell(name: str, cell: Any) -> None:
+    if not isinstance(cell, Cell):
+        raise TypeError(
+            f"{name} takes rx.Cell records, got {type(cell).__name__}. Wrap a bare step function "
+            "as rx.Cell(init=..., initial_state=..., step=...)."
+        )

@@ -1,0 +1,140 @@
+"""One HTML file with everything in it: tables, sentences, and the pictures as data."""
+
+from __future__ import annotations
+
+import base64
+import html
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+import recurrax
+from recurrax.cli.console import COLUMNS, line, steps_of, story
+from recurrax.cli.pictures import attempt
+from recurrax.cli.questions import ANSWERED, EXAMPLES, LEFT_TO_CODE
+from recurrax.literal import visible
+from recurrax.plot.axes import as_png
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from matplotlib.axes import Axes
+
+    from recurrax.cli.console import Difference, Row
+    from recurrax.cli.data import Sequences
+    from recurrax.cli.questions import Answer
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+h1 { font-size: 1.6rem } h2 { margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1rem }
+h3 { font-size: 1.05rem; margin-bottom: .3rem }
+table { border-collapse: collapse; font-size: .85rem; margin: 1rem 0 }
+th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #e4e4e4; vertical-align: top }
+td.number { text-align: right; font-variant-numeric: tabular-nums }
+.questions { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem 2rem }
+img { max-width: 100%; height: auto } .wide { grid-column: 1 / -1 } .no { font-weight: bold }
+footer { margin-top: 3rem; color: #666; font-size: .85rem }
+@media print { .questions { display: block } h2 { break-before: page } }
+"""  # noqa: E501
+
+
+def document(
+    title: str,
+    sequences: Sequences,
+    rows: list[Row],
+    draw: Callable[[], Axes],
+    answers: Mapping[str, list[Answer]],
+    change: Difference | None = None,
+) -> tuple[str, list[str]]:
+    """The whole page, and a sentence for each picture that could not be drawn."""
+    failed: list[str] = []
+    length, batch, features = sequences.xs.shape
+    few = min(EXAMPLES, batch)
+    asked = (
+        f"The first picture and the table are of all of them, what follows of the first {few}. "
+        if few < batch
+        else ""
+    )
+    first = _picture(draw, title, failed)
+    sections = [_section(row, answers[row.name], length, failed) for row in rows]
+    page = "\n".join(
+        [
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
+            f"<h1>{_text(title)}</h1>",
+            "" if change is None else f"<p><strong>{_text(_sentence(change.words))}</strong></p>",
+            _overview(rows),
+            f"<p>{_text(sequences.name)}: T = {steps_of(length)}, B = {batch}, I = {features}. "
+            f"{asked}Logs are natural; a nat is a factor of e.</p>",
+            *(f"<p>{_text(note)}.</p>" for note in sequences.notes),
+            first,
+            *sections,
+            f"<p>Of rx.flow this page answers {', '.join(ANSWERED)}; "
+            f"{', '.join(LEFT_TO_CODE)} are left to code.</p>",
+            f"<footer>recurrax {recurrax.__version__}, jax {jax.__version__}</footer>",
+            "</body>\n</html>\n",
+        ]
+    )
+    return page, failed
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _overview(rows: list[Row]) -> str:
+    """What the console prints of each cell."""
+    heads = [heading.replace("\n", " ") for heading in COLUMNS]
+    return _table((*heads, "state size N"), [(*line(row), row.state_size) for row in rows])
+
+
+def _section(row: Row, answers: list[Answer], length: int, failed: list[str]) -> str:
+    """One cell: its story, and a figure for each question."""
+    figures = "\n".join(_figure(row.name, found, failed) for found in answers)
+    words = _text(story(row, length))
+    return f'<h2>{_text(row.name)}</h2>\n<p>{words}</p>\n<div class="questions">\n{figures}\n</div>'
+
+
+def _figure(cell: str, found: Answer, failed: list[str]) -> str:
+    title, words = _text(found.title), _text(found.words)
+    if found.draw is None:
+        return f"<section><h3>{title}</h3><p>Not answered. {words}</p></section>"
+    picture = _picture(found.draw, f"{cell}: {found.title}", failed)
+    table = ""
+    if found.table:
+        heads = ("question", "claimed", "measured", "agrees", "reason")
+        agrees = {True: "yes", False: "no", None: ""}
+        lines = [(r.name, r.value, r.measured, agrees[r.agrees], r.reason) for r in found.table]
+        table = _table(heads, lines)
+    wide = ' class="wide"' if table else ""
+    return f"<section{wide}><h3>{title}</h3><p>{words}</p>{picture}{table}</section>"
+
+
+def _picture(draw: Callable[[], Axes], words: str, failed: list[str]) -> str:
+    """A figure as a PNG inside the page, or a sentence on why there is none."""
+    drawn: list[bytes] = []
+    why = attempt(repr(words), lambda: drawn.append(as_png(draw(), dpi=110)))
+    if why is not None:
+        failed.append(why)
+        return f"<p>{_text(_sentence(why))}.</p>"
+    data = base64.b64encode(drawn[0]).decode("ascii")
+    return f'<img alt="{_text(words)}" src="data:image/png;base64,{data}">'
+
+
+def _table(heads: Iterable[str], lines: Iterable[Iterable[Any]]) -> str:
+    head = "".join(f"<th>{_text(text)}</th>" for text in heads)
+    body = "\n".join(f"<tr>{''.join(map(_cell, line))}</tr>" for line in lines)
+    return f"<table>\n<tr>{head}</tr>\n{body}\n</table>"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, int):
+        return f'<td class="number">{value}</td>'
+    if isinstance(value, float):
+        return f'<td class="number">{value:.4g}</td>'
+    return f"<td>{_text('-' if value is None else value)}</td>"
+
+
+def _text(value: Any) -> str:
+    return html.escape(visible(str(value)))

@@ -1,0 +1,1 @@
+"""Gradients that are too large, made smaller before they are used."""

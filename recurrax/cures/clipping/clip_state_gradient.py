@@ -1,0 +1,193 @@
+"""Clipping of the state's gradient inside the backward recurrence, step by step."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from recurrax import checks
+from recurrax.cell import Cell
+from recurrax.cures.clipping.norm import above_zero
+from recurrax.flow.numbers.scaled import power_of_two, scale_of
+
+if TYPE_CHECKING:
+    import chex
+
+    from recurrax.cell import InitialState, Params, State, StepFn
+
+
+def clip_state_gradient(
+    cell: Cell, *, max_norm: float | None = None, max_value: float | None = None
+) -> Cell:
+    """Bound what each step sends back through time: the same cell, with another gradient.
+
+    Forward nothing changes, to the last bit. Backward, the gradient by the state that step t
+    read, `delta_{t-1} = A_t^T (delta_t + dL/ds_t)`, is clipped before it goes on to step t - 1:
+    to a 2-norm over all floating-point fields of one example's state, or entry by entry. So an
+    exploding product is cut where it explodes and the near past keeps its share, where clipping
+    the gradient of the weights would shrink near and far alike.
+
+    **This changes the gradient on purpose**: the result is not the derivative of the loss, nor of
+    any function. It is clipped for each example on its own, also under `jax.vmap`, and also before
+    it reaches the first state; not clipped is what a step adds to the gradient of the weights and
+    of its input. A vanishing gradient stays as it is.
+
+    Args:
+      cell: any `Cell`, also a stack (whose whole state has one norm) or a cell wrapped before.
+      max_norm: the largest 2-norm of one example's gradient, above 0. The norm is that of the
+        scaled gradient, and does not overflow. An example whose gradient holds a NaN or an
+        infinity sends back zeros, since it has no direction.
+      max_value: instead of max_norm: the largest size of an entry, above 0. An infinite entry
+        becomes that with its sign, a NaN becomes 0.
+
+    Returns:
+      A `Cell` with the same params and state. Equal wraps of equal cells are equal. It is not a
+      gated cell any more: `rx.unroll` runs it by scan, beside gated layers of a stack that are
+      run fast, and `engine="hoisted"` refuses it. So it is `engine="scan"` that gives the cell
+      inside the very same bits; its fast engine rounds otherwise. Forward-mode differentiation
+      through it (`jax.jvp`, `jax.jacfwd`, and the diagnostics of `rx.flow` that push forward)
+      raises JAX's error of a `custom_vjp`: measure the cell inside.
+
+    Raises:
+      TypeError: if `cell` is not a `Cell` or the maximum not a number.
+      ValueError: if not exactly one maximum is given, or it is not above 0; when traced, if the
+        fields of the state do not share one batch shape.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> def double(w, h, x):
+      ...     return 2 * h, 2 * h
+      >>> cell = rx.Cell(lambda key: (), lambda w, batch_shape=(): jnp.zeros(batch_shape), double)
+      >>> clipped = rx.cures.clip_state_gradient(cell, max_value=5.0)
+      >>> def last(cell, h):
+      ...     return rx.unroll(cell, (), h, jnp.zeros((10, 0)))[0]
+      >>> [float(jax.grad(last, 1)(c, 1.0)) for c in (cell, clipped)]
+      [1024.0, 5.0]
+
+    Source: the truncation of derivatives inside the backward pass is that of Graves (2013),
+    "Generating Sequences With Recurrent Neural Networks".
+    """
+    check_cell("clip_state_gradient", cell)
+    given = {"max_norm": max_norm, "max_value": max_value}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if len(chosen) != 1:
+        raise ValueError(
+            "clip_state_gradient takes exactly one of max_norm and max_value, got "
+            + ("both" if chosen else "neither")
+        )
+    limits = (None if value is None else above_zero(name, value) for name, value in given.items())
+    return dataclasses.replace(cell, step=ClippedStep(cell.step, cell.initial_state, *limits))
+
+
+@dataclasses.dataclass(frozen=True)
+class ClippedStep:
+    """`step(params, s, x)`, the gradient that it sends back to s clipped."""
+
+    step: StepFn
+    initial_state: InitialState  # its shapes tell which axes of a state are a batch
+    max_norm: float | None
+    max_value: float | None
+
+    not_hoisted = "it clips the gradient of its state, and the engine takes gradients to be linear"
+
+    def __call__(self, params: Params, state: State, x: Any) -> tuple[State, Any]:
+        leaves, tree = jax.tree.flatten(state)
+        floats = [jnp.issubdtype(jnp.result_type(a), jnp.floating) for a in leaves]
+        batch = self._batch_axes(params, state)
+        limits = (self.max_norm, self.max_value)
+        passed = iter(_passed(limits, batch, [a for a, f in zip(leaves, floats, strict=True) if f]))
+        leaves = [next(passed) if f else a for a, f in zip(leaves, floats, strict=True)]
+        return self.step(params, jax.tree.unflatten(tree, leaves), x)
+
+    def check_inputs(self, params: Params, state: State, xs: Any) -> None:
+        """The wrapped cell sees the inputs as they are."""
+        if hasattr(self.step, "check_inputs"):
+            self.step.check_inputs(params, state, xs)
+
+    def _batch_axes(self, params: Params, state: State) -> int:
+        """How many leading axes of the state are a batch: those that one example's has not."""
+        one = jax.eval_shape(self.initial_state, params)
+        structures: list[Any] = [jax.tree.structure(one), jax.tree.structure(state)]
+        if structures[0] != structures[1]:
+            raise TypeError(
+                f"state must look like what cell.initial_state(params, batch_shape) returns, "
+                f"{checks.show(one)}, got {checks.show(state)}"
+            )
+        pairs = zip(jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(one), strict=True)
+        batches = {
+            checks.leaf_name("state", path): jnp.shape(leaf)[: max(jnp.ndim(leaf) - own.ndim, 0)]
+            for (path, leaf), own in pairs
+            if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)  # a counter may be shared
+        }
+        if len(set(batches.values())) > 1:
+            raise ValueError(
+                "clip_state_gradient clips each example on its own, so the leaves of a state must "
+                f"share one batch shape, got {batches}"
+            )
+        return len(next(iter(batches.values()), ()))
+
+
+Limits: TypeAlias = "tuple[float | None, float | None]"  # max_norm, max_value
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _passed(limits: Limits, batch: int, leaves: list[Any]) -> list[Any]:
+    """The floating leaves of a state as they are; what comes back by them is clipped."""
+    return leaves
+
+
+def _forward(limits: Limits, batch: int, leaves: list[Any]) -> tuple[list[Any], None]:
+    return leaves, None
+
+
+def _backward(limits: Limits, batch: int, _: None, grads: list[Any]) -> tuple[list[Any]]:
+    max_norm, max_value = limits
+    if max_norm is not None:
+        grads = _clip_norms(grads, max_norm, batch)
+    if max_value is not None:
+        grads = [_clip_values(g, max_value) for g in grads]
+    return (grads,)
+
+
+_passed.defvjp(_forward, _backward)
+
+
+def _clip_values(g: chex.Array, most: float) -> chex.Array:
+    return jnp.where(jnp.isnan(g), jnp.zeros_like(g), jnp.clip(g, -most, most))
+
+
+def _clip_norms(grads: list[chex.Array], most: float, batch: int) -> list[chex.Array]:
+    """Each example's gradient by all leaves shortened to a norm; zeros if it is not finite."""
+    if not grads:
+        return []
+    wide = jnp.result_type(jnp.float32, *(g.dtype for g in grads))
+    sizes = [math.prod(g.shape[batch:]) for g in grads]
+    flat = [g.astype(wide).reshape(*g.shape[:batch], n) for g, n in zip(grads, sizes, strict=True)]
+    rows = jnp.concatenate(flat, -1)
+    finite = jnp.all(jnp.isfinite(rows), -1, keepdims=True)
+    rows = jnp.where(finite, rows, 0)
+    # Scaled by a power of two, which rounds nothing, so that no square over- or underflows.
+    unit = power_of_two(-scale_of(rows, (-1,)), wide)[..., None]
+    scaled = rows * unit
+    square = jnp.sum(scaled * scaled, -1, keepdims=True)
+    length = jnp.sqrt(jnp.where(square > 0, square, 1))  # a zero gradient stays zero below
+    ratio = jnp.minimum(most / length, jnp.finfo(wide).max)
+    long = length > most * unit
+    rows = jnp.where(long, scaled * ratio, rows)
+    parts = jnp.split(rows, list(itertools.accumulate(sizes))[:-1], -1)
+    return [part.reshape(g.shape).astype(g.dtype) for part, g in zip(parts, grads, strict=True)]
+
+
+def check_cell(name: str, cell: Any) -> None:
+    if not isinstance(cell, Cell):
+        raise TypeError(
+            f"{name} takes a rx.Cell, got {type(cell).__name__}. Wrap a bare step function as "
+            "rx.Cell(init=..., initial_state=..., step=...), and the cells of a "
+            "rx.bidirectional before it joins them."
+        )

@@ -1,0 +1,1 @@
+"""How fast the directions of a trajectory grow."""

@@ -1,0 +1,1 @@
+"""The gradient of the weights, by how many steps each error travelled."""

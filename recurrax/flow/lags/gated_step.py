@@ -1,0 +1,170 @@
+"""The instants of a gated cell as linear maps of errors, for its gradient by w_rec.
+
+The derivatives of its pointwise function are diagonal, so an error goes back one step by some
+multiplications and one product with w_rec; see `recurrax.unrolling.gated`, which runs the cell
+forward here and gives those derivatives.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from recurrax.flow.lags import outer_products as lags_outer
+from recurrax.flow.lags.parts import (
+    NOTHING,
+    Part,
+    Signals,
+    bring_together,
+    by_instant,
+    rescaled_rows,
+)
+from recurrax.unrolling.gated.chunk import Instants as Chunk
+from recurrax.unrolling.gated.chunk import Part as Rows
+from recurrax.unrolling.gated.chunk import in_chunks, weighted
+from recurrax.unrolling.gated.chunks import Chunks
+from recurrax.unrolling.gated.engine import why_not
+from recurrax.unrolling.gated.forward import Memory, forward
+from recurrax.unrolling.gated.operands import Flags, Operands, Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import chex
+
+    from recurrax.gated.cell import GatedStep
+
+
+class Walk(NamedTuple):
+    """A gated cell's trajectory, with one batch axis, whatever there was."""
+
+    spec: Spec
+    ops: Operands
+    memory: Memory
+
+
+def walked(step: GatedStep, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
+    """The states after each step and what else the derivatives need; None if the engine cannot."""
+    if why_not(step, params, state, xs) is not None:
+        return None, None
+    memory = forward(*_posed(step, params, state, xs), remember=True)[2]
+    assert memory is not None
+    assert memory.states is not None
+    pairs = zip(memory.states, state, strict=True)
+    return step.state(*(a.reshape(-1, *b.shape) for a, b in pairs)), memory.kept
+
+
+def _posed(step: GatedStep, params: Any, state: Any, xs: Any) -> tuple[Spec, Flags, Operands]:
+    size, hidden = math.prod(state.h.shape[:-1]), state.h.shape[-1]
+    fields = tuple(a.reshape(size, hidden) for a in state)
+    xs = xs.reshape(len(xs), size, xs.shape[-1])
+    ops = Operands(params.w_in, params.w_rec, params.b, params.unit, fields, None, xs)
+    return Spec(step, reverse=False, remat=None, all_fields=True), Flags(None, None), ops
+
+
+def gated_instants(
+    step: GatedStep, params: Any, state: Any, xs: Any, states: Any, kept: Any
+) -> GatedInstants:
+    """The instants of what was walked."""
+    spec, _, ops = _posed(step, params, state, xs)
+    after = tuple(a.reshape(len(a), *b.shape) for a, b in zip(states, ops.state, strict=True))
+    dtype = jnp.result_type(jnp.float32, *(leaf.dtype for leaf in ops.state))  # of errors
+    h = jnp.concatenate([ops.state[spec.h][None], after[spec.h][:-1]]).astype(dtype)
+    walk = Walk(spec, ops, Memory(after, kept, None))
+    return GatedInstants(walk, ops.w_rec.T.astype(dtype), h, None)
+
+
+class Diagonals(NamedTuple):
+    """The derivatives of some instants, in the dtype of errors; None stands for zero."""
+
+    rec: tuple[Any, ...]  # of each field by each gate, [T, B, G*H]
+    direct: tuple[tuple[Any, ...], ...]  # of each field by each old field, [T, B, H]
+
+
+class GatedInstants(NamedTuple):
+    """Errors are a tuple of `[T, B, H]`, one for each field of the state."""
+
+    walk: Walk
+    w_back: chex.Array  # [G*H, H]
+    h: chex.Array  # [T, B, H], before the step
+    diagonals: Diagonals | None  # of every instant, once they are asked for
+
+    def begin(self, y_bar: list[chex.Array]) -> tuple[chex.Array, ...]:
+        seen = y_bar[0].astype(self.h.dtype).reshape(self.h.shape)
+        fields = range(len(self.walk.ops.state))
+        return tuple(seen if k == self.walk.spec.h else jnp.zeros_like(seen) for k in fields)
+
+    def ready(self) -> GatedInstants:
+        spec, ops, memory = self.walk
+        whole = Chunks(len(self.h), len(self.h), reverse=False)
+        part = Rows(ops.xs, None, None, memory.states, memory.kept)
+        chunk = Chunk(spec, spec.local(ops), whole, ops, part, ops.state)
+        return self._replace(diagonals=self._wide(chunk))
+
+    def rows(self) -> tuple[Any, Callable[[Any], GatedInstants]]:
+        put = lambda rows: self._replace(h=rows[0], diagonals=rows[1])  # noqa: E731
+        return (self.h, self.diagonals), put
+
+    def _wide(self, chunk: Chunk) -> Diagonals:
+        found: Diagonals = jax.tree.map(
+            lambda a: a.astype(self.h.dtype), Diagonals(*chunk.derivatives())
+        )
+        return found
+
+    def back(self, errors: Any) -> tuple[Any, chex.Array]:
+        assert self.diagonals is not None
+        return self._back(self.diagonals, errors)
+
+    def _back(self, now: Diagonals, errors: Any) -> tuple[Any, chex.Array]:
+        """One step, for any number of instants at once."""
+        gates = self.walk.spec.step.gates
+        # Gate by gate, so that it is one vectorised loop; and once, not again for each use.
+        hidden, like = self.h.shape[-1], jnp.zeros_like(errors[0])
+        columns = [slice(g * hidden, (g + 1) * hidden) for g in range(gates)]
+        by_gate = [
+            weighted([None if r is None else r[..., c] for r in now.rec], errors, like)
+            for c in columns
+        ]
+        signals = jax.lax.optimization_barrier(jnp.concatenate(by_gate, -1))
+        earlier = [
+            weighted([row[k] for row in now.direct], errors, e) for k, e in enumerate(errors)
+        ]
+        earlier[self.walk.spec.h] += signals @ self.w_back
+        return tuple(earlier), signals
+
+    def weigh(self, signals: chex.Array, scale: chex.Array) -> chex.Array:
+        rows = (self.h * scale[:, None, None]).reshape(-1, self.h.shape[-1])
+        return rows.T @ signals.reshape(len(rows), -1)
+
+    def trace(self, errors: Any) -> Signals:
+        spec, ops, memory = self.walk
+        chunks, local, befores = in_chunks(spec, ops, memory)
+
+        def step(later: Any, now: Any) -> tuple[Any, Any]:
+            diagonals, *own = now
+            error, top = bring_together(later, own)
+            earlier, signal = self._back(diagonals, error)
+            earlier, exponent = rescaled_rows(jax.tree.map(lambda e: e[None], earlier), top[None])
+            return (jax.tree.map(lambda e: e[0], earlier), exponent[0]), (signal, top)
+
+        def chunk(later: Any, first: Any, now: Any, before: Any) -> tuple[Any, Any]:
+            part, own = now
+            diagonals = self._wide(Chunk(spec, local, chunks, ops, part, before))
+            return jax.lax.scan(step, later, (diagonals, *own), reverse=True)
+
+        own = rescaled_rows(errors, jnp.zeros(len(self.h), jnp.int32))
+        rows = Rows(ops.xs, None, None, memory.states, memory.kept)
+        nothing = (jax.tree.map(lambda e: jnp.zeros_like(e[0]), errors), jnp.int32(NOTHING))
+        _, signals = chunks.backwards().run(chunk, nothing, (rows, own), befores)
+        return Signals(*signals)
+
+    def each(self, signals: Signals, total: Any) -> Part | None:
+        if self.h.shape[1] > 1:
+            return None
+        rows = self.h[:, 0], signals.values[:, 0], signals.exponents
+        found, reliable = lags_outer.sums(*rows, total)
+        part: Part = jax.lax.cond(reliable, lambda: found, lambda: by_instant(self, signals, total))
+        return part

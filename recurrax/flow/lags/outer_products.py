@@ -1,0 +1,94 @@
+"""Sums over time of outer products `h_t d_t^T`, by their norms: the gradient of one example.
+
+The norm of the sum up to each t, for all t, without making it for each t. Time is cut into blocks.
+The sum R before each block is made, as one product a block; within a block
+
+    || R + sum_s G_s ||^2 = ||R||^2 + 2 sum_s <R, G_s> + sum_{s,s'} <G_s, G_s'>
+
+where `<G_s, G_s'> = (h_s . h_s') (d_s . d_s')` and `<R, G_s> = h_s R d_s` are a few numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from recurrax.flow.lags.parts import NOTHING, Part, rescaled_rows, sum_of
+from recurrax.flow.numbers.scaled import log_of, power_of_two, root
+
+if TYPE_CHECKING:
+    import chex
+
+BLOCK = 16  # steps
+
+# How far the terms of a squared norm may cancel. Its rounding is one of the square of the sum of
+# their norms, so that of the norm stays below so many roundings of it or of the total's.
+_CANCELS = 32
+
+
+def sums(h: chex.Array, d: chex.Array, exponents: chex.Array, total: Any) -> tuple[Part, Any]:
+    """Norms of each outer product and of their sums, in log scale.
+
+    Args:
+      h: `[T, H]`.
+      d: `[T, P]`; the outer products are `h_t d_t^T 2**exponents_t`.
+      exponents: int32 `[T]`.
+      total: their sum over time, `(mantissa [H, P], exponent)`.
+
+    Returns:
+      The `Part` of each t, its `log_rest` that of the sum up to t; and whether it can be relied
+      upon: False where terms cancel so far that a squared norm has lost the digits it needs.
+    """
+    zero = jnp.zeros_like(exponents)
+    (h, p), (d, q) = rescaled_rows(h, zero), rescaled_rows(d, zero)
+    size = root(jnp.sum(h * h, axis=1) * jnp.sum(d * d, axis=1))
+    exponents = jnp.where(size == 0, NOTHING, exponents + p + q)
+    whole = root(sum_of(total[0] * total[0]))
+    scale = jnp.where(size == 0, 1, size) * jnp.where(whole == 0, 1, whole)
+    cosine = jnp.sum((h @ total[0]) * d, axis=1) / scale
+    square, gross, tops = _squares(h, d, exponents, size)
+    norm = root(jnp.maximum(square, 0))
+    size_of_total = whole * power_of_two(total[1] - tops, whole.dtype)
+    least = jnp.sqrt(jnp.finfo(h.dtype).eps) * gross
+    bound = _CANCELS * jnp.maximum(norm, least) * jnp.maximum(norm, size_of_total)
+    reliable = ~jnp.any(gross * gross > bound)
+    return Part(log_of(size, exponents), cosine, log_of(norm, tops)), reliable
+
+
+def _squares(h: Any, d: Any, exponents: Any, size: Any) -> tuple[Any, Any, Any]:
+    """Squared norms of the sums up to each t, sums of norms, and the exponent of both's roots."""
+    length = len(h)
+    pad = -length % BLOCK
+
+    def blocks(a: chex.Array, fill: int = 0) -> chex.Array:
+        a = jnp.pad(a, ((0, pad),) + ((0, 0),) * (a.ndim - 1), constant_values=fill)
+        return a.reshape(-1, BLOCK, *a.shape[1:])
+
+    tops = jax.lax.cummax(jnp.pad(exponents, (0, pad), constant_values=NOTHING))
+    tops = tops.reshape(-1, BLOCK)  # of the largest part so far: what a sum is written in
+    before = jnp.append(NOTHING, tops[:-1, -1])
+    h, d, exponents, size = blocks(h), blocks(d), blocks(exponents, NOTHING), blocks(size)
+
+    def border(rest: chex.Array, now: Any) -> tuple[chex.Array, Any]:
+        h, d, exponents, old, new = now
+        out = sum_of(rest * rest), jnp.sum((h @ rest) * d, axis=1)
+        scale = power_of_two(exponents - new, h.dtype)
+        rest = rest * power_of_two(old - new, h.dtype) + (h * scale[:, None]).T @ d
+        return rest, out
+
+    nothing = jnp.zeros((h.shape[2], d.shape[2]), h.dtype)
+    now = (h, d, exponents, before, tops[:, -1])
+    _, (square, cross) = jax.lax.scan(border, nothing, now)
+
+    earlier = jnp.tril(jnp.ones((BLOCK, BLOCK), bool))
+    scale = power_of_two(exponents[:, None, :] - tops[:, :, None], h.dtype)
+    weights = jnp.where(earlier, scale, 0)  # [block, t, s]
+    gram = jnp.einsum("nsh,nrh->nsr", h, h) * jnp.einsum("nsp,nrp->nsr", d, d)
+    within = jnp.sum((weights @ gram) * weights, axis=2)
+    carried = power_of_two(before[:, None] - tops, h.dtype)
+    crossed = jnp.sum(weights * cross[:, None, :], axis=2)
+    squares = carried * (carried * square[:, None] + 2 * crossed) + within
+    gross = carried * root(square)[:, None] + jnp.sum(weights * size[:, None, :], axis=2)
+    return tuple(a.reshape(-1)[:length] for a in (squares, gross, tops))  # type: ignore[return-value]

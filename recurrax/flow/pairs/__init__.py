@@ -1,0 +1,1 @@
+"""Derivatives between every two times."""

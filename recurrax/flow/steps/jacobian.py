@@ -1,0 +1,187 @@
+"""One step's derivative as a linear map: the per-step Jacobian A_t, never larger than needed.
+
+`d s_t / d s_{t-1}` of a gated cell is diagonals times `w_rec`: the pointwise function is
+elementwise, so G + S forward derivatives of it (S fields of the state) give every diagonal at once.
+Any other step is differentiated as it stands.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from recurrax.flow.steps.linearized import Tangent, tangents
+from recurrax.flow.steps.problem import flatten, unflatten
+from recurrax.gated.cell import GatedStep, split_gates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import chex
+
+    from recurrax.cell import StepFn
+
+
+FEW = 32  # columns up to which `h @ w_rec` is cheaper than the matrix of all gates
+
+
+def _precise(method: Callable[..., chex.Array]) -> Callable[..., chex.Array]:
+    """Multiply matrices at full width: accelerators round float32 to ten bits by default."""
+
+    @functools.wraps(method)
+    def run(*args: Any) -> chex.Array:
+        with jax.default_matmul_precision("highest"):
+            return method(*args)
+
+    return run
+
+
+class GatedMap(NamedTuple):
+    """A_t of a gated cell: `A[a, h] = sum_g diag(d s_a / d z_g) w_rec_g^T`, plus diagonals."""
+
+    recurrent: chex.Array  # [G, S, H], d s_a / d z_g
+    w_rec: chex.Array  # [H, G, H], from unit to gate and unit; the same at every t
+    direct: chex.Array  # [S, S, H], d s_a / d s_b at fixed z_rec
+    h: int  # which field is h
+
+    @property
+    def through_h(self) -> chex.Array:
+        """What reaches the state through `h @ w_rec`, `[N, H]`."""
+        gates, fields, hidden = self.recurrent.shape
+        # Written out over the few gates: one fused loop, where a product would be tiny ones.
+        terms = (self.recurrent[g][:, :, None] * self.w_rec[:, g].T for g in range(gates))
+        return functools.reduce(jnp.add, terms).reshape(fields * hidden, hidden)
+
+    @_precise
+    def push(self, v: chex.Array) -> chex.Array:
+        """`A v` for columns `[N, k]`."""
+        fields, _, hidden = self.direct.shape
+        v = v.reshape(fields, hidden, -1)
+        # A sum over fields: an einsum would become a product of tiny matrices for each unit.
+        direct = sum(self.direct[:, b, :, None] * v[b] for b in range(fields))
+        return self._push_h(v[self.h]) + direct.reshape(fields * hidden, -1)
+
+    def _push_h(self, v: chex.Array) -> chex.Array:
+        """`through_h @ v`; for few columns without making the matrix."""
+        gates, fields, hidden = self.recurrent.shape
+        if gates > fields and v.shape[1] > FEW:
+            return self.through_h @ v
+        # Behind the barrier XLA cannot turn this into a product with the transposed weights, which
+        # takes a CPU twenty times as long for eight columns (H = 256).
+        z = jax.lax.optimization_barrier(v.T @ self.w_rec.reshape(hidden, gates * hidden))
+        z = z.T.reshape(gates, hidden, -1)
+        terms = (self.recurrent[g][:, :, None] * z[g] for g in range(gates))
+        return functools.reduce(jnp.add, terms).reshape(fields * hidden, -1)
+
+    @_precise
+    def pull(self, u: chex.Array) -> chex.Array:
+        """`A^T u` for columns `[N, k]`."""
+        fields, _, hidden = self.direct.shape
+        u_by_field = u.reshape(fields, hidden, -1)
+        direct = sum(self.direct[a, :, :, None] * u_by_field[a] for a in range(fields))
+        return direct.at[self.h].add(self._pull_h(u)).reshape(fields * hidden, -1)
+
+    def _pull_h(self, u: chex.Array) -> chex.Array:
+        """`through_h.T @ u`; for few columns without making the matrix."""
+        gates, fields, hidden = self.recurrent.shape
+        if gates > fields and u.shape[1] > FEW:
+            return self.through_h.T @ u
+        z = jnp.einsum("gau,auk->guk", self.recurrent, u.reshape(fields, hidden, -1))
+        return self.w_rec.reshape(hidden, gates * hidden) @ z.reshape(gates * hidden, -1)
+
+    @_precise
+    def matrix(self) -> chex.Array:
+        """A itself, `[N, N]`."""
+        fields, _, hidden = self.direct.shape
+        blocks = jnp.einsum("abu,uv->aubv", self.direct, jnp.eye(hidden, dtype=self.direct.dtype))
+        through = self.through_h.reshape(fields, hidden, hidden)
+        return blocks.at[:, :, self.h].add(through).reshape(fields * hidden, fields * hidden)
+
+
+class AnyMap(NamedTuple):
+    """A_t of any step, as forward and reverse derivatives of the step."""
+
+    step: StepFn
+    params: Any
+    state: Any
+    x: Any
+
+    def _next(self, vector: chex.Array) -> chex.Array:
+        return flatten(self.step(self.params, unflatten(vector, self.state), self.x)[0])
+
+    @_precise
+    def push(self, v: chex.Array) -> chex.Array:
+        """`A v` for columns `[N, k]`."""
+        _, jvp = jax.linearize(self._next, flatten(self.state))
+        return jax.vmap(jvp, in_axes=1, out_axes=1)(v)
+
+    @_precise
+    def pull(self, u: chex.Array) -> chex.Array:
+        """`A^T u` for columns `[N, k]`."""
+        _, vjp = jax.vjp(self._next, flatten(self.state))
+        return jax.vmap(lambda column: vjp(column)[0], in_axes=1, out_axes=1)(u)
+
+    @_precise
+    def matrix(self) -> chex.Array:
+        """A itself, `[N, N]`."""
+        vector = flatten(self.state)
+        return self.push(jnp.eye(vector.shape[0], dtype=vector.dtype))
+
+
+def linear_map(step: StepFn, params: Any, state: Any, x: Any) -> GatedMap | AnyMap:
+    """The derivative of one example's next state with respect to its state."""
+    if isinstance(step, GatedStep):
+        return _gated_map(step, params, state, x)
+    return AnyMap(step, params, state, x)
+
+
+def _gated_map(step: GatedStep, params: Any, state: Any, x: Any) -> GatedMap:
+    z_in = split_gates(x @ params.w_in + params.b, step.gates)
+    z_rec = split_gates(state.h @ params.w_rec, step.gates)
+    fields, hidden = len(state), state.h.shape[-1]
+
+    def rows(z: chex.Array, old: tuple[chex.Array, ...]) -> chex.Array:
+        return jnp.stack(list(step.pointwise(params.unit, z_in, z, step.state(*old))))
+
+    # Elementwise, so a tangent of ones along one argument returns that argument's diagonal.
+    _, jvp = jax.linearize(rows, z_rec, tuple(state))
+    ones = jnp.ones(hidden, z_rec.dtype)
+    zero_z, zero_s = jnp.zeros_like(z_rec), tuple(jnp.zeros_like(leaf) for leaf in state)
+    by_gate = [jvp(zero_z.at[g].set(ones), zero_s) for g in range(step.gates)]
+    by_field = [
+        jvp(zero_z, (*zero_s[:b], ones.astype(state[b].dtype), *zero_s[b + 1 :]))
+        for b in range(fields)
+    ]
+
+    dtype = flatten(state).dtype
+    return GatedMap(
+        recurrent=jnp.stack(by_gate).astype(dtype),
+        w_rec=params.w_rec.reshape(hidden, step.gates, hidden).astype(dtype),
+        direct=jnp.stack(by_field, 1).astype(dtype),
+        h=step.state._fields.index("h"),  # type: ignore[attr-defined]
+    )
+
+
+def linear_maps(
+    step: StepFn, params: Any, befores: Any, xs: Any
+) -> tuple[Any, Callable[[Any], GatedMap | Tangent]]:
+    """The derivatives along a trajectory: what differs from step to step, and the map made of it.
+
+    The first result leads with T and goes through a `lax.scan`; the function makes one instant's
+    map of one row of it. Everything that can be known without the columns is found for all instants
+    at once.
+    """
+    if not isinstance(step, GatedStep):
+        return tangents(step, params, befores, xs)
+
+    def diagonals(state: Any, x: Any) -> tuple[chex.Array, chex.Array]:
+        found = _gated_map(step, params, state, x)
+        return found.recurrent, found.direct
+
+    first = jax.tree.map(lambda leaf: leaf[0], (befores, xs))
+    shared = _gated_map(step, params, *first)  # for its weights; the rest of it is dropped
+    parts = jax.vmap(diagonals)(befores, xs)
+    return parts, lambda now: GatedMap(now[0], shared.w_rec, now[1], shared.h)

@@ -1,0 +1,88 @@
+"""The user's own functions, tried on shapes before anything is compiled: mistakes get names."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from recurrax import checks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from recurrax.train.step import Carry, Program
+
+# What a row of the history holds besides the metrics.
+_RESERVED = (
+    "step",
+    "loss",
+    "penalty",
+    "gradient_norm",
+    "gradient_norm_max",
+    "clip_fraction",
+    "steps_per_second",
+    "flow",
+)
+
+
+def check_functions(program: Program, carry: Carry, key: Any, data: Any) -> None:
+    """Raise if loss, metrics or regularizer do not take, or return, what a training step needs."""
+
+    def draw(carry: Carry, key: Any, data: Any) -> Any:
+        batch = program.draw(key, carry.step, 0, data)
+        return batch, program.network.apply(carry.params, batch.xs)
+
+    batch, outputs = jax.eval_shape(draw, carry, key, data)
+    _check_takes("loss", program.loss, ("outputs", "batch"))
+    _check_scalar("loss", jax.eval_shape(program.loss, outputs, batch))
+    if program.metrics is not None:
+        _check_takes("metrics", program.metrics, ("outputs", "batch"))
+        _check_metrics(jax.eval_shape(program.metrics, outputs, batch))
+    if program.regularizer is not None:
+        _check_takes("regularizer", program.regularizer, ("cell", "params", "state", "xs"))
+        cell, regularizer = program.network.cell, program.regularizer
+
+        def penalty(params: Any, xs: Any) -> Any:
+            state = cell.initial_state(params.cell, xs.shape[1:-1])
+            return regularizer(cell, params.cell, state, program.network.inputs(params, xs))
+
+        _check_scalar("regularizer", jax.eval_shape(penalty, carry.params, batch.xs))
+
+
+def _check_takes(name: str, function: Callable[..., Any], arguments: tuple[str, ...]) -> None:
+    expected = f"{name} must be a function {name}({', '.join(arguments)})"
+    if not callable(function):
+        raise TypeError(f"{expected}, got {type(function).__name__}")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some builtins have none
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        raise TypeError(f"{expected}; the one given takes {signature}: {error}") from None
+
+
+def _check_scalar(name: str, found: Any) -> None:
+    shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
+    if shape != () or dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            f"{name} must return a real floating-point scalar, got {checks.show(found)}. Take a "
+            "mean or a sum over time and batch."
+        )
+
+
+def _check_metrics(found: Any) -> None:
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise TypeError(f"metrics must return a dict of scalars by name, got {checks.show(found)}")
+    for name, value in found.items():
+        if name in _RESERVED or name.startswith("test_"):
+            raise ValueError(
+                f"metrics may not be named {name!r}, which the history uses itself "
+                f"({', '.join(_RESERVED)}, and names that begin with test_)"
+            )
+        if getattr(value, "shape", None) != ():
+            raise TypeError(f"the metric {name!r} must be a scalar, got {checks.show(value)}")

@@ -1,0 +1,100 @@
+"""What the kernels compute, written plainly: their oracle, their derivative, and what runs where
+there is no such device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from recurrax.gated.cell import split_gates
+from recurrax.unrolling.gated.accumulate import wide
+from recurrax.unrolling.gated.operands import where
+from recurrax.unrolling.gated.shard_map import varying
+from recurrax.unrolling.kernel.kernel_spec import Backward, Forward, Forwarded, Pulled
+
+if TYPE_CHECKING:
+    from recurrax.unrolling.kernel.kernel_spec import Task
+
+
+def forward(task: Task, given: Forward) -> Forwarded:
+    """Unroll by `lax.scan`."""
+    return jax.vmap(lambda one: _forward(task, one))(given)
+
+
+def backward(task: Task, given: Backward) -> Pulled:
+    """The gradients by `lax.scan`."""
+    return jax.vmap(lambda one: _backward(task, one))(given)
+
+
+def _fields(task: Task) -> Any:
+    def fields(unit: Any, z_in: Any, z_rec: Any, old: Any) -> tuple[Any, ...]:
+        return tuple(task.step.pointwise(unit, z_in, z_rec, task.step.state(*old)))
+
+    return fields
+
+
+def _product(task: Task, a: Any, w: Any) -> Any:
+    precision = jax.lax.Precision.HIGHEST if w.dtype == jnp.float32 else None
+    return jnp.matmul(
+        a.astype(w.dtype), w, precision=precision, preferred_element_type=wide(w.dtype)
+    )
+
+
+def _widen(tree: Any) -> Any:
+    return jax.tree.map(lambda a: a.astype(wide(a.dtype)), tree)
+
+
+def _forward(task: Task, given: Forward) -> Forwarded:
+    gates, unit, start = task.step.gates, _widen(given.unit), _widen(given.start)
+
+    def step(old: Any, now: Any) -> tuple[Any, Any]:
+        mask, reset, z = now
+        old = old if reset is None else where(reset, start, old)
+        z_rec = split_gates(_product(task, old[task.h], given.w_rec), gates)
+        new = where(mask, _fields(task)(unit, split_gates(_widen(z), gates), z_rec, old), old)
+        kept = zip(new, given.state, task.fields, strict=True)
+        return new, tuple(a.astype(like.dtype) if w else None for a, like, w in kept)
+
+    now = (given.mask, given.resets, given.z)
+    carry = varying(_widen(given.state), given)
+    final, stacks = jax.lax.scan(step, carry, now, reverse=task.reverse)
+    final = tuple(a.astype(like.dtype) for a, like in zip(final, given.state, strict=True))
+    return Forwarded(final, stacks)
+
+
+def _backward(task: Task, given: Backward) -> Pulled:
+    gates, unit = task.step.gates, _widen(given.unit)
+    shape = given.final[0].shape
+    many = jax.tree.map(lambda a: jnp.broadcast_to(a, shape), unit)  # a gradient for each example
+
+    def step(carry: Any, now: Any) -> tuple[Any, Any]:
+        error, total, start = carry
+        mask, reset, z, old, more = now
+        error = tuple(e if m is None else e + m for e, m in zip(error, _widen(more), strict=True))
+        z = [split_gates(a, gates) for a in _widen(z)]
+        z_in, z_rec = z if len(z) > 1 else (z[0], jnp.zeros_like(z[0]))
+        none = tuple(jnp.zeros_like(e) for e in error)
+        _, pull = jax.vjp(_fields(task), many, z_in, z_rec, _widen(old))
+        pulled = pull(where(mask, error, none))
+        d_unit, d_in, d_rec, back = where(mask, pulled, jax.tree.map(jnp.zeros_like, pulled))
+        joined = [jnp.moveaxis(d, 0, -2).reshape(*shape[:-1], -1) for d in (d_in, d_rec)]
+        through = _product(task, joined[1], given.w_rec.T)
+        back = tuple(b + through if k == task.h else b for k, b in enumerate(back))
+        if mask is not None:
+            back = tuple(b + s for b, s in zip(back, where(mask, none, error), strict=True))
+        if reset is not None:
+            start = jax.tree.map(jnp.add, start, where(reset, back, none))
+            back = where(reset, none, back)
+        d_z = [d.astype(a.dtype) for d, a in zip(joined[-len(z) :], given.z, strict=True)]
+        return (back, jax.tree.map(jnp.add, total, d_unit), start), tuple(d_z)
+
+    zero = tuple(jnp.zeros(shape, wide(a.dtype)) for a in given.final)
+    total = jax.tree.map(lambda a: jnp.zeros(shape, a.dtype), unit)
+    begin = (_widen(given.final), total, None if given.resets is None else zero)
+    now = (given.mask, given.resets, given.z, given.old, given.errors)
+    (error, total, start), d_z = jax.lax.scan(
+        step, varying(begin, given), now, reverse=not task.reverse
+    )
+    return Pulled(d_z, total, error, start)

@@ -1,0 +1,96 @@
+"""What is printed of a result."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import recurrax as rx
+from recurrax.cli import console as show
+from recurrax.cli.data import Sequences
+from recurrax.cli.to_json import as_json
+
+
+def row(**changes) -> show.Row:
+    plain = show.Row(
+        "lstm", 8, None, np.array([-0.1]), np.array([30.0]), np.array([True]), "", None
+    )
+    return plain._replace(**changes)
+
+
+def bounds(log_rate: float) -> rx.flow.Bounds:
+    one = np.ones(1)
+    return rx.flow.Bounds(one, one, log_rate, log_rate < 0, log_rate > 0, None)
+
+
+@pytest.mark.parametrize(
+    ("log_rate", "words"),
+    [
+        (-0.1, "must vanish"),
+        (0.1, "may explode"),
+        (0.0, "cannot explode"),
+        (float("inf"), "nothing"),
+        (float("-inf"), "must vanish"),
+    ],
+)
+def test_promise(log_rate, words):
+    assert show.promise(bounds(log_rate)) == words
+
+
+def test_story_of_each_verdict():
+    assert show.story(row(verdict="vanishes"), 64) == (
+        "lstm: the gradient vanishes at a factor 0.905 a step; what happened more than 30 steps "
+        "ago is not felt (under 5 % is left)."
+    )
+    assert "explodes at e^800 a step; clip it" in show.story(
+        row(verdict="explodes", rate=np.array([800.0])), 64
+    )
+    assert show.story(row(verdict="holds"), 64).startswith("lstm: the gradient holds over these 64")
+
+
+def test_one_step_is_not_plural():
+    assert "more than 1 step ago" in show.story(row(verdict="vanishes", horizon=np.ones(1)), 64)
+    assert "holds over this one step (" in show.story(row(verdict="holds"), 1)
+
+
+def test_json_writes_what_is_not_finite_as_words():
+    decay = rx.flow.Decay(np.array([[-np.inf], [1.0]]), np.array([[0.5], [np.inf]]))
+    data = Sequences("x", np.zeros((2, 1, 3)), 2)
+    numbers = show.of_row(row(horizon=np.array([np.inf])), decay)
+    text = as_json({}, data, {"lstm": numbers})
+    cell = json.loads(text)["cells"]["lstm"]
+    assert cell["log_norm"] == [["-inf"], [1.0]]
+    assert cell["horizon"] == ["inf"]
+    np.testing.assert_array_equal(np.asarray(cell["log_norm"], float), decay.log_norm)
+
+
+@pytest.mark.parametrize(("passed", "terminal"), [(False, True), (True, True), (True, False)])
+def test_progress_is_shown_on_a_terminal_after_a_second(monkeypatch, passed, terminal):
+    asked = []
+
+    class Timer(threading.Timer):
+        """Whose time has passed at once, or never comes."""
+
+        def __init__(self, seconds, function):
+            asked.append(seconds)
+            super().__init__(0 if passed else 1e6, function)
+
+        def start(self):
+            super().start()
+            if passed:
+                self.join()
+
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=terminal)
+    monkeypatch.setattr(show, "terminal", lambda stderr: console)
+    monkeypatch.setattr(show.threading, "Timer", Timer)
+    with show.progress("measuring", 2) as advance:
+        advance()
+    assert asked == [1.0]
+    assert ("measuring" in screen.getvalue()) == (passed and terminal)
+    assert terminal or screen.getvalue() == ""
