@@ -20,7 +20,7 @@ import recurrax as rx
 from recurrax.flow.lags import gated_step as lags_gated
 from recurrax.gated import local
 from recurrax.unrolling.gated.engine import layers_of, why_not
-from recurrax.unrolling.kernel import by_gate, kernel_engine
+from recurrax.unrolling.kernel import by_gate, choose
 
 GATED = [name for name in CELLS if name != "own_plain"]
 T, B, I, H = 5, 3, 2, 4
@@ -69,7 +69,7 @@ def written(step, params):
         w_rec: object
         unit: object
 
-    return kernel_engine._unwritten(step, Ops(params.w_rec, params.unit))
+    return choose._unwritten(step, Ops(params.w_rec, params.unit))
 
 
 # --- a fault comes out ---------------------------------------------------------------------------

@@ -4,6 +4,6 @@
 Pallas is imported only where a kernel is lowered or interpreted.
 """
 
-from recurrax.unrolling.kernel.kernel_engine import auto_engine, kernel_engine
+from recurrax.unrolling.kernel.choose import auto_engine, kernel_engine
 
 __all__ = ["auto_engine", "kernel_engine"]

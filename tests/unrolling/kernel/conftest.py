@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 
+from recurrax.unrolling.kernel import choose as engine
 from recurrax.unrolling.kernel import kernel_engine
-from recurrax.unrolling.kernel import kernel_engine as engine
 
 
 @pytest.fixture(autouse=True)

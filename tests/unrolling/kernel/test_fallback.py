@@ -14,7 +14,7 @@ from close import assert_close
 from kernel_cells import cumulative, gated
 
 import recurrax as rx
-from recurrax.unrolling.kernel import kernel_engine as engine
+from recurrax.unrolling.kernel import choose as engine
 from recurrax.unrolling.kernel import placement as plan
 from recurrax.unrolling.kernel import primitive as passes
 
