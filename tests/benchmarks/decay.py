@@ -25,7 +25,10 @@ from jax.flatten_util import ravel_pytree
 
 import recurrax as rx
 
+from .markers import RESULTS, markers, printed, replace_between
+
 INPUTS = 16
+MARKERS = markers("decay")
 SMALLEST = -60.0  # below e^-60 a float32 product of Jacobians begins to lose its entries
 
 
@@ -145,11 +148,17 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=1000)
     parser.add_argument("--at", type=int, nargs="+", default=[50, 100, 200, 400])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--results", action="store_true", help=f"write it into {RESULTS.name}")
     given = parser.parse_args()
+    if given.results:
+        replace_between(RESULTS, MARKERS, None)
     result = measure(given.hidden, given.length, given.at, given.rounds)
-    print(story(result, given.hidden, given.length))
+    words = story(result, given.hidden, given.length)
+    print(words)
     if not result.difference < 1e-3:
         raise SystemExit("the two do not agree")
+    if given.results:
+        replace_between(RESULTS, MARKERS, printed("decay", words))
 
 
 if __name__ == "__main__":

@@ -27,12 +27,14 @@ import recurrax as rx
 from recurrax import keys
 
 from .comparing import Asked, Figure, Outcome, in_turn, ratios, table
+from .markers import RESULTS, markers, printed, replace_between
 from .training import load, machine, where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SPEED, BAR = "a loop by hand over fit", "fit with the bar over without"
+MARKERS = markers("fit")
 KEY = jax.random.PRNGKey(0)
 
 
@@ -164,7 +166,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    parser.add_argument("--results", action="store_true", help=f"write it into {RESULTS.name}")
     given = parser.parse_args(arguments)
+    if given.results:
+        replace_between(RESULTS, MARKERS, None)
     versions = {"recurrax": rx.__version__, "jax": jax.__version__, "optax": optax.__version__}
     facts = machine() | {"rounds": given.rounds, "versions": versions, "load": [load()]}
     facts["backend"] = f"{jax.default_backend()} ({jax.devices()[0].device_kind})"
@@ -173,9 +178,12 @@ def main(arguments: list[str] | None = None) -> None:
         print(case, file=sys.stderr)
         outcomes.append(measure(case, given.rounds))
     facts["load"].append(load())
-    print(story(outcomes, facts))
+    words = story(outcomes, facts)
+    print(words)
     if any(outcome.wrong for outcome in outcomes):
         raise SystemExit("not all sides agree")
+    if given.results:
+        replace_between(RESULTS, MARKERS, printed("fit", words))
 
 
 if __name__ == "__main__":

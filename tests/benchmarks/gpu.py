@@ -1,6 +1,6 @@
 """How fast is recurrax on an NVIDIA GPU, engine by engine, and beside flax and cuDNN?
 
-    python -m tests.benchmarks.gpu [--out DIR] [--seconds 480] [--only lstm,bfloat16,...] [--readme]
+    python -m tests.benchmarks.gpu [--out DIR] [--seconds 480] [--only lstm,bfloat16] [--results]
 
 It needs a GPU that JAX sees, and says so where there is none; flax and torch are compared where
 they are installed. First every engine is checked against a scan in float64, outputs and gradients;
@@ -15,7 +15,7 @@ float32 means float32, without tf32, for everyone. `+graphs` is the same program
 own computes and keeps a journal; if it dies or hangs, what it was doing is named as missing and
 another one goes on, and what was not reached after `--seconds` is named as missing too. `--only`
 takes names of cells, dtypes and sides. `gpu.json` and `gpu.md` are written into `--out`, and the
-table into README.md by `--readme`.
+table into RESULTS.md by `--results`.
 """
 
 from __future__ import annotations
@@ -32,14 +32,13 @@ from pathlib import Path
 from typing import Any
 
 from .gpu_measure import Plan, serve
-from .gpu_report import Report, readme_text, story
+from .gpu_report import Report, results_text, story
 from .gpu_sides import SIDES, Case
-from .markers import markers, replace_between
+from .markers import RESULTS, markers, replace_between
 from .peers import GATES
 from .training import machine
 
 MARKERS = markers("gpu")
-README = Path(__file__).parents[2] / "README.md"
 DTYPES = ("bfloat16", "float32", "float16")
 CELLS = ("lstm", "gru", "elman")
 WRITING = 6.0  # seconds kept for the report
@@ -185,19 +184,19 @@ def main(arguments: list[str] | None = None, **trial: Any) -> None:
     parser.add_argument("--out", type=Path, default=Path("build/gpu"), help="for gpu.json, gpu.md")
     parser.add_argument("--seconds", type=float, default=480.0, help="all in all")
     parser.add_argument("--only", default="", help="cells, dtypes and sides, with commas between")
-    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    parser.add_argument("--results", action="store_true", help="write the table into RESULTS.md")
     given = parser.parse_args(arguments)
     names = [name for name in given.only.split(",") if name]
     if unknown := [name for name in names if name not in (*GATES, *DTYPES, *SIDES)]:
         parser.error(f"--only knows {', '.join((*GATES, *DTYPES, *SIDES))}, got {unknown[0]}")
-    if given.readme:
-        replace_between(README, MARKERS, None)
+    if given.results:
+        replace_between(RESULTS, MARKERS, None)
     plan = Plan(*chosen(names), until=time.time() + given.seconds - WRITING)._replace(**trial)
     with tempfile.TemporaryDirectory() as folder:
         report = measure(plan, Path(folder) / "journal.jsonl", given.seconds)
     on_gpu = report.facts.get("backend") == "gpu"
-    if given.readme and not on_gpu:
-        raise SystemExit("no GPU, so README.md is as it was")
+    if given.results and not on_gpu:
+        raise SystemExit("no GPU, so RESULTS.md is as it was")
     if not on_gpu and not plan.anywhere:
         print("no GPU that JAX sees: nothing was measured")
         return
@@ -205,8 +204,8 @@ def main(arguments: list[str] | None = None, **trial: Any) -> None:
     (given.out / "gpu.json").write_text(json.dumps(report.raw(), indent=1) + "\n", encoding="utf-8")
     (given.out / "gpu.md").write_text(story(report) + "\n", encoding="utf-8")
     print(story(report))
-    if given.readme:
-        replace_between(README, MARKERS, readme_text(report))
+    if given.results:
+        replace_between(RESULTS, MARKERS, results_text(report))
 
 
 if __name__ == "__main__":

@@ -284,8 +284,8 @@ def _timed(report: Report) -> list[str]:
     return [*table(report), "", LEGEND] if report.rows else ["Nothing was timed."]
 
 
-def readme_text(report: Report) -> str:
-    """What stands between the README's markers."""
-    head = f"`python -m tests.benchmarks.gpu --readme` wrote this on {report.facts['date']}."
+def results_text(report: Report) -> str:
+    """What stands between the markers in RESULTS.md."""
+    head = f"`python -m tests.benchmarks.gpu --results` wrote this on {report.facts['date']}."
     gains = [line for line in graphs(report) if "not measured" not in line]
     return "\n".join([head, "", *_timed(report), "", *gains, "", f"Measured on {where(report)}."])

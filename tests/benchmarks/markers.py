@@ -1,11 +1,11 @@
-"""What a benchmark writes into the README, between two markers of its own."""
+"""What a benchmark writes into RESULTS.md, between two markers of its own."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import datetime
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
+RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
 def markers(name: str) -> tuple[str, str]:
@@ -22,3 +22,10 @@ def replace_between(path: Path, lines: tuple[str, str], text: str | None) -> Non
         raise SystemExit(f"{path.name} needs the lines {begin} and {end}, in this order")
     if text is not None:
         path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def printed(script: str, text: str) -> str:
+    """What a script printed, as it stands."""
+    today = datetime.date.today().isoformat()
+    head = f"`python -m tests.benchmarks.{script} --results` wrote this on {today}:"
+    return f"{head}\n\n```text\n{text}\n```"

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 
 from .comparing import Outcome, table
-from .markers import markers, replace_between
+from .markers import RESULTS, markers, replace_between
 from .microscope_figures import FIGURES, QUICK, Sizes
 from .training import BUSY, load, machine, where
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MARKERS = markers("microscope")
-README = Path(__file__).parents[2] / "README.md"
 LIBRARIES = ("recurrax", "jax", "jaxlib", "numpy", "optax", "chaotax", "lyapax")
 
 
@@ -86,11 +85,11 @@ def story(measured: Run) -> str:
     return "\n".join(lines)
 
 
-def readme_text(measured: Run) -> str:
-    """What stands between the README's markers."""
+def results_text(measured: Run) -> str:
+    """What stands between the markers in RESULTS.md."""
     facts, outcomes = measured.facts, measured.outcomes
     lines = [
-        f"`python -m tests.benchmarks.microscope --readme` wrote this on {facts['date']}: medians "
+        f"`python -m tests.benchmarks.microscope --results` wrote this on {facts['date']}: medians "
         "of the ratios of two times, taken in turn, and their ranges.",
         "",
         *table([figure for outcome in outcomes for figure in outcome.figures]),
@@ -107,12 +106,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
     parser.add_argument("--json", type=Path, help="write all raw numbers to this file")
-    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    parser.add_argument("--results", action="store_true", help="write the table into RESULTS.md")
     given = parser.parse_args(arguments)
     if given.rounds < 1:
         parser.error(f"--rounds must be 1 or more, got {given.rounds}")
-    if given.readme:
-        replace_between(README, MARKERS, None)
+    if given.results:
+        replace_between(RESULTS, MARKERS, None)
     measured = run(given.only, QUICK if given.quick else Sizes(), given.rounds)
     print(story(measured))
     if given.json:
@@ -122,9 +121,9 @@ def main(arguments: list[str] | None = None) -> None:
         text = json.dumps({**measured.facts, "outcomes": outcomes}, indent=1)
         given.json.write_text(text + "\n", encoding="utf-8")
     if any(o.wrong for o in measured.outcomes):
-        raise SystemExit("not all sides agree" + (", README.md is as it was" * given.readme))
-    if given.readme:
-        replace_between(README, MARKERS, readme_text(measured))
+        raise SystemExit("not all sides agree" + (", RESULTS.md is as it was" * given.results))
+    if given.results:
+        replace_between(RESULTS, MARKERS, results_text(measured))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import gpu, gpu_measure, gpu_report
 from benchmarks.gpu import MARKERS, after, chosen, read, still_open, watched
 from benchmarks.gpu_measure import Journal, Plan
-from benchmarks.gpu_report import Report, absent, graphs, kernel, readme_text, story, table
+from benchmarks.gpu_report import Report, absent, graphs, kernel, results_text, story, table
 from benchmarks.gpu_sides import ENGINES, Case
 
 CASE, OTHER = Case("lstm", "bfloat16", 10, 1, 128), Case("gru", "float32", 10, 3, 4)
@@ -143,30 +143,30 @@ def test_names_choose_within_their_kind():
 
 
 def test_without_a_gpu_nothing_is_measured(tmp_path, monkeypatch, capsys):
-    readme = tmp_path / "README.md"
-    readme.write_text("\n".join(MARKERS), encoding="utf-8")
+    results = tmp_path / "RESULTS.md"
+    results.write_text("\n".join(MARKERS), encoding="utf-8")
     facts = {"kind": "facts", "backend": "cpu", "device": "cpu", "versions": {}}
-    monkeypatch.setattr(gpu, "README", readme)
+    monkeypatch.setattr(gpu, "RESULTS", results)
     monkeypatch.setattr(gpu, "run", lambda plan, path: [facts])
     out = tmp_path / "out"
     gpu.main(["--out", str(out)])
     assert capsys.readouterr().out == "no GPU that JAX sees: nothing was measured\n"
     assert not out.exists()
-    with pytest.raises(SystemExit, match=r"no GPU, so README\.md is as it was"):
-        gpu.main(["--out", str(out), "--readme"])
-    assert readme.read_text(encoding="utf-8") == "\n".join(MARKERS)
+    with pytest.raises(SystemExit, match=r"no GPU, so RESULTS\.md is as it was"):
+        gpu.main(["--out", str(out), "--results"])
+    assert results.read_text(encoding="utf-8") == "\n".join(MARKERS)
     with pytest.raises(SystemExit):
         gpu.main(["--only", "an lstm"])
 
 
-def test_with_a_gpu_the_readme_is_written(tmp_path, monkeypatch, capsys):
-    readme = tmp_path / "README.md"
-    readme.write_text("\n".join(MARKERS), encoding="utf-8")
-    monkeypatch.setattr(gpu, "README", readme)
+def test_with_a_gpu_the_results_is_written(tmp_path, monkeypatch, capsys):
+    results = tmp_path / "RESULTS.md"
+    results.write_text("\n".join(MARKERS), encoding="utf-8")
+    monkeypatch.setattr(gpu, "RESULTS", results)
     monkeypatch.setattr(gpu, "run", lambda plan, path: entries())
     plan = {"checks": PLAN.checks, "cases": PLAN.cases, "sides": SIDES}
-    gpu.main(["--out", str(tmp_path), "--readme"], **plan)
-    assert "0.05 / -!" in readme.read_text(encoding="utf-8")
+    gpu.main(["--out", str(tmp_path), "--results"], **plan)
+    assert "0.05 / -!" in results.read_text(encoding="utf-8")
     assert (tmp_path / "gpu.md").read_text(encoding="utf-8") == capsys.readouterr().out
     raw = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
     assert raw["times"][0]["microseconds_a_step"] == pytest.approx(2.0)
@@ -192,7 +192,7 @@ def test_it_runs_on_a_cpu_when_told_to(tmp_path, monkeypatch):
     reasons = {why for (_, _, side, _), why in report.missing.items()}
     assert reasons == {"jax.experimental.rnn is cuDNN's, which needs a GPU"}
     assert "| gru float32 T=5 B=2 H=4" in story(report)
-    assert "GRU" in readme_text(report)
+    assert "GRU" in results_text(report)
 
 
 def test_whatever_is_raised_is_missing(tmp_path):

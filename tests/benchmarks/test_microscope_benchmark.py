@@ -12,7 +12,7 @@ import pytest
 from benchmarks import lyapunov_peers, microscope
 from benchmarks.comparing import Asked, Figure, Outcome, in_turn, ratios, table
 from benchmarks.markers import replace_between
-from benchmarks.microscope import MARKERS, Run, readme_text, story
+from benchmarks.microscope import MARKERS, Run, results_text, story
 from benchmarks.microscope_figures import FIGURES, Sizes
 
 import recurrax as rx
@@ -123,15 +123,15 @@ def test_the_story_says_who_is_missing_who_is_wrong_and_what_is_not_as_asked():
     assert "busy" in story(Run(made_up(), FACTS | {"load": [1.5, 1.5]}))
 
 
-def test_the_readme_is_written_between_its_markers(tmp_path):
-    path = tmp_path / "README.md"
+def test_the_results_are_written_between_its_markers(tmp_path):
+    path = tmp_path / "RESULTS.md"
     path.write_text(f"above\n\n{BEGIN}\nold\n{END}\n\nbelow\n", encoding="utf-8")
     replace_between(path, MARKERS, None)
     assert "old" in path.read_text(encoding="utf-8")
     for _ in range(2):
-        replace_between(path, MARKERS, readme_text(Run(made_up(), FACTS)))
+        replace_between(path, MARKERS, results_text(Run(made_up(), FACTS)))
     text = path.read_text(encoding="utf-8")
-    assert text.startswith(f"above\n\n{BEGIN}\n`python -m tests.benchmarks.microscope --readme`")
+    assert text.startswith(f"above\n\n{BEGIN}\n`python -m tests.benchmarks.microscope --results`")
     assert text.endswith(f"\n- lyapax missing: No module named 'lyapax'\n{END}\n\nbelow\n")
     assert text.count(BEGIN) == text.count(END) == text.count("- lyapax missing") == 1
     assert "old" not in text
@@ -139,12 +139,12 @@ def test_the_readme_is_written_between_its_markers(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["no markers", f"{END}\n{BEGIN}", BEGIN])
-def test_a_readme_without_markers_is_left_alone(tmp_path, monkeypatch, text):
-    path = tmp_path / "README.md"
+def test_a_file_without_markers_is_left_alone(tmp_path, monkeypatch, text):
+    path = tmp_path / "RESULTS.md"
     path.write_text(text, encoding="utf-8")
-    monkeypatch.setattr(microscope, "README", path)
-    with pytest.raises(SystemExit, match=r"README\.md needs the lines <!-- microscope: begin -->"):
-        microscope.main(["--readme"])  # before anything is measured
+    monkeypatch.setattr(microscope, "RESULTS", path)
+    with pytest.raises(SystemExit, match=r"RESULTS\.md needs the lines <!-- microscope: begin -->"):
+        microscope.main(["--results"])  # before anything is measured
     assert path.read_text(encoding="utf-8") == text
 
 
@@ -222,18 +222,18 @@ def test_a_side_that_finds_other_numbers_is_wrong(monkeypatch):
 
 
 def test_the_command_writes_what_it_measured(tmp_path, monkeypatch, capsys):
-    readme, numbers = tmp_path / "README.md", tmp_path / "numbers.json"
-    readme.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
-    monkeypatch.setattr(microscope, "README", readme)
+    path, numbers = tmp_path / "RESULTS.md", tmp_path / "numbers.json"
+    path.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
+    monkeypatch.setattr(microscope, "RESULTS", path)
     wrong = Outcome("a", [Figure("a over b", "", Asked(2), [3.0])], {}, {}, [], [])
     monkeypatch.setitem(FIGURES, "map", lambda sizes, rounds: [wrong])
-    options = ["--only", "map", "--quick", "--readme", "--json", str(numbers)]
+    options = ["--only", "map", "--quick", "--results", "--json", str(numbers)]
     microscope.main(options)
     assert "all figures are as asked" in capsys.readouterr().out
-    assert "| a over b" in (written := readme.read_text(encoding="utf-8"))
+    assert "| a over b" in (written := path.read_text(encoding="utf-8"))
     raw = json.loads(numbers.read_text(encoding="utf-8"))
     assert raw["outcomes"][0]["figures"][0]["ratios"] == [3.0]
     wrong.wrong.append("b")
-    with pytest.raises(SystemExit, match=r"not all sides agree, README\.md is as it was"):
+    with pytest.raises(SystemExit, match=r"not all sides agree, RESULTS\.md is as it was"):
         microscope.main(options)
-    assert readme.read_text(encoding="utf-8") == written
+    assert path.read_text(encoding="utf-8") == written

@@ -23,7 +23,7 @@ from benchmarks.training import (
     judge_gradients,
     notes,
     ratio,
-    readme_text,
+    results_text,
     shape,
     story,
     summary,
@@ -115,15 +115,15 @@ def test_nobody_is_left_out_silently():
     assert "busy" in story(Run(made_up(), FACTS | {"load": [1.5, 1.5]}))
 
 
-def test_the_readme_is_written_between_its_markers(tmp_path):
-    path = tmp_path / "README.md"
+def test_the_results_are_written_between_its_markers(tmp_path):
+    path = tmp_path / "RESULTS.md"
     path.write_text(f"above\n\n{BEGIN}\nold\n{END}\n\nbelow\n", encoding="utf-8")
     replace_between(path, MARKERS, None)
     assert "old" in path.read_text(encoding="utf-8")
     for _ in range(2):
-        replace_between(path, MARKERS, readme_text(Run(made_up(), FACTS)))
+        replace_between(path, MARKERS, results_text(Run(made_up(), FACTS)))
     text = path.read_text(encoding="utf-8")
-    assert text.startswith(f"above\n\n{BEGIN}\n`python -m tests.benchmarks.training --readme`")
+    assert text.startswith(f"above\n\n{BEGIN}\n`python -m tests.benchmarks.training --results`")
     assert text.endswith(f"\n{END}\n\nbelow\n")
     assert text.count(BEGIN) == text.count(END) == 1
     assert "old" not in text
@@ -134,10 +134,10 @@ def test_the_readme_is_written_between_its_markers(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["no markers", f"{END}\n{BEGIN}", BEGIN])
-def test_a_readme_without_markers_is_left_alone(tmp_path, text):
-    path = tmp_path / "README.md"
+def test_a_file_without_markers_is_left_alone(tmp_path, text):
+    path = tmp_path / "RESULTS.md"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(SystemExit, match=r"README\.md needs the lines <!-- training: begin -->"):
+    with pytest.raises(SystemExit, match=r"RESULTS\.md needs the lines <!-- training: begin -->"):
         replace_between(path, MARKERS, "new")
     assert path.read_text(encoding="utf-8") == text
 
@@ -187,13 +187,13 @@ def test_a_library_that_cannot_be_imported_is_missing(monkeypatch):
 
 
 def test_processes_are_asked_in_turn_and_agree(tmp_path, monkeypatch, capsys):
-    readme, numbers = tmp_path / "README.md", tmp_path / "numbers.json"
-    readme.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
-    monkeypatch.setattr(training, "README", readme)
+    path, numbers = tmp_path / "RESULTS.md", tmp_path / "numbers.json"
+    path.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
+    monkeypatch.setattr(training, "RESULTS", path)
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     absent = [n for n, p in PEERS.items() if importlib.util.find_spec(p.modules[0]) is None][:1]
     peers = ["recurrax-scan", "jax.experimental.rnn", *absent]
-    options = ["--cells", "lstm", "--shapes", "5x2x3x4", "--rounds", "1", "--readme"]
+    options = ["--cells", "lstm", "--shapes", "5x2x3x4", "--rounds", "1", "--results"]
     training.main([*options, "--peers", *peers, "--json", str(numbers)])
     assert "LSTM, forward alone: time over recurrax's" in (printed := capsys.readouterr().out)
     assert "jax.experimental.rnn (lstm) missing: " in printed
@@ -206,4 +206,4 @@ def test_processes_are_asked_in_turn_and_agree(tmp_path, monkeypatch, capsys):
         assert result.status == "agrees"
         assert result.compile > 0
         assert (len(result.forward), len(result.gradient)) == (1, 1)
-    assert "| LSTM | not measured" in readme.read_text(encoding="utf-8")  # no peer was there
+    assert "| LSTM | not measured" in path.read_text(encoding="utf-8")  # no peer was there

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .markers import markers, replace_between
+from .markers import RESULTS, markers, replace_between
 from .peers import GATES, OTHER_GRUS, PEERS, Case, Problem, cores, problem, reference
 
 SHAPES = (
@@ -43,7 +43,6 @@ OURS = "recurrax"
 JAX_PEERS = [name for name in PEERS if name not in (OURS, "recurrax-scan", "torch")]
 NAMES = {"elman": "Elman", "lstm": "LSTM", "gru": "GRU"}
 MARKERS = markers("training")
-README = Path(__file__).parents[2] / "README.md"
 
 # ys is compared entry by entry with the equations in float64. Rounding in float32 stays near 1e-6
 # at every length here, as none of the networks is chaotic; a wrong gate or bias shows at 1e-2.
@@ -375,8 +374,8 @@ def story(measured: Run) -> str:
     return "\n".join(lines)
 
 
-def readme_text(measured: Run) -> str:
-    """The summary between the README's markers."""
+def results_text(measured: Run) -> str:
+    """What stands between the markers in RESULTS.md."""
     results, facts = measured.results, measured.facts
     found = list(dict.fromkeys(r.case.cell for r in results))
     cells = [cell for cell in ("lstm", "gru", "elman") if cell in found]
@@ -388,7 +387,7 @@ def readme_text(measured: Run) -> str:
         figures = (s.gradient, s.torch, s.forward, s.memory, s.memory_remat, s.compile)
         rows.append([NAMES[cell], *map(spread, figures)])
     lines = [
-        f"`python -m tests.benchmarks.training --readme` wrote this on {facts['date']}: geometric "
+        f"`python -m tests.benchmarks.training --results` wrote this on {facts['date']}: geometric "
         "means over the shapes, and ranges.",
         "Times are the other's over recurrax's, so above 1 recurrax is faster; memory and compile "
         "time are recurrax's over the other's, so below 1 is better.",
@@ -419,10 +418,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path, help="write all raw numbers to this file")
-    parser.add_argument("--readme", action="store_true", help="write the summary into README.md")
+    parser.add_argument("--results", action="store_true", help="write the summary into RESULTS.md")
     given = parser.parse_args(arguments)
-    if given.readme:
-        replace_between(README, MARKERS, None)
+    if given.results:
+        replace_between(RESULTS, MARKERS, None)
     measured = run(given.cells, given.shapes, given.peers, given.rounds)
     print(story(measured))
     if given.json:
@@ -431,9 +430,9 @@ def main(arguments: list[str] | None = None) -> None:
         given.json.write_text(text + "\n", encoding="utf-8")
     wrong = [r for r in measured.results if r.status in ("disagrees", "fails")]
     if wrong:
-        raise SystemExit("not all peers agree" + (", README.md is as it was" * given.readme))
-    if given.readme:
-        replace_between(README, MARKERS, readme_text(measured))
+        raise SystemExit("not all peers agree" + (", RESULTS.md is as it was" * given.results))
+    if given.results:
+        replace_between(RESULTS, MARKERS, results_text(measured))
 
 
 if __name__ == "__main__":
