@@ -40,7 +40,9 @@ def rows(name: str, found: dict[str, Any]) -> list[list[str]]:
         summary = trial["summary"]
         final = summary["final"][metric]
         low, high = (short(value) for value in final["range"])
-        horizons = (short(summary[when]["horizon"]["median"]) for when in ("start", "end"))
+        horizons = (
+            short(summary[when]["horizon"]["median"], "no end") for when in ("start", "end")
+        )
         made.append(
             [
                 name,
@@ -56,12 +58,12 @@ def rows(name: str, found: dict[str, Any]) -> list[list[str]]:
     return made
 
 
-def short(value: Any) -> str:
+def short(value: Any, otherwise: str = "diverged") -> str:
     """Three digits of a number, which is a string in JSON where it is not finite."""
     if value is None:
         return "unknown"
     number = float(value)
-    return f"{number:.3g}" if math.isfinite(number) else {math.inf: "no end"}.get(number, "NaN")
+    return f"{number:.3g}" if math.isfinite(number) else otherwise
 
 
 def question(name: str, found: dict[str, Any]) -> str:
