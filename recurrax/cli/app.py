@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -13,6 +12,7 @@ from recurrax.cli.flow import FlowOptions, flow
 from recurrax.cli.mistakes import Mistake
 from recurrax.cli.terminal import say
 from recurrax.cli.train import TrainOptions, train
+from recurrax.words import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -93,6 +93,5 @@ def _listed(kind: Any, command: Callable[[Any], int]) -> Callable[[Any], int]:
 
 def _unknown_option(name: str, kind: Any, word: str) -> str:
     known = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)]
-    near = difflib.get_close_matches(word.split("=")[0], known, 1, 0.75)
-    meant = f"; did you mean {near[0]}?" if near else ""
+    meant = nearest(word.split("=")[0], known, cutoff=0.75, show=str)
     return f"unknown option {word!r}{meant} (see recurrax {name} --help)"

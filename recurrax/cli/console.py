@@ -14,6 +14,7 @@ from rich.table import Table
 from recurrax.cli.terminal import console as terminal
 from recurrax.cli.to_json import plain
 from recurrax.literal import visible
+from recurrax.words import steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -169,11 +170,6 @@ def story(row: Row, length: int) -> str:
     if row.verdict == "explodes":
         return f"{row.name}: the gradient explodes at {per_step}; clip it, or shrink the weights."
     return f"{row.name}: the gradient holds over {over} ({per_step})."
-
-
-def steps_of(count: float) -> str:
-    """`1 step`, `2 steps`."""
-    return f"{count:.0f} step{'' if round(count) == 1 else 's'}"
 
 
 def difference(before: Row, after: Row) -> Difference:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 import recurrax
-from recurrax.cli.console import COLUMNS, line, steps_of, story
+from recurrax.cli.console import COLUMNS, line, story
 from recurrax.cli.pictures import attempt
 from recurrax.cli.questions import ANSWERED, EXAMPLES, LEFT_TO_CODE
 from recurrax.literal import visible
 from recurrax.plot.axes import as_png
+from recurrax.words import steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import flow, plot
-from recurrax.cli.console import steps_of
 from recurrax.cli.mistakes import told
 from recurrax.cli.to_json import plain
+from recurrax.words import steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -27,7 +27,7 @@ from recurrax.plot.comparison import panels
 from recurrax.train.compare import compare
 from recurrax.train.optimizers import NAMES as OPTIMIZERS
 from recurrax.train.optimizers import optimizer
-from recurrax.train.presets import unknown
+from recurrax.words import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -23,7 +23,6 @@ from recurrax.cli.console import (
     of_row,
     print_written,
     progress,
-    steps_of,
 )
 from recurrax.cli.data import LONGEST, Sequences
 from recurrax.cli.flow import measure
@@ -37,6 +36,7 @@ from recurrax.literal import visible
 from recurrax.plot.over_seeds import known
 from recurrax.plot.training import lost_rows
 from recurrax.plot.words import literal
+from recurrax.words import steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +13,7 @@ from recurrax.cli.data import Sequences
 from recurrax.cli.mistakes import Mistake, told
 from recurrax.cli.task_options import check_task_options
 from recurrax.train import optimizers
+from recurrax.words import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -88,9 +88,9 @@ def recipe(asked: Mapping[str, Any]) -> Recipe:
 
 def _check_name(flag: str, what: str, name: str, known: Iterable[str]) -> None:
     if name not in known:
-        near = difflib.get_close_matches(name, list(known), 1)
-        meant = f"; did you mean {near[0]}? Choose from" if near else "; choose from"
-        raise Mistake(f"{flag}: unknown {what} {name!r}{meant} {', '.join(known)}")
+        meant = nearest(name, known, show=str)
+        choose = f"{meant} Choose from" if meant else "; choose from"
+        raise Mistake(f"{flag}: unknown {what} {name!r}{choose} {', '.join(known)}")
 
 
 # --- the task -------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from recurrax.tasks.counting import counting
 from recurrax.tasks.digits import digits
 from recurrax.tasks.temporal_order import temporal_order
 from recurrax.tasks.text import text
+from recurrax.words import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,21 +52,17 @@ multiplication, copying, temporal_order, counting, digits, text
     """
     if name not in _BUILDERS:
         raise ValueError(
-            f"there is no task {name!r}{_nearest(name, NAMES)} The tasks are {', '.join(NAMES)}"
+            f"there is no task {name!r}{nearest(name, NAMES) or '.'} The tasks are "
+            f"{', '.join(NAMES)}"
         )
     parameters = inspect.signature(_BUILDERS[name]).parameters
     for option in options:
         if option not in parameters:
             raise TypeError(
-                f"task {name!r} has no option {option!r}{_nearest(option, parameters)} Its "
-                f"options are {', '.join(parameters)}"
+                f"task {name!r} has no option {option!r}{nearest(option, parameters) or '.'} "
+                f"Its options are {', '.join(parameters)}"
             )
     for option, parameter in parameters.items():
         if parameter.default is parameter.empty and option not in options:
             raise TypeError(f"task {name!r} needs {option}: rx.tasks.get({name!r}, {option}=...)")
     return _BUILDERS[name](**options)
-
-
-def _nearest(name: Any, names: Any) -> str:
-    found = difflib.get_close_matches(str(name), list(names), n=1)
-    return f"; did you mean {found[0]!r}?" if found else "."

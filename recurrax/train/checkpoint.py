@@ -22,6 +22,7 @@ import numpy as np
 from recurrax.interop.disk import remove, set_aside, there
 from recurrax.train.ledger import from_array, to_array
 from recurrax.train.snapshot import Identity, Snapshot, arrays, digest, rebuilt
+from recurrax.words import first_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,7 +113,7 @@ class Store:
             except Exception as error:  # orbax and its parts have many for a damaged folder
                 if isinstance(error, ImportError):
                     raise
-                reason = f"{type(error).__name__}: {_first_line(error)}"
+                reason = f"{type(error).__name__}: {first_line(error)[:120] or 'no message'}"
                 warnings.warn(
                     f"checkpoint {path} is damaged and left aside ({reason})", stacklevel=3
                 )
@@ -219,11 +220,6 @@ def _other(path: Path, reason: str) -> str:
         f"checkpoint {path} is of {reason}. Resume with what it was trained with, or name another "
         "directory; nothing was written over."
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:120] if lines else "no message"
 
 
 def check_directory(path: Path) -> None:

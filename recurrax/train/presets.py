@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -15,6 +14,7 @@ from recurrax import checks, cures, keys
 from recurrax.cell import Cell
 from recurrax.cures import init
 from recurrax.flow.steps.problem import floating_leaves
+from recurrax.words import unknown
 
 if TYPE_CHECKING:
     from recurrax.tasks import Task
@@ -183,14 +183,6 @@ def cures_of(given: Any) -> dict[str, Cure]:
         _check_named("cures", given, Cure)
         return dict(given)
     return {name: CURES[name] for name in _names("cures", given, list(CURES))}
-
-
-def unknown(what: str, name: Any, known: Iterable[str]) -> str:
-    """What to say of a name that does not exist."""
-    known = list(known)
-    near = difflib.get_close_matches(str(name), known, 1)
-    meant = f"; did you mean {near[0]!r}?" if near else "."
-    return f"there is no {what} {name!r}{meant} There are {', '.join(known)}"
 
 
 def _check_named(argument: str, given: Mapping[Any, Any], kind: type) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from recurrax.cli.console import steps_of
 from recurrax.cli.mistakes import Mistake
+from recurrax.words import steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

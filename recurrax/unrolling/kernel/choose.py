@@ -18,6 +18,7 @@ from recurrax.unrolling.kernel import placement as plans
 from recurrax.unrolling.kernel.by_gate import backward_by_gate, forward_by_gate
 from recurrax.unrolling.kernel.device_passes import Kernel
 from recurrax.unrolling.scan import scan_engine
+from recurrax.words import first_line
 
 if TYPE_CHECKING:
     from recurrax.gated.cell import GatedStep
@@ -135,7 +136,8 @@ def _unwritten(step: GatedStep, ops: Operands) -> str | None:
             made = by_gate(step, ops.unit, hidden)
             jax.eval_shape(partial(_on_tiles, made, step, ops.unit, hidden, errors))
     except Refusal as error:
-        return f"its pointwise function cannot be run gate by gate: {_first_line(error)}"
+        reason = first_line(error) or type(error).__name__
+        return f"its pointwise function cannot be run gate by gate: {reason}"
     return None
 
 
@@ -194,7 +196,7 @@ def _trial(spec: Spec, chosen: plans.Plan, tree: Any, leaves: tuple[Any, ...]) -
     try:
         compile_for_gpu(traced)
     except Exception as error:  # whatever the compiler of this version does; `auto` warns of it
-        return f"it does not compile: {_first_line(error)}"
+        return f"it does not compile: {first_line(error) or type(error).__name__}"
     return None
 
 
@@ -204,8 +206,3 @@ def compile_for_gpu(traced: Any) -> None:
         traced.lower().compile()
     else:
         traced.lower(lowering_platforms=("cuda",))
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
