@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from recurrax import cells, interop
+from recurrax import interop
+from recurrax.cells.names import CELLS
 from recurrax.checks import check_finite
 from recurrax.cli.mistakes import Mistake, told
 from recurrax.literal import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from recurrax.cell import Cell
@@ -78,12 +78,8 @@ def _fresh(options: Choice, features: int) -> list[Subject]:
         raise Mistake("--forget-bias is for the lstm, which --cells leaves out")
     forget_bias = 1.0 if options.forget_bias is None else options.forget_bias
     with told(ValueError):
-        build: dict[str, Callable[[], Cell]] = {
-            "elman": lambda: cells.elman(features, hidden),
-            "lstm": lambda: cells.lstm(features, hidden, forget_bias=forget_bias),
-            "gru": lambda: cells.gru(features, hidden),
-        }
-        made = {name: build[name]() for name in names}
+        bias = {"lstm": {"forget_bias": forget_bias}}
+        made = {n: CELLS[n].build(features, hidden, **bias.get(n, {})) for n in names}
     key = _key(options.seed)
     return [Subject(name, cell, cell.init(key)) for name, cell in made.items()]
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from recurrax import cells, cures, keys, tasks, train
+from recurrax import cures, keys, tasks, train
+from recurrax.cells.names import CELLS
 from recurrax.cli.data import Sequences
 from recurrax.cli.mistakes import Mistake, told
 from recurrax.cli.task_options import check_task_options
@@ -16,7 +17,7 @@ from recurrax.train import optimizers
 from recurrax.words import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from recurrax.cell import Cell
     from recurrax.tasks import Task
@@ -24,15 +25,6 @@ if TYPE_CHECKING:
 
 EXAMPLES = 8  # sequences along which the gradient flow is measured
 
-# By the cell's name: the gates G, and the place of the forget gate and of the input gate, as the
-# initialisers of biases are told. None: it has no gate that forgets.
-_GATES: dict[str, tuple[int, int, int | None] | None] = {
-    "elman": None,
-    "elman-relu": None,
-    "lstm": (4, 1, 0),
-    "gru": (3, 1, None),
-}
-CELLS = tuple(_GATES)
 # By the initialiser's name: what it is without a number; None: it takes none; NaN: it needs one.
 _MATRICES = {
     "orthogonal": 1.0,
@@ -123,7 +115,7 @@ def _sequences(task: Task, key: Any) -> Sequences:
 
 def starts_for(cell: str) -> tuple[str, ...]:
     """The names of `rx.cures.init` that fit a cell."""
-    if _GATES[cell] is not None:
+    if CELLS[cell].gates is not None:
         return (*_MATRICES, *_BIASES)
     return (*_MATRICES, "critical") if cell == "elman" else tuple(_MATRICES)
 
@@ -156,17 +148,11 @@ def _parsed_start(cell: str, given: str | None) -> tuple[str, float | None] | No
 def _cell(
     name: str, task: Task, hidden: int, start: tuple[str, float | None] | None, seen: Sequences
 ) -> Cell:
-    build: dict[str, Callable[..., Cell]] = {
-        "elman": cells.elman,
-        "elman-relu": cells.elman,
-        "lstm": cells.lstm,
-        "gru": cells.gru,
-    }
-    options: dict[str, Any] = {"activation": "relu"} if name == "elman-relu" else {}
+    options: dict[str, Any] = {}
     if start is not None:
         with told(ValueError, TypeError, prefix=f"--init {start[0]}: "):
-            options |= _start(name, *start, task, seen)
-    return build[name](task.input_size, hidden, **options)
+            options = _start(name, *start, task, seen)
+    return CELLS[name].build(task.input_size, hidden, **options)
 
 
 def _start(
@@ -180,13 +166,12 @@ def _start(
         # LeCun's w_in makes of the inputs a variance of their mean square.
         square = float(np.mean(np.square(seen.xs, dtype=np.float64)))
         return {"recurrent_init": init.critical(input_variance=float(f"{square:.4g}"))}
-    roles = _GATES[cell]
-    assert roles is not None  # starts_for offers these for gates only
-    gates, forget, enter = roles
-    where: dict[str, Any] = {"gates": gates, "forget_gate": forget}
+    gates = CELLS[cell].gates
+    assert gates is not None  # starts_for offers these for gates only
+    where: dict[str, Any] = {"gates": gates.number, "forget_gate": gates.forget}
     if name == "chrono":
         longest = max(2.0, float(task.length)) if value == math.inf else value
-        bias = init.chrono(longest, **where, input_gate=enter)  # type: ignore[arg-type]
+        bias = init.chrono(longest, **where, input_gate=gates.input)  # type: ignore[arg-type]
     elif name == "forget_bias":
         bias = init.forget_bias(value, **where)  # type: ignore[arg-type]
     else:

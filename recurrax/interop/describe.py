@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from recurrax import cells
+from recurrax.cells.names import CELLS
 from recurrax.cells.stack import stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from recurrax.cell import Cell
-
-# A params class names its cell; that is why each family has one of its own.
-_FAMILIES: dict[str, tuple[Any, Callable[..., Cell], dict[str, Any]]] = {
-    "elman": (cells.ElmanParams, cells.elman, {"activation": "tanh"}),
-    "elman-relu": (cells.ElmanReluParams, cells.elman, {"activation": "relu"}),
-    "lstm": (cells.LSTMParams, cells.lstm, {}),
-    "gru": (cells.GRUParams, cells.gru, {}),
-}
 
 
 def describe(params: Any) -> dict[str, Any] | None:
@@ -32,8 +22,8 @@ def describe(params: Any) -> dict[str, Any] | None:
       >>> rx.interop.describe(rx.cells.gru(3, 8).init(jax.random.key(0)))
       {'family': 'gru', 'input_size': 3, 'hidden_size': 8}
     """
-    for family, (params_class, _, _) in _FAMILIES.items():
-        if isinstance(params, params_class):
+    for family, cell in CELLS.items():
+        if isinstance(params, cell.params):
             hidden = int(params.w_rec.shape[0])
             size = int(params.w_in.shape[0])
             return {"family": family, "input_size": size, "hidden_size": hidden}
@@ -53,8 +43,7 @@ def rebuild(description: Any, dtype: Any) -> Cell:
     family = description.get("family") if isinstance(description, dict) else None
     if family == "stack":
         return stack(*(rebuild(part, dtype) for part in description["cells"]))
-    if family not in _FAMILIES:
+    if family not in CELLS:
         raise ValueError(f"unknown cell {family!r}")
-    _, build, options = _FAMILIES[family]
     sizes = description["input_size"], description["hidden_size"]
-    return build(*sizes, dtype=dtype, **options)
+    return CELLS[family].build(*sizes, dtype=dtype)

@@ -4,8 +4,11 @@ from recurrax.train.compare import Comparison, Trial, compare
 from recurrax.train.ctrl_c import Interrupted
 from recurrax.train.fit import Fit, fit
 from recurrax.train.network import Network, NetworkParams, network
+from recurrax.train.presets import CELLS as CELLS
+from recurrax.train.presets import CURES as CURES
 from recurrax.train.presets import Cure
 
+# Of CELLS and CURES, the presets by name, no docstring can be asked, so they are not listed.
 __all__ = [
     "Comparison",
     "Cure",

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from recurrax import cells as families
 from recurrax import checks, cures, keys
 from recurrax.cell import Cell
+from recurrax.cells.names import CELLS as FAMILIES
 from recurrax.cures import init
 from recurrax.flow.steps.problem import floating_leaves
 from recurrax.words import unknown
@@ -66,54 +66,34 @@ class Cure:
 
 # As torch begins its RNN, uniform in +-1/sqrt(H): a spectral radius near .58.
 _UNIFORM = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-_EXPLODING = init.spectral_radius(2.0)
-_FORGET_BIAS = 5.0
 
 
-def _elman(task: Task, hidden: int) -> Cell:
-    return families.elman(task.input_size, hidden)
+def _preset(family: str, **options: Any) -> Callable[[Task, int], Cell]:
+    """Return a preset that builds a cell of `recurrax.cells.names` with these options."""
 
+    def build(task: Task, hidden: int) -> Cell:
+        return FAMILIES[family].build(task.input_size, hidden, **options)
 
-def _elman_uniform(task: Task, hidden: int) -> Cell:
-    return families.elman(task.input_size, hidden, recurrent_init=_UNIFORM)
-
-
-def _elman_relu_identity(task: Task, hidden: int) -> Cell:
-    start = init.identity()
-    return families.elman(task.input_size, hidden, activation="relu", recurrent_init=start)
-
-
-def _elman_exploding(task: Task, hidden: int) -> Cell:
-    return families.elman(task.input_size, hidden, recurrent_init=_EXPLODING)
-
-
-def _lstm(task: Task, hidden: int) -> Cell:
-    return families.lstm(task.input_size, hidden)
-
-
-def _lstm_forget(task: Task, hidden: int) -> Cell:
-    return families.lstm(task.input_size, hidden, forget_bias=_FORGET_BIAS)
+    return build
 
 
 def _lstm_chrono(task: Task, hidden: int) -> Cell:
     bias = init.chrono(max(2, task.length))
-    return families.lstm(task.input_size, hidden, forget_bias=0.0, bias_init=bias)
-
-
-def _gru(task: Task, hidden: int) -> Cell:
-    return families.gru(task.input_size, hidden)
+    return FAMILIES["lstm"].build(task.input_size, hidden, forget_bias=0.0, bias_init=bias)
 
 
 CELLS: dict[str, Callable[[Task, int], Cell]] = {
-    "elman": _elman,
-    "elman-uniform": _elman_uniform,
-    "elman-relu-identity": _elman_relu_identity,
-    "elman-exploding": _elman_exploding,
-    "lstm": _lstm,
-    "lstm-forget": _lstm_forget,
+    "elman": _preset("elman"),
+    "elman-uniform": _preset("elman", recurrent_init=_UNIFORM),
+    "elman-relu-identity": _preset("elman-relu", recurrent_init=init.identity()),
+    "elman-exploding": _preset("elman", recurrent_init=init.spectral_radius(2.0)),
+    "lstm": _preset("lstm"),
+    "lstm-forget": _preset("lstm", forget_bias=5.0),
     "lstm-chrono": _lstm_chrono,
-    "gru": _gru,
+    "gru": _preset("gru"),
 }
+"""`cell(task, hidden_size)` by the names that `rx.train.compare` takes."""
+
 ALIASES = {"irnn": "elman-relu-identity"}
 
 
