@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import jax
 import numpy as np
 
 from recurrax import interop
 from recurrax.cells.names import CELLS
 from recurrax.checks import check_finite
 from recurrax.cli.mistakes import Mistake, told
+from recurrax.cli.option_types import key_of
 from recurrax.literal import visible
 
 if TYPE_CHECKING:
@@ -80,14 +80,8 @@ def _fresh(options: Choice, features: int) -> list[Subject]:
     with told(ValueError):
         bias = {"lstm": {"forget_bias": forget_bias}}
         made = {n: CELLS[n].build(features, hidden, **bias.get(n, {})) for n in names}
-    key = _key(options.seed)
+    key = key_of(options.seed)
     return [Subject(name, cell, cell.init(key)) for name, cell in made.items()]
-
-
-def _key(seed: int) -> Any:
-    if not 0 <= seed < 2**32:
-        raise Mistake(f"--seed must be from 0 to 2^32 - 1, got {seed}")
-    return jax.random.key(seed)
 
 
 def _before_and_after(options: Choice, files: tuple[Path, Path], features: int) -> list[Subject]:

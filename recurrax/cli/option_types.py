@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jax
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
@@ -47,6 +48,13 @@ def two_files(flag: str) -> PrimitiveConstructorSpec[Any]:
         is_instance=lambda value: value is None or isinstance(value, tuple),
         str_from_instance=lambda value: [] if value is None else [str(path) for path in value],
     )
+
+
+def key_of(seed: int) -> Any:
+    """Return the random key of `--seed`."""
+    if not 0 <= seed < 2**32:
+        raise Mistake(f"--seed must be from 0 to 2^32 - 1, got {seed}")
+    return jax.random.key(seed)
 
 
 def _number(

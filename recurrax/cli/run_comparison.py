@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -17,6 +16,7 @@ from recurrax.cli.comparison_table import as_json, print_comparison, reading, se
 from recurrax.cli.experiments import EXPERIMENTS
 from recurrax.cli.flow import check_out
 from recurrax.cli.mistakes import Mistake, told
+from recurrax.cli.option_types import key_of
 from recurrax.cli.pictures import NO_PICTURE, attempt
 from recurrax.cli.task_options import check_task_options
 from recurrax.cli.terminal import console as terminal
@@ -47,7 +47,7 @@ def run(options: CompareOptions, defaults: Mapping[str, Any]) -> int:
             task,
             cells,
             cures,
-            key=_key(options.seed),
+            key=key_of(options.seed),
             steps=asked["steps"],
             seeds=options.seeds,
             batch_size=asked["batch"],
@@ -127,12 +127,6 @@ def _known(option: str, name: str, known: Iterable[str]) -> str:
     if name not in known:
         raise Mistake(f"--{option}: {unknown(option, name, known)}")
     return name
-
-
-def _key(seed: int) -> Any:
-    if not 0 <= seed < 2**32:
-        raise Mistake(f"--seed must be from 0 to 2^32 - 1, got {seed}")
-    return jax.random.key(seed)
 
 
 def _files(options: CompareOptions) -> list[Path]:

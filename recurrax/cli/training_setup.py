@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
 
 from recurrax import cures, keys, tasks, train
 from recurrax.cells.names import CELLS
 from recurrax.cli.data import Sequences
 from recurrax.cli.mistakes import Mistake, told
+from recurrax.cli.option_types import key_of
 from recurrax.cli.task_options import check_task_options
 from recurrax.train import optimizers
 from recurrax.words import nearest
@@ -60,13 +60,11 @@ def recipe(asked: Mapping[str, Any]) -> Recipe:
         value = asked[name]
         if value is not None and not (value > 0 and math.isfinite(value)):
             raise Mistake(f"--{name} must be a finite number above 0, got {value:g}{meaning}")
-    if not 0 <= asked["seed"] < 2**32:
-        raise Mistake(f"--seed must be from 0 to 2^32 - 1, got {asked['seed']}")
+    key = key_of(asked["seed"])
     _check_name("--cell", "cell", asked["cell"], CELLS)
     _check_name("--optimizer", "optimizer", asked["optimizer"], optimizers.NAMES)
     start = _parsed_start(asked["cell"], asked["init"])
     task = _task(asked)
-    key = jax.random.key(asked["seed"])
     sequences = _sequences(task, key)
     cell = _cell(asked["cell"], task, asked["hidden"], start, sequences)
     return Recipe(
