@@ -158,8 +158,8 @@ def test_the_directions_of_the_microscope():
     for call in (
         lambda key: rx.flow.decay(cell, params, None, xs, probes=3, key=key),
         lambda key: rx.flow.gradient_map(cell, params, None, xs, probes=4, key=key),
-        lambda key: rx.flow.predict(cell, params, xs, samples=3, key=key),
-        lambda key: rx.flow.predict(cell, params, xs, weights="untied", samples=3, key=key),
+        lambda key: rx.flow.predict(cell, params, None, xs, samples=3, key=key),
+        lambda key: rx.flow.predict(cell, params, None, xs, weights="untied", samples=3, key=key),
     ):
         seen = told(call)
         assert seen

@@ -165,7 +165,7 @@ def _gradient_map(title: str, case: Case) -> Answer:
 
 
 def _loss_gradients(title: str, case: Case) -> Answer:
-    found = flow.loss_gradients(last_output, *case)
+    found = flow.loss_gradients(*case, last_output)
     first, last = (_median(found.log_norm[t]) for t in (0, -1))
     left = f"e^{first - last:.3g}" if math.isfinite(first - last) else "nothing"
     words = (
@@ -178,7 +178,7 @@ def _loss_gradients(title: str, case: Case) -> Answer:
 
 
 def _lag_profile(title: str, case: Case) -> Answer:
-    found = flow.lag_profile(last_output, *case)
+    found = flow.lag_profile(*case, last_output)
     steps = int(flow.truncation(found))
     words = (
         f"Errors need to travel {steps_of(steps)} of {len(case.xs)} for 95 % of d L / d w_rec, of "

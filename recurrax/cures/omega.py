@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.loss_gradients import loss_gradients
+from recurrax.flow.loss_gradients import gradients_of
 from recurrax.flow.numbers.scaled import frobenius
 from recurrax.flow.steps.loss import check_loss
-from recurrax.flow.steps.problem import flatten, per_example, pose, unflatten
-from recurrax.unrolling import unroll_states
+from recurrax.flow.steps.problem import Problem, per_example, pose
+from recurrax.flow.steps.state_vector import flatten, unflatten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,38 +64,30 @@ def omega(
     Source: equations (9) and (10) of Pascanu, Mikolov and Bengio (2013).
     """
     check_loss(loss)
-    held = jax.lax.stop_gradient((params, state, xs))
-    errors = loss_gradients(loss, cell, *held).direction
-    problem = pose(cell, params, state, xs)
-    step, params, state, xs, batch = problem
-    state = jax.lax.stop_gradient(state)
-    after = unroll_states(step, held[0], state, held[2])
-
-    def shift(first: Any, later: Any) -> chex.Array:
-        return jnp.concatenate([jnp.asarray(first)[None], later[:-1]])
-
-    befores = jax.lax.stop_gradient(jax.tree.map(shift, state, after))
-    each = (True,) * len(batch.state)  # an error is one example's, at a shared leaf too
-    seen = dataclasses.replace(batch, xs=(*batch.state, *batch.xs, *each))
-    terms = _terms(step, seen, params, state, (befores, xs, errors))
+    held = pose(cell, *jax.lax.stop_gradient((params, state, xs)))
+    found, path = gradients_of(held, loss)
+    problem = dataclasses.replace(held, params=params, xs=jax.tree.map(jnp.asarray, xs))
+    each = (True,) * len(held.batch.state)  # an error is one example's, at a shared leaf too
+    has = (*held.batch.state, *held.batch.xs, *each)
+    terms = _terms(problem.along((path.befores, problem.xs, found.direction), has))
     return jnp.mean(jnp.sum(terms, 0))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _terms(step: Any, batch: Any, params: Any, state: Any, seen: Any) -> chex.Array:
+@jax.jit
+def _terms(problem: Problem) -> chex.Array:
     """Each step's share, `[T, *batch]`: all steps at once, since each stands by itself."""
 
-    def term(params: Any, before: Any, x: Any, error: Any) -> chex.Array:
-        unit = flatten(error)  # of norm 1, or zero
-        _, pull = jax.vjp(
-            lambda vector: flatten(step(params, unflatten(vector, before), x)[0]), flatten(before)
-        )
-        share = (frobenius(pull(unit)[0]) - 1) ** 2
-        return jnp.where(jnp.any(unit != 0), share, 0.0)
+    def one(own: Problem) -> chex.Array:
+        def term(before: Any, x: Any, error: Any) -> chex.Array:
+            def after(vector: chex.Array) -> chex.Array:
+                return flatten(own.step(own.params, unflatten(vector, before), x)[0])
 
-    def one(params: Any, state: Any, seen: Any) -> chex.Array:
-        del state  # it only tells which axes are the batch's
-        return jax.vmap(partial(term, params))(*seen)
+            unit = flatten(error)  # of norm 1, or zero
+            _, pull = jax.vjp(after, flatten(before))
+            share = (frobenius(pull(unit)[0]) - 1) ** 2
+            return jnp.where(jnp.any(unit != 0), share, 0.0)
 
-    terms: chex.Array = per_example(one, batch)(params, state, seen)
+        return jax.vmap(term)(*own.xs)
+
+    terms: chex.Array = per_example(one, problem)
     return terms

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -14,7 +13,8 @@ from recurrax.flow.numbers.largest import first_guess, largest_singular_value
 from recurrax.flow.numbers.one_at_a_time import one_at_a_time
 from recurrax.flow.numbers.scaled import log_of, power_of_two, rescale
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.problem import check_states, flatten, per_example, pose
+from recurrax.flow.steps.problem import Problem, per_example, pose
+from recurrax.flow.steps.trajectory import refuse_overflow, walk
 from recurrax.gated import checks as gated_checks
 from recurrax.gated.cell import GatedStep
 
@@ -91,11 +91,15 @@ def bounds(cell: Cell | StepFn, params: Any, state: Any = None, xs: Any = None) 
         )
     if isinstance(step, GatedStep):
         gated_checks.check_gated_params(step, params)
+    return bounds_of(step, params, None if xs is None else pose(cell, params, state, xs))
+
+
+def bounds_of(step: StepFn, params: Any, problem: Problem | None) -> Bounds:
+    """Return the bounds of checked params, and of the steps of a problem if there is one."""
     log_upper = log_lower = None
-    if xs is not None:
-        problem = pose(cell, params, state, xs)
-        check_states(problem)
-        log_upper, log_lower = _of_steps(problem.step, problem.batch, *problem[1:4])
+    if problem is not None:
+        log_upper, log_lower, finite = _of_steps(problem)
+        refuse_overflow(problem, finite)
     if not isinstance(step, GatedStep):
         return Bounds(None, None, float("inf"), False, True, log_upper, log_lower)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(params)):
@@ -131,29 +135,26 @@ def _of_weights(w_rec: Any, gates: int) -> tuple[np.ndarray, np.ndarray]:
     return radius, sigma
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _of_steps(
-    step: Any, batch: Any, params: Any, state: Any, xs: Any
-) -> tuple[chex.Array, chex.Array]:
+@jax.jit
+def _of_steps(problem: Problem) -> tuple[chex.Array, chex.Array, chex.Array]:
     """Sums over the steps of the log of the greatest and of the least singular value."""
 
-    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, chex.Array]:
-        vector = flatten(state)
+    def one(own: Problem) -> tuple[chex.Array, chex.Array, chex.Array]:
+        path = walk(own)
 
-        def body(carry: Any, x: Any) -> tuple[Any, tuple[chex.Array, chex.Array]]:
-            state, guess, least_guess = carry
-            matrix, exponent = rescale(linear_map(step, params, state, x).matrix())
+        def body(guesses: Any, now: Any) -> tuple[Any, tuple[chex.Array, chex.Array]]:
+            guess, least_guess = guesses
+            matrix, exponent = rescale(linear_map(own.step, own.params, *now).matrix())
             norm, guess = largest_singular_value(matrix, guess)
             least, least_guess = _least_singular_value(matrix, norm, least_guess)
-            logs = log_of(norm, exponent), log_of(least, exponent)
-            return (step(params, state, x)[0], guess, least_guess), logs
+            return (guess, least_guess), (log_of(norm, exponent), log_of(least, exponent))
 
-        guess = first_guess(len(vector), vector.dtype)
-        greatest, least = jax.lax.scan(body, (state, guess, guess), xs)[1]
-        return jnp.cumsum(greatest), jnp.cumsum(least)
+        guess = first_guess(own.size, own.dtype)
+        greatest, least = jax.lax.scan(body, (guess, guess), (path.befores, own.xs))[1]
+        return jnp.cumsum(greatest), jnp.cumsum(least), path.finite
 
-    log_upper, log_lower = per_example(one, batch)(params, state, xs)
-    return log_upper, log_lower
+    log_upper, log_lower, finite = per_example(one, problem)
+    return log_upper, log_lower, finite
 
 
 def _least_singular_value(

@@ -16,7 +16,8 @@ from recurrax.flow.numbers.scaled import rescale, root
 from recurrax.flow.numbers.triangular import nonzero_diagonal, orthonormal, triangular_inverse
 from recurrax.flow.steps.autonomous import with_inputs
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.problem import check_states, each_example, flatten, pose
+from recurrax.flow.steps.problem import Problem, each_example, pose
+from recurrax.flow.steps.trajectory import refuse_overflow, walk
 
 if TYPE_CHECKING:
     import chex
@@ -89,9 +90,7 @@ def covariant_vectors(
     Source: Ginelli et al. (2007), "Characterizing dynamics with covariant Lyapunov vectors".
     """
     problem = pose(cell, params, state, with_inputs(cell, params, state, xs, length))
-    check_states(problem)
-    steps = jax.tree.leaves(problem.xs)[0].shape[0]
-    count = check_count(k, jax.eval_shape(flatten, problem.example()).shape[0])
+    steps, count = problem.length, check_count(k, problem.size)
     checks.check_positive_int("every", every)
     first = steps // 5 if burn_in is None else check_burn_in(burn_in, steps)
     last = steps // 5 if burn_out is None else check_burn_in(burn_out, steps, "burn_out")
@@ -101,9 +100,8 @@ def covariant_vectors(
             f"burn_in={first}, burn_out={last} and every={every} leave {len(stands)} of T = {steps}"
             " steps to measure; expected 2 or more. Give more steps or leave out fewer."
         )
-    static = (problem.step, problem.batch, count, int(every))
-    found = _ginelli(*static, problem.params, problem.state, problem.xs)
-    growth, vectors, angles, condition = found
+    growth, vectors, angles, condition, finite = _ginelli(problem, count, int(every))
+    refuse_overflow(problem, finite)
     span = slice(stands[0] // every - 1, stands[-1] // every)
     rates = jnp.sum(growth[span][1:], 0) / (stands[-1] - stands[0])
     _check_invertible(growth)
@@ -113,35 +111,37 @@ def covariant_vectors(
     return CovariantVectors(rates, vectors[span], angles[span], times)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _ginelli(step: Any, batch: Any, count: int, every: int, *arrays: Any) -> tuple[chex.Array, ...]:
-    """Of each vector at each time: growth `[M, *batch, k]`, direction, angles, condition."""
+@partial(jax.jit, static_argnums=(1, 2))
+def _ginelli(problem: Problem, count: int, every: int) -> tuple[chex.Array, ...]:
+    """Of each vector at each time: growth `[M, *batch, k]`, direction, angles, condition.
 
-    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, ...]:
-        def forward(carry: Any, block: Any) -> tuple[Any, Any]:
-            state, basis = carry
+    The last result says which states are finite.
+    """
 
-            def push(carry: Any, x: Any) -> tuple[Any, None]:
-                state, v, exponent = carry
-                v, shift = rescale(linear_map(step, params, state, x).push(v))
-                return (step(params, state, x)[0], v, exponent + shift), None
+    def one(own: Problem) -> tuple[chex.Array, ...]:
+        path = walk(own)
 
-            (state, v, exponent), _ = jax.lax.scan(push, (state, basis, jnp.int32(0)), block)
+        def forward(basis: chex.Array, block: Any) -> tuple[chex.Array, Any]:
+            def push(carry: Any, now: Any) -> tuple[Any, None]:
+                v, exponent = carry
+                v, shift = rescale(linear_map(own.step, own.params, *now).push(v))
+                return (v, exponent + shift), None
+
+            (v, exponent), _ = jax.lax.scan(push, (basis, jnp.int32(0)), block)
             basis, upper = orthonormal(v)
             # What is left of a column across those before it may be nothing but its rounding.
             left, whole = jnp.diagonal(upper), jnp.linalg.norm(v, axis=0)
             gone = jnp.any(left <= (4 + 2 * len(v) ** 0.5) * jnp.finfo(v.dtype).eps * whole)
             condition = jax.lax.stop_gradient(whole / jnp.where(left == 0, 1, left))
-            return (state, basis), (basis, upper, exponent, gone, condition)
+            return basis, (basis, upper, exponent, gone, condition)
 
-        whole = jax.tree.leaves(xs)[0].shape[0] // every
+        whole = own.length // every
 
         def fold(leaf: chex.Array) -> chex.Array:
             return leaf[: whole * every].reshape(whole, every, *leaf.shape[1:])
 
-        vector = flatten(state)
-        basis = first_basis(vector.shape[0], count, vector.dtype)
-        found = jax.lax.scan(forward, (state, basis), jax.tree.map(fold, xs))[1]
+        basis = first_basis(own.size, count, own.dtype)
+        found = jax.lax.scan(forward, basis, jax.tree.map(fold, (path.befores, own.xs)))[1]
 
         def back(coordinates: chex.Array, now: Any) -> tuple[chex.Array, Any]:
             basis, upper, exponent, gone, condition = now
@@ -152,13 +152,13 @@ def _ginelli(step: Any, batch: Any, count: int, every: int, *arrays: Any) -> tup
             seen = log_growth, basis @ coordinates, _angles(coordinates), condition
             return earlier / shrunk, seen
 
-        eye = jnp.eye(count, dtype=vector.dtype)
+        eye = jnp.eye(count, dtype=own.dtype)
         # A general direction in each space, not the one that the basis happens to have.
         general = jnp.triu(jnp.ones_like(eye)) / jnp.sqrt(jnp.arange(1, count + 1, dtype=eye.dtype))
-        seen: tuple[chex.Array, ...] = jax.lax.scan(back, general, found, reverse=True)[1]
-        return seen
+        seen = jax.lax.scan(back, general, found, reverse=True)[1]
+        return *seen, path.finite
 
-    found: tuple[chex.Array, ...] = each_example(one, batch)(*arrays)
+    found: tuple[chex.Array, ...] = each_example(one, problem)
     return found
 
 

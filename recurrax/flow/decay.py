@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from recurrax import checks, keys
 from recurrax.flow.numbers.largest import first_guess, gram_size, largest_singular_value
 from recurrax.flow.numbers.scaled import bring_to_one, frobenius, log_of, rescale_each
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.probes import probed_decay
-from recurrax.flow.steps.problem import check_states, flatten, per_example, pick, pose
+from recurrax.flow.steps.problem import Problem, per_example, pose
+from recurrax.flow.steps.state_vector import Spans, indices, pick
+from recurrax.flow.steps.trajectory import refuse_overflow, walk
 
 if TYPE_CHECKING:
     import chex
@@ -90,44 +91,51 @@ def decay(
     Source: the product is equation (5) of Pascanu, Mikolov and Bengio (2013).
     """
     problem = pose(cell, params, state, xs)
-    check_states(problem)
-    rows, columns = pick("of", of, problem), pick("wrt", wrt, problem)
-    static = (problem.step, problem.batch, rows, columns)
-    arrays = (problem.params, problem.state, problem.xs)
+    rows, columns = (
+        pick(name, wanted, problem.example()) for name, wanted in (("of", of), ("wrt", wrt))
+    )
     key = keys.own(keys.DIRECTIONS) if key is None else key
     checks.check_key(key)
+    if probes is not None:
+        checks.check_positive_int("probes", probes)
+        probes = min(int(probes), len(indices(columns)))
+    return decay_of(problem, rows, columns, probes, key)
+
+
+def decay_of(problem: Problem, rows: Spans, columns: Spans, probes: int | None, key: Any) -> Decay:
+    """Return the decay of a problem, between some pieces of the state."""
     if probes is None:
-        return Decay(*_exact(*static, *arrays))
-    checks.check_positive_int("probes", probes)
-    size = sum(stop - start for start, stop in columns)
-    return Decay(*probed_decay(*static, min(int(probes), size), key, *arrays))
+        *found, finite = _exact(problem, rows, columns)
+    else:
+        *found, finite = probed_decay(problem, rows, columns, probes, key)
+    refuse_overflow(problem, finite)
+    return Decay(*found)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _exact(
-    step: Any, batch: Any, rows: Any, columns: Any, params: Any, state: Any, xs: Any
-) -> tuple[chex.Array, chex.Array]:
-    of, wrt = (np.concatenate([np.arange(a, b) for a, b in spans]) for spans in (rows, columns))
+@partial(jax.jit, static_argnums=(1, 2))
+def _exact(problem: Problem, rows: Spans, columns: Spans) -> tuple[chex.Array, ...]:
+    of, wrt = indices(rows), indices(columns)
 
-    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, chex.Array]:
-        vector = flatten(state)
-        product = jnp.eye(vector.shape[0], dtype=vector.dtype)[:, wrt]
-        guess = first_guess(gram_size(len(of), len(wrt)), vector.dtype)
+    def one(own: Problem) -> tuple[chex.Array, ...]:
+        path, size = walk(own), own.size
 
-        def body(carry: Any, x: Any) -> tuple[Any, tuple[chex.Array, chex.Array]]:
-            state, product, exponents, guess = carry
-            pushed = linear_map(step, params, state, x).push(product)
+        def body(carry: Any, now: Any) -> tuple[Any, tuple[chex.Array, ...]]:
+            product, exponents, guess = carry
+            pushed = linear_map(own.step, own.params, *now).push(product)
             product, exponents = rescale_each(pushed, exponents, 0)
             part = (product, exponents)
-            if len(of) < len(vector):
+            if len(of) < size:
                 part = rescale_each(product[of], exponents, 0)
             whole, top = bring_to_one(*part, 0)
             norm, guess = largest_singular_value(whole, guess)
-            logs = [log_of(value, top) for value in (norm, frobenius(whole))]
-            return (step(params, state, x)[0], product, exponents, guess), (logs[0], logs[1])
+            logs = tuple(log_of(value, top) for value in (norm, frobenius(whole)))
+            return (product, exponents, guess), logs
 
-        exponents = jnp.zeros(len(wrt), jnp.int32)
-        return jax.lax.scan(body, (state, product, exponents, guess), xs)[1]
+        product = jnp.eye(size, dtype=own.dtype)[:, wrt]
+        guess = first_guess(gram_size(len(of), len(wrt)), own.dtype)
+        start = (product, jnp.zeros(len(wrt), jnp.int32), guess)
+        logs = jax.lax.scan(body, start, (path.befores, own.xs))[1]
+        return *logs, path.finite
 
-    log_norm, log_frobenius = per_example(one, batch)(params, state, xs)
-    return log_norm, log_frobenius
+    found: tuple[chex.Array, ...] = per_example(one, problem)
+    return found

@@ -6,14 +6,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks, keys
 from recurrax.flow.pairs.directions import everything, sampled
 from recurrax.flow.pairs.tiles import log_norms
 from recurrax.flow.steps.jacobian import linear_maps
-from recurrax.flow.steps.problem import check_states, flatten, per_example, pick, pose
+from recurrax.flow.steps.problem import Problem, per_example, pose
+from recurrax.flow.steps.state_vector import Spans, indices, pick
+from recurrax.flow.steps.trajectory import refuse_overflow, walk
 
 if TYPE_CHECKING:
     import chex
@@ -92,62 +93,44 @@ def gradient_map(
     norm by directions of two kinds is that of Meyer, Musco, Musco and Woodruff (2021), "Hutch++".
     """
     problem = pose(cell, params, state, xs)
-    length = checks.check_time(problem.xs)
+    length = problem.length
     checks.check_positive_int("every", every)
     if every > length:
         raise ValueError(f"every must be at most T = {length}, got {every}")
-    rows, columns = pick("of", of, problem), pick("wrt", wrt, problem)
+    rows, columns = (
+        pick(name, wanted, problem.example()) for name, wanted in (("of", of), ("wrt", wrt))
+    )
     if probes is not None:
         checks.check_positive_int("probes", probes)
-        size = sum(stop - start for start, stop in columns)
-        probes = None if probes >= size else int(probes)
+        probes = None if probes >= len(indices(columns)) else int(probes)
     key = keys.own(keys.DIRECTIONS) if key is None else key
     checks.check_key(key)
-    static = (problem.step, problem.batch, rows, columns, probes, int(every))
-    arrays = problem.params, problem.state, problem.xs
-    log_norm, log_frobenius, finite = _map(*static, key, *arrays)
-    if not isinstance(finite, jax.core.Tracer) and not np.all(finite):
-        check_states(problem)  # to say where
+    log_norm, log_frobenius, finite = _map(problem, rows, columns, probes, int(every), key)
+    refuse_overflow(problem, finite)
     sources = np.arange(length // every) * every
     return GradientMap(log_norm, log_frobenius, sources + every, sources)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
+@partial(jax.jit, static_argnums=(1, 2, 3, 4))
 def _map(
-    step: Any,
-    batch: Any,
-    rows: Any,
-    columns: Any,
-    probes: int | None,
-    every: int,
-    key: chex.PRNGKey,
-    params: Any,
-    state: Any,
-    xs: Any,
+    problem: Problem, rows: Spans, columns: Spans, probes: int | None, every: int, key: Any
 ) -> tuple[chex.Array, chex.Array, chex.Array]:
-    """The two logs, and whether each state on the way is finite, seen in the same pass."""
-    of, wrt = (np.concatenate([np.arange(a, b) for a, b in spans]) for spans in (rows, columns))
+    """The two logs, and whether each state on the way is finite."""
+    of, wrt = indices(rows), indices(columns)
+    count = problem.length // every
 
-    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, chex.Array, chex.Array]:
-        count = jax.tree.leaves(xs)[0].shape[0] // every
-
-        def walk(state: Any, x: Any) -> tuple[Any, Any]:
-            return step(params, state, x)[0], state
-
-        def fold(leaf: chex.Array) -> chex.Array:
-            return leaf[: count * every].reshape(count, every, *leaf.shape[1:])
-
-        last, befores = jax.lax.scan(walk, state, xs)
-        finite = jnp.isfinite(flatten(last)).all() & jnp.isfinite(jax.vmap(flatten)(befores)).all()
-        parts, make_map = linear_maps(step, params, befores, xs)
-        parts, vector = jax.tree.map(fold, parts), flatten(state)
-        size, dtype = len(vector), vector.dtype
+    def one(own: Problem) -> tuple[chex.Array, chex.Array, chex.Array]:
+        path = walk(own)
+        parts, make_map = linear_maps(own.step, own.params, path.befores, own.xs)
+        parts = jax.tree.map(
+            lambda leaf: leaf[: count * every].reshape(count, every, *leaf.shape[1:]), parts
+        )
         if probes is None:
-            starts = everything(size, wrt, count, dtype)
+            starts = everything(own.size, wrt, count, own.dtype)
         else:
             shape = (count, every)
-            starts = sampled(make_map, parts, size, wrt, probes, key, shape, dtype)
-        return *log_norms(make_map, parts, starts, every, of, wrt), finite[None, None]
+            starts = sampled(make_map, parts, own.size, wrt, probes, key, shape, own.dtype)
+        return *log_norms(make_map, parts, starts, every, of, wrt), path.finite
 
-    log_norm, log_frobenius, finite = per_example(one, batch, out_axes=2)(params, state, xs)
+    log_norm, log_frobenius, finite = per_example(one, problem, out_axes=(2, 2, 1))
     return log_norm, log_frobenius, finite

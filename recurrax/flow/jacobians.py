@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
 
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.problem import check_states, per_example, pose
+from recurrax.flow.steps.problem import Problem, per_example, pose
+from recurrax.flow.steps.trajectory import refuse_overflow, walk
 
 if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell, StepFn
-    from recurrax.unrolling.batch import Batch
 
 
 def jacobians(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> chex.Array:
@@ -45,16 +44,20 @@ def jacobians(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> chex.Arr
       ((3, 2, 2), [[0.5, 0.0], [0.0, 0.5]])
     """
     problem = pose(cell, params, state, xs)
-    check_states(problem)
-    return _jacobians(problem.step, problem.batch, problem.params, problem.state, problem.xs)
+    found, finite = _jacobians(problem)
+    refuse_overflow(problem, finite)
+    return found
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _jacobians(step: Any, batch: Batch, params: Any, state: Any, xs: Any) -> chex.Array:
-    def one(params: Any, state: Any, xs: Any) -> chex.Array:
-        def body(state: Any, x: Any) -> tuple[Any, chex.Array]:
-            return step(params, state, x)[0], linear_map(step, params, state, x).matrix()
+@jax.jit
+def _jacobians(problem: Problem) -> tuple[chex.Array, chex.Array]:
+    def one(own: Problem) -> tuple[chex.Array, chex.Array]:
+        path = walk(own)
 
-        return jax.lax.scan(body, state, xs)[1]
+        def matrix(now: Any) -> chex.Array:
+            return linear_map(own.step, own.params, *now).matrix()
 
-    return per_example(one, batch)(params, state, xs)
+        return jax.lax.map(matrix, (path.befores, own.xs)), path.finite
+
+    found, finite = per_example(one, problem)
+    return found, finite

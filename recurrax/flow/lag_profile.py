@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.cell import as_step
 from recurrax.flow.lags import any_step as lags_any
 from recurrax.flow.lags import gated_step as lags_gated
 from recurrax.flow.lags import parts as lags
-from recurrax.flow.steps import loss as losses
-from recurrax.flow.steps.loss import check_loss
-from recurrax.flow.steps.problem import check_states, floating_leaves, matches, pose
+from recurrax.flow.steps.loss import by_outputs, check_loss, looks
+from recurrax.flow.steps.problem import Problem, pose
+from recurrax.flow.steps.state_vector import named
+from recurrax.flow.steps.trajectory import all_finite, befores_of, refuse_overflow, walk
 from recurrax.gated.cell import GatedStep
-from recurrax.unrolling import unroll_states
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,11 +37,11 @@ class LagProfile(NamedTuple):
 
 
 def lag_profile(
-    loss: Callable[[Any], chex.Array],
     cell: Cell | StepFn,
     params: Any,
     state: Any,
     xs: Any,
+    loss: Callable[[Any], chex.Array],
     *,
     wrt: str | tuple[str, ...] | None = "w_rec",
 ) -> LagProfile:
@@ -57,13 +56,11 @@ def lag_profile(
     is cut off after k steps.
 
     Args:
-      loss: `loss(ys) -> scalar`, of the outputs `[T, *batch, ...]` of `rx.unroll`. Compiled from
-        its second call on if it is the same function and all that it refers to is the same and
-        cannot change in place: constants, arrays of JAX, functions of the same kind.
       cell: a `Cell` or a step function.
       params: the cell's params.
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`.
+      loss: `loss(ys) -> scalar`, of the outputs `[T, *batch, ...]` of `rx.unroll`.
       wrt: names of the leaves of params to differentiate by, such as `"w_rec"`, or `"[0].w_rec"`
         in a stack, where `"w_rec"` alone means those of all its cells; None takes all leaves.
 
@@ -75,7 +72,8 @@ def lag_profile(
 
     Memory is that of a few states for each step. All lags cost one backward pass or two if the
     loss looks at one output only, else `T / 2` passes without their wait for each other. Inside
-    `jax.jit` the choice is made when it runs.
+    `jax.jit` the choice is made when it runs, and all of it is compiled, the loss too: put a
+    profile that is asked for again and again there.
 
     Raises:
       ValueError, TypeError: as `rx.unroll` does; if concrete values are not finite, or the state
@@ -87,7 +85,7 @@ def lag_profile(
       ...     h = w * h + x
       ...     return h, h
       >>> last = lambda ys: ys[-1]
-      >>> p = rx.flow.lag_profile(last, linear, 0.5, 1.0, jnp.zeros(4), wrt=None)
+      >>> p = rx.flow.lag_profile(linear, 0.5, 1.0, jnp.zeros(4), last, wrt=None)
       >>> [round(float(v), 3) for v in jnp.exp(p.log_norm)]  # h_4 = w^4: four equal parts w^3
       [0.125, 0.125, 0.125, 0.125]
       >>> [round(float(v), 3) for v in p.share]
@@ -98,97 +96,54 @@ def lag_profile(
     Source: the sum over s is equations (3) to (5) of Pascanu, Mikolov and Bengio (2013).
     """
     check_loss(loss)
-    trajectory = _checked_walk(cell, params, state, xs)
+    problem = pose(cell, params, state, xs)
+    path = _walk(problem)
+    refuse_overflow(problem, path.finite)
     where = _chosen(jax.tree.map(jnp.asarray, params), wrt)
-    ys = trajectory.states.h if trajectory.ys is None else trajectory.ys
-    ys_bar, looks = losses.looks(loss, ys)
-    profile: LagProfile = _profile(as_step(cell), where, looks, params, trajectory, ys_bar)
+    ys_bar = by_outputs(loss, path.ys)[1]
+    profile: LagProfile = _profile(problem, where, looks(ys_bar), path, ys_bar)
     return profile
 
 
-class _Trajectory(NamedTuple):
-    """What a cell went through."""
-
-    state: Any  # before the first step
-    xs: Any
-    states: Any  # after each step
-    kept: Any  # what else the derivatives of a gated cell need
-    ys: Any  # None where they are the states' h
-    finite: chex.Array  # [], whether params and all of this are
-
-
-def _checked_walk(cell: Any, params: Any, state: Any, xs: Any) -> _Trajectory:
-    """The trajectory, or the error that says what is wrong with the arguments.
-
-    Shapes are checked when it is traced, and one flag tells whether all values are finite. Only
-    where something is wrong, or traced already, are the arguments looked at one by one.
-    """
-    trajectory: _Trajectory
-    try:
-        trajectory = _walked(cell, params, state, xs)
-        if not isinstance(trajectory.finite, jax.core.Tracer) and trajectory.finite:
-            return trajectory
-    except (TypeError, ValueError):  # a mistake in the arguments: what follows says it plainly
-        pass
-    check_states(pose(cell, params, state, xs))
-    trajectory = _walked(cell, params, state, xs)
-    return trajectory
-
-
 def _chosen(params: Any, wrt: Any) -> tuple[int, ...]:
-    """Which leaves of params are differentiated by."""
-    floats = {path for path, _ in floating_leaves(params)}
-    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    """Return which leaves of params are differentiated by."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    floats = [i for i, (_, a) in enumerate(leaves) if jnp.issubdtype(a.dtype, jnp.floating)]
     if not floats:
         raise TypeError("params has no floating-point leaf, so there is no gradient to split")
     if wrt is None:
-        return tuple(i for i, path in enumerate(paths) if path in floats)
-    wanted = (wrt,) if isinstance(wrt, str) else wrt
-    if not isinstance(wanted, (tuple, list)) or not all(isinstance(w, str) for w in wanted):
-        raise TypeError(f"wrt must be a name or a tuple of names of leaves, got {wrt!r}")
-    found: set[int] = set()
-    for want in wanted:
-        here = {i for i, path in enumerate(paths) if path in floats and matches(path, want)}
-        if not here:
-            raise _unknown(paths, floats, want)
-        found |= here
-    if not found:
-        raise _unknown(paths, floats, wrt)
-    return tuple(sorted(found))
+        return tuple(floats)
+    paths = [jax.tree_util.keystr(leaves[i][0]) for i in floats]
+    found = named("wrt", wrt, paths, "leaves of the params ({})", "; wrt=None takes all of them")
+    return tuple(floats[i] for i in found)
 
 
-def _unknown(paths: list[str], floats: set[str], got: Any) -> ValueError:
-    known = ", ".join(repr(path.lstrip(".")) for path in paths if path in floats)
-    return ValueError(
-        f"wrt must name leaves of the params ({known}), got {got!r}; wrt=None takes all of them"
-    )
+class _Walked(NamedTuple):
+    """What a cell went through."""
+
+    ys: Any
+    finite: chex.Array  # bool [T]
+    befores: Any  # the state before each step; None where the gated engine ran
+    gated: Any  # what that returned
 
 
-@partial(jax.jit, static_argnums=0)
-def _walked(cell: Any, params: Any, state: Any, xs: Any) -> _Trajectory:
-    step, params, state, xs, _ = pose(cell, params, state, xs)
-    ys, states, kept = None, None, None
-    if isinstance(step, GatedStep):
-        states, kept = lags_gated.walked(step, params, state, xs)
-    if states is None:
-        states = unroll_states(step, params, state, xs)
-        befores = _befores(state, states)
-        ys = jax.vmap(lambda before, x: step(params, before, x)[1])(befores, xs)
-    finite = [losses.all_finite(leaf) for leaf in jax.tree.leaves((params, state, xs, states))]
-    return _Trajectory(state, xs, states, kept, ys, jnp.all(jnp.stack(finite)))
+@jax.jit
+def _walk(problem: Problem) -> _Walked:
+    if isinstance(problem.step, GatedStep):
+        given = (problem.step, problem.params, problem.state, problem.xs)
+        states, kept = lags_gated.walked(*given)
+        if states is not None:
+            return _Walked(states.h, jax.vmap(all_finite)(states), None, (states, kept))
+    path = walk(problem)
+    return _Walked(path.ys, path.finite, path.befores, None)
 
 
-def _befores(state: Any, states: Any) -> Any:
-    """The state before each step."""
-    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), state, states)
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(1, 2))
 def _profile(
-    step: Any, where: tuple[int, ...], looks: str, params: Any, trajectory: Any, ys_bar: Any
+    problem: Problem, where: tuple[int, ...], looks: str, path: _Walked, ys_bar: Any
 ) -> LagProfile:
     with jax.default_matmul_precision("highest"):  # accelerators round to ten bits otherwise
-        instants = _instants(step, where, params, trajectory)
+        instants = _instants(problem, where, path)
         errors = instants.begin(ys_bar)
         signals = instants.trace(errors)
         total = lags.weighed(instants, signals)
@@ -207,15 +162,16 @@ def _profile(
         return _summed_up(parts, total)
 
 
-def _instants(step: Any, where: tuple[int, ...], params: Any, found: _Trajectory) -> lags.Instants:
-    params = jax.tree.map(jnp.asarray, params)
-    if found.ys is None:
+def _instants(problem: Problem, where: tuple[int, ...], path: _Walked) -> lags.Instants:
+    params: Any = jax.tree.map(jnp.asarray, problem.params)
+    befores = path.befores
+    if path.gated is not None:
         names = [jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(params)]
         if [names[i] for i in where] == [".w_rec"]:
-            walk = (found.state, found.xs, found.states, found.kept)
-            return lags_gated.gated_instants(step, params, *walk)
-    rows = (_befores(found.state, found.states), found.xs)
-    return lags_any.AnyInstants(step, params, where, rows)
+            given: Any = (problem.step, params, problem.state, problem.xs)
+            return lags_gated.gated_instants(*given, *path.gated)
+        befores = befores_of(problem.state, path.gated[0])
+    return lags_any.AnyInstants(problem.step, params, where, (befores, problem.xs))
 
 
 def _summed_up(parts: lags.Part, total: tuple[chex.Array, chex.Array]) -> LagProfile:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from recurrax.flow.numbers.scaled import add_scaled, frobenius, log_of, rescale
-from recurrax.flow.steps.loss import by_outputs, check_loss
-from recurrax.flow.steps.problem import check_states, flatten, per_example, pose, unflatten
-from recurrax.unrolling import unroll
+from recurrax.flow.steps.loss import by_outputs, check_loss, shared_leaves, smooth
+from recurrax.flow.steps.problem import Problem, per_example, pose
+from recurrax.flow.steps.state_vector import flatten, unflatten
+from recurrax.flow.steps.trajectory import Trajectory, refuse_overflow, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +41,7 @@ class LossGradients(NamedTuple):
 
 
 def loss_gradients(
-    loss: Callable[[Any], chex.Array], cell: Cell | StepFn, params: Any, state: Any, xs: Any
+    cell: Cell | StepFn, params: Any, state: Any, xs: Any, loss: Callable[[Any], chex.Array]
 ) -> LossGradients:
     """The gradient of a loss with respect to the state after every step, `d L / d s_t`.
 
@@ -51,13 +50,13 @@ def loss_gradients(
     infinity.
 
     Args:
-      loss: `loss(ys) -> scalar`, of the outputs `[T, *batch, ...]` of `rx.unroll`.
       cell: a `Cell` or a step function. Where its output is a leaf of its new state, as in all
         shipped cells, the loss's own view of that leaf counts as the direct part; an output
         computed otherwise counts towards the state before the step.
       params: the cell's params.
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`.
+      loss: `loss(ys) -> scalar`, of the outputs `[T, *batch, ...]` of `rx.unroll`.
 
     Returns:
       A `LossGradients`; row 0 belongs to s_1. Where a gradient is exactly zero its log norm is
@@ -74,7 +73,7 @@ def loss_gradients(
       ...     h = w * h + x
       ...     return h, h
       >>> last = lambda ys: ys[-1].sum()
-      >>> g = rx.flow.loss_gradients(last, linear, 0.5, jnp.zeros(1), jnp.ones((4, 1)))
+      >>> g = rx.flow.loss_gradients(linear, 0.5, jnp.zeros(1), jnp.ones((4, 1)), last)
       >>> [round(float(v), 3) for v in g.gradients()[:, 0]]
       [0.125, 0.25, 0.5, 1.0]
 
@@ -82,33 +81,40 @@ def loss_gradients(
     """
     check_loss(loss)
     problem = pose(cell, params, state, xs)
-    check_states(problem)
-    step, params, state, xs, batch = problem
-    _, ys = unroll(step, params, state, xs)
-    value, ys_bar = by_outputs(loss, ys)
-    seen = dataclasses.replace(batch, xs=(*batch.xs, *problem.outputs(ys)))
-    log_norm, direction = _backward(step, seen, params, state, (xs, ys_bar))
-    return LossGradients(value, log_norm, direction)
+    return gradients_of(problem, loss)[0]
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _backward(step: Any, batch: Any, params: Any, state: Any, seen: Any) -> tuple[Any, Any]:
-    def one(params: Any, state: Any, seen: Any) -> tuple[chex.Array, Any]:
-        xs, ys_bar = seen
-        first = jax.tree.map(lambda leaf: leaf[0], xs)
-        shared = shared_leaves(step, params, state, first)
+def gradients_of(
+    problem: Problem, loss: Callable[[Any], chex.Array]
+) -> tuple[LossGradients, Trajectory]:
+    """Return the gradients of a problem, and the trajectory that they belong to."""
+    path = _walk(problem)
+    refuse_overflow(problem, path.finite)
+    value, ys_bar = by_outputs(loss, path.ys)
+    has = (*problem.batch.state, *problem.batch.xs, *problem.outputs(path.ys))
+    rows = problem.along((path.befores, problem.xs, ys_bar), has)
+    return LossGradients(value, *_backward(rows)), path
 
-        def walk(state: Any, x: Any) -> tuple[Any, Any]:
-            return step(params, state, x)[0], state
 
-        def body(later: Any, now: Any) -> tuple[Any, tuple[chex.Array, Any]]:
+_walk = jax.jit(walk)
+
+
+@jax.jit
+def _backward(problem: Problem) -> tuple[chex.Array, Any]:
+    """`log_norm` and direction; xs are states before each step, inputs and gradients by y."""
+
+    def one(own: Problem) -> tuple[chex.Array, Any]:
+        step, params, state = own.step, own.params, own.state
+        shared = shared_leaves(step, params, state, jax.tree.map(lambda a: a[0], own.xs[1]))
+
+        def body(later: Any, now: Any) -> tuple[Any, Any]:
             before, x, y_bar = now
             direct, other = _split_direct(y_bar, state, shared)
             mantissa, exponent = add_scaled(later, rescale(direct))
 
             def forward(vector: chex.Array) -> Any:
                 after, y = step(params, unflatten(vector, before), x)
-                return flatten(after), [leaf for leaf in jax.tree.leaves(y) if _smooth(leaf)]
+                return flatten(after), [leaf for leaf in jax.tree.leaves(y) if smooth(leaf)]
 
             _, pull = jax.vjp(forward, flatten(before))
             zeros = jax.tree.map(jnp.zeros_like, y_bar)
@@ -117,48 +123,16 @@ def _backward(step: Any, batch: Any, params: Any, state: Any, seen: Any) -> tupl
             earlier = add_scaled(earlier, rescale(pull((jnp.zeros_like(mantissa), other))[0]))
             norm = frobenius(mantissa)
             unit = mantissa / jnp.where(norm == 0, 1.0, norm)
-            out = log_of(norm, exponent), _like_state(unit, before)
-            return earlier, out
+            # Leaves that carry no gradient have a direction of zero.
+            direction = unflatten(unit, jax.tree.map(jnp.zeros_like, before))
+            return earlier, (log_of(norm, exponent), direction)
 
-        befores = jax.lax.scan(walk, state, xs)[1]
         nothing = (jnp.zeros_like(flatten(state)), jnp.int32(0))
-        return jax.lax.scan(body, nothing, (befores, xs, ys_bar), reverse=True)[1]
+        found: tuple[chex.Array, Any] = jax.lax.scan(body, nothing, own.xs, reverse=True)[1]
+        return found
 
-    log_norm, direction = per_example(one, batch)(params, state, seen)
+    log_norm, direction = per_example(one, problem)
     return log_norm, direction
-
-
-def shared_leaves(step: StepFn, params: Any, state: Any, x: Any) -> tuple[int | None, ...]:
-    """For each floating-point leaf of y, the very same leaf of the new state, or None.
-
-    Read off the traced step: the same variable comes out twice.
-    """
-    _, shapes = jax.eval_shape(step, params, state, x)
-    jaxpr = jax.make_jaxpr(lambda p, s, x: step(p, s, x))(params, state, x).jaxpr
-    outputs = _inlined_outputs(jaxpr)
-    count = len(jax.tree.leaves(state))
-    states, ys = outputs[:count], outputs[count:]
-    pairs = zip(ys, jax.tree.leaves(shapes), strict=True)
-    return tuple(states.index(y) if y in states else None for y, leaf in pairs if _smooth(leaf))
-
-
-def _inlined_outputs(jaxpr: Any) -> list[Any]:
-    """The identity of each output, seen through a jit or checkpoint around the step."""
-    made_by = {id(var): eqn for eqn in jaxpr.eqns for var in eqn.outvars}
-    names = []
-    for var in jaxpr.outvars:
-        eqn = made_by.get(id(var))
-        name: Any = id(var)
-        if eqn is not None and eqn.primitive.name in ("jit", "pjit", "checkpoint", "remat2"):
-            inside = eqn.params["jaxpr"]  # closed in a jit, open in a checkpoint
-            inner = _inlined_outputs(getattr(inside, "jaxpr", inside))
-            name = (id(eqn), inner[[id(v) for v in eqn.outvars].index(id(var))])
-        names.append(name)
-    return names
-
-
-def _smooth(leaf: Any) -> bool:
-    return bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
 
 
 def _split_direct(y_bar: list[Any], state: Any, shared: tuple[int | None, ...]) -> tuple[Any, Any]:
@@ -171,8 +145,3 @@ def _split_direct(y_bar: list[Any], state: Any, shared: tuple[int | None, ...]) 
             direct[index] = direct[index] + leaf
         rest.append(leaf if index is None else jnp.zeros_like(leaf))
     return flatten(jax.tree.unflatten(state_def, direct)), rest
-
-
-def _like_state(vector: chex.Array, state: Any) -> Any:
-    """The vector in the structure of the state, zero in leaves that carry no gradient."""
-    return unflatten(vector, jax.tree.map(jnp.zeros_like, state))

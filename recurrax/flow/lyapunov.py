@@ -13,7 +13,8 @@ import numpy as np
 from recurrax import checks
 from recurrax.flow.growth.elimination import block_length, grow
 from recurrax.flow.steps.autonomous import with_inputs
-from recurrax.flow.steps.problem import check_states, each_example, flatten, pose
+from recurrax.flow.steps.problem import Problem, each_example, pose
+from recurrax.flow.steps.trajectory import refuse_overflow
 
 if TYPE_CHECKING:
     import chex
@@ -102,30 +103,35 @@ def lyapunov(
     Bauer's "Treppeniteration" (1957); the dimension is Kaplan and Yorke's (1979).
     """
     problem = pose(cell, params, state, with_inputs(cell, params, state, xs, length))
-    steps = jax.tree.leaves(problem.xs)[0].shape[0]
-    size = jax.eval_shape(flatten, problem.example()).shape[0]
-    count = check_count(k, size)
-    burn_in = check_burn_in(burn_in, steps)
+    measured = problem.length - check_burn_in(burn_in, problem.length)
     if every is not None:
         checks.check_positive_int("every", every)
-        if every > steps - burn_in:
+        if every > measured:
             raise ValueError(
-                f"every must be at most the {steps - burn_in} steps that are measured, got {every}"
+                f"every must be at most the {measured} steps that are measured, got {every}"
             )
-    every = None if every is None else int(every)
-    static = (problem.step, problem.batch, count, burn_in, every)
-    found = _grow(*static, problem.params, problem.state, problem.xs)
-    log_growth, condition, used, finite = found
-    if not isinstance(finite, jax.core.Tracer) and not finite.all():
-        check_states(problem)  # which says where
+    found, log_growth, condition = exponents_of(problem, k, burn_in, every)
     if every is not None and every > 1:
         check_interval(
             every, log_growth, condition, "Take every=None, which chooses, or a smaller one."
         )
-    measured = steps - burn_in
+    return found
+
+
+def exponents_of(
+    problem: Problem, k: int | None, burn_in: int | None, every: int | None
+) -> tuple[Lyapunov, chex.Array, chex.Array]:
+    """Return the exponents of a problem, and the growth and condition of each block of time."""
+    count = check_count(k, problem.size)
+    burn_in = check_burn_in(burn_in, problem.length)
+    every = None if every is None else int(every)
+    log_growth, condition, used, finite = _grow(problem, count, burn_in, every)
+    refuse_overflow(problem, finite)
+    measured = problem.length - burn_in
     block = block_length(measured, every)
-    result: Lyapunov = _summary(log_growth, condition, used, measured, block, count == size)
-    return result
+    whole = count == problem.size
+    found: Lyapunov = _summary(log_growth, condition, used, measured, block, whole)
+    return found, log_growth, condition
 
 
 def check_count(k: int | None, size: int) -> int:
@@ -151,15 +157,14 @@ def check_burn_in(burn_in: int | None, steps: int, name: str = "burn_in") -> int
     return int(burn_in)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def _grow(
-    step: Any, batch: Any, count: int, burn_in: int, every: int | None, *arrays: Any
-) -> tuple[chex.Array, ...]:
-    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, ...]:
-        found = grow(step, params, state, xs, count=count, burn_in=burn_in, every=every)
+@partial(jax.jit, static_argnums=(1, 2, 3))
+def _grow(problem: Problem, count: int, burn_in: int, every: int | None) -> tuple[chex.Array, ...]:
+    def one(own: Problem) -> tuple[chex.Array, ...]:
+        given = (own.step, own.params, own.state, own.xs)
+        found = grow(*given, count=count, burn_in=burn_in, every=every)
         return found.log_growth, found.condition, found.every, found.finite[None]
 
-    results: tuple[chex.Array, ...] = each_example(one, batch)(*arrays)
+    results: tuple[chex.Array, ...] = each_example(one, problem)
     return results
 
 

@@ -12,7 +12,9 @@ import numpy as np
 from recurrax.flow.gate_statistics import GateStatistics, statistics
 from recurrax.flow.numbers.scaled import add_scaled, frobenius, log_of, power_of_two, rescale
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.problem import Problem, check_states, flatten, per_example, pick, pose
+from recurrax.flow.steps.problem import Problem, per_example, pose
+from recurrax.flow.steps.state_vector import flatten, pick
+from recurrax.flow.steps.trajectory import refuse_overflow, walk
 from recurrax.gated.cell import GatedStep
 from recurrax.gated.graph import trace
 
@@ -91,14 +93,13 @@ def paths(
     problem = pose(cell, params, state, xs)
     step = problem.step
     fields = direct_fields(problem)
-    check_states(problem)
     size = problem.params.w_rec.shape[0]
     rows, columns = (
         tuple(fields if name is None else _field_indices(argument, name, problem, size))
         for argument, name in (("of", of), ("wrt", wrt))
     )
-    arrays = (problem.params, problem.state, problem.xs)
-    logs, gates = _paths(step, problem.batch, rows, columns, *arrays)
+    logs, gates, finite = _paths(problem, rows, columns)
+    refuse_overflow(problem, finite)
     view = step.view  # type: ignore[attr-defined]
     opened = None if view is None else GateStatistics(view.names, *gates)
     log_total, log_direct, log_detour, share = logs
@@ -106,7 +107,7 @@ def paths(
 
 
 def _field_indices(argument: str, name: Any, problem: Problem, size: int) -> list[int]:
-    return [start // size for start, _ in pick(argument, name, problem)]
+    return [start // size for start, _ in pick(argument, name, problem.example())]
 
 
 # --- which fields have a direct path -------------------------------------------------------------
@@ -173,23 +174,22 @@ class _Products(NamedTuple):
     direct_exponent: chex.Array  # [W, H]
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _paths(
-    step: Any, batch: Any, of: Any, wrt: Any, params: Any, state: Any, xs: Any
-) -> tuple[Any, Any]:
-    def one(params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
-        def body(carry: Any, x: Any) -> tuple[Any, Any]:
-            state, products = carry
-            products = _advance(linear_map(step, params, state, x), products)
-            gates = None if step.view is None else statistics(step, params, state, x)
-            return (step(params, state, x)[0], products), (_logs(products, of), gates)
+@partial(jax.jit, static_argnums=(1, 2))
+def _paths(problem: Problem, of: Any, wrt: Any) -> tuple[Any, Any, chex.Array]:
+    def one(own: Problem) -> tuple[Any, Any, chex.Array]:
+        step: Any = own.step
+        path = walk(own)
 
-        start = (state, _start(state, wrt))
-        logs, gates = jax.lax.scan(body, start, xs)[1]
-        return logs, gates
+        def body(products: _Products, now: Any) -> tuple[_Products, Any]:
+            products = _advance(linear_map(step, own.params, *now), products)
+            gates = None if step.view is None else statistics(step, own.params, *now)
+            return products, (_logs(products, of), gates)
 
-    logs, gates = per_example(one, batch)(params, state, xs)
-    return logs, gates
+        logs, gates = jax.lax.scan(body, _start(own.state, wrt), (path.befores, own.xs))[1]
+        return logs, gates, path.finite
+
+    logs, gates, finite = per_example(one, problem)
+    return logs, gates, finite
 
 
 def _start(state: Any, wrt: tuple[int, ...]) -> _Products:

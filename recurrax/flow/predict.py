@@ -11,15 +11,15 @@ import jax.numpy as jnp
 from recurrax import checks, keys
 from recurrax.flow.horizon import rate
 from recurrax.flow.meanfield import Population, tied, untied
-from recurrax.flow.steps.problem import pose
+from recurrax.flow.steps.problem import Problem, pose
 from recurrax.gated.cell import GatedStep
 
 if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell
-    from recurrax.flow.steps.problem import Problem
 
+SAMPLES = 4096
 _THEORIES = {"tied": tied, "untied": untied}
 
 
@@ -34,11 +34,11 @@ class Prediction(NamedTuple):
 def predict(
     cell: Cell | GatedStep,
     params: Any,
-    xs: Any,
+    state: Any,
+    xs: Any = None,
     *,
-    state: Any = None,
     weights: Literal["tied", "untied"] = "tied",
-    samples: int = 4096,
+    samples: int = SAMPLES,
     key: chex.PRNGKey | None = None,
 ) -> Prediction:
     """The decay that mean-field theory predicts for a gated cell, from the sizes of its weights.
@@ -63,9 +63,9 @@ def predict(
     Args:
       cell: a gated `Cell` or step.
       params: the cell's params.
-      xs: the inputs `[T, *batch, I]`; the units of all examples are one population.
       state: the state before the first step; None for the initial state of a `Cell`. It is taken
         to be independent of w_rec, which a state that the network has settled in is not.
+      xs: the inputs `[T, *batch, I]`; the units of all examples are one population.
       weights: `"tied"` or `"untied"`. Tied takes time T^2 and memory T for each sample.
       samples: the size of the population. Each hidden unit of each example stands in it equally
         often, or, if there are more of them than this, that many are drawn.
@@ -85,7 +85,7 @@ def predict(
       >>> cell = rx.cells.elman(1, 64)
       >>> params = cell.init(jax.random.key(0))  # orthogonal: mean square 1 / H
       >>> xs = jnp.zeros((10, 1))  # and nothing to squash: the gradient holds
-      >>> p = rx.flow.predict(cell, params, xs, weights="untied")
+      >>> p = rx.flow.predict(cell, params, None, xs, weights="untied")
       >>> round(abs(float(p.rate)), 4), p.weights
       (0.0, 'untied')
 
@@ -93,6 +93,11 @@ def predict(
     isometry and a mean field theory of RNNs"; for gates Gilboa et al. (2019), "Dynamical isometry
     and a mean field theory of LSTMs and GRUs".
     """
+    if xs is None:
+        raise TypeError(
+            "xs is missing: predict takes (cell, params, state, xs), as every question does, and "
+            "no longer (cell, params, xs). For the initial state: predict(cell, params, None, xs)."
+        )
     checks.check_choice("weights", weights, tuple(_THEORIES))
     checks.check_positive_int("samples", samples)
     problem = pose(cell, params, state, xs)
@@ -104,9 +109,16 @@ def predict(
         )
     key = keys.own(keys.FIELDS) if key is None else key
     checks.check_key(key)
+    return prediction_of(problem, weights, operator.index(samples), key)
+
+
+def prediction_of(
+    problem: Problem, weights: Literal["tied", "untied"], samples: int, key: chex.PRNGKey
+) -> Prediction:
+    """Return the prediction for a gated problem."""
     first, second = jax.random.split(key)
     problem = _widened(problem)
-    population = _population(problem, operator.index(samples), first)
+    population = _population(problem, samples, first)
     theory = _THEORIES[weights]
     log_mean = theory(problem.step, problem.params, population, problem.xs, second)
     hidden = problem.params.w_rec.shape[0]
@@ -115,13 +127,13 @@ def predict(
 
 
 def _widened(problem: Problem) -> Problem:
-    """In float32 at least."""
+    """Return the problem in float32 at least."""
 
     def widen(leaf: Any) -> chex.Array:
         return jnp.asarray(leaf, jnp.promote_types(jnp.result_type(leaf), jnp.float32))
 
-    params, state, xs = jax.tree.map(widen, (problem.params, problem.state, problem.xs))
-    return problem._replace(params=params, state=state, xs=xs)
+    widened: Problem = jax.tree.map(widen, problem)
+    return widened
 
 
 def _population(problem: Problem, samples: int, key: chex.PRNGKey) -> Population:

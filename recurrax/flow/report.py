@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import jax
 import numpy as np
 
-from recurrax import checks
-from recurrax.flow.bounds import Bounds, bounds
-from recurrax.flow.decay import Decay, decay
+from recurrax import checks, keys
+from recurrax.flow.bounds import Bounds, bounds_of
+from recurrax.flow.decay import Decay, decay_of
 from recurrax.flow.horizon import Horizon, horizon, rate, verdict
-from recurrax.flow.lyapunov import Lyapunov, lyapunov
-from recurrax.flow.predict import Prediction, predict
-from recurrax.flow.spectrum import Spectrum, spectrum
-from recurrax.flow.steps.problem import check_states, flatten, pose
+from recurrax.flow.lyapunov import Lyapunov, exponents_of
+from recurrax.flow.predict import SAMPLES, Prediction, prediction_of
+from recurrax.flow.spectrum import Spectrum, spectrum_of
+from recurrax.flow.steps.problem import Problem, pose
 from recurrax.gated.cell import GatedStep
 
 if TYPE_CHECKING:
     from recurrax.cell import Cell, StepFn
-    from recurrax.flow.steps.problem import Problem
 
 _TIED_STEPS = 128  # its time grows as T^2, and it holds for T much smaller than sqrt(H) only
 _EXPONENTS = 8  # how many of the leading ones
@@ -106,13 +105,13 @@ def report(
     if tolerance <= 0:
         raise ValueError(f"tolerance must be above 0, got {tolerance}")
     problem = pose(cell, params, state, xs)
-    check_states(problem)
-    args = (cell, params, problem.state, problem.xs)
-    found, promised = decay(*args), bounds(*args)
+    whole = ((0, problem.size),)
+    found = decay_of(problem, whole, whole, None, keys.own(keys.DIRECTIONS))
+    promised = bounds_of(problem.step, problem.params, problem)
     word = verdict(found)
-    tied, untied = _predictions(cell, problem)
-    size = jax.eval_shape(flatten, problem.example()).shape[0]
-    exponents, values = lyapunov(*args, k=min(_EXPONENTS, size)), spectrum(*args)
+    tied, untied = _predictions(problem)
+    exponents = exponents_of(problem, min(_EXPONENTS, problem.size), None, None)[0]
+    values = spectrum_of(problem, (problem.length,), 0.05)
     rows = [
         *_rows_of_measurement(found, word),
         *_rows_of_directions(exponents, values),
@@ -123,12 +122,15 @@ def report(
     return Report(promised, tied, untied, *measured, rows=tuple(rows))
 
 
-def _predictions(cell: Any, problem: Problem) -> tuple[Prediction | None, Prediction | None]:
+def _predictions(problem: Problem) -> tuple[Prediction | None, Prediction | None]:
     if not isinstance(problem.step, GatedStep):
         return None, None
-    args = (cell, problem.params)
-    tied = predict(*args, problem.xs[:_TIED_STEPS], state=problem.state, weights="tied")
-    return tied, predict(*args, problem.xs, state=problem.state, weights="untied")
+    begin = dataclasses.replace(problem, xs=problem.xs[:_TIED_STEPS])
+    key = keys.own(keys.FIELDS)
+    return (
+        prediction_of(begin, "tied", SAMPLES, key),
+        prediction_of(problem, "untied", SAMPLES, key),
+    )
 
 
 # --- the rows ------------------------------------------------------------------------------------

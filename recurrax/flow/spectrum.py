@@ -17,7 +17,8 @@ from recurrax.flow.numbers.qr import qr
 from recurrax.flow.numbers.row_scaled import Graded, multiply
 from recurrax.flow.numbers.scaled import NOWHERE, power_of_two, scale_of
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.problem import check_states, each_example, flatten, pose
+from recurrax.flow.steps.problem import Problem, each_example, pose
+from recurrax.flow.steps.trajectory import refuse_overflow, walk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,13 +98,17 @@ def spectrum(
     is more accurate than QR".
     """
     problem = pose(cell, params, state, xs)
-    check_states(problem)
-    times = _times(at, checks.check_time(problem.xs))
+    times = _times(at, problem.length)
     checks.check_number("below", below)
     if not 0 < below < 1:
         raise ValueError(f"below must be between 0 and 1, got {below}")
-    arrays = _underived((problem.params, problem.state, problem.xs))
-    logs = _spectrum(problem.step, problem.batch, times, *arrays)
+    return spectrum_of(problem, times, below)
+
+
+def spectrum_of(problem: Problem, times: tuple[int, ...], below: float) -> Spectrum:
+    """Return the spectrum of a problem at some times."""
+    logs, finite = _spectrum(_underived(problem), times)
+    refuse_overflow(problem, finite)
     largest, smallest = logs[..., 0], logs[..., -1]
     singular = jnp.isneginf(smallest)
     condition = jnp.where(singular, jnp.inf, largest - jnp.where(singular, 0.0, smallest))
@@ -130,8 +135,8 @@ def _times(at: Any, length: int) -> tuple[int, ...]:
 
 
 @jax.custom_jvp
-def _underived(arrays: Any) -> Any:
-    return arrays
+def _underived(problem: Problem) -> Problem:
+    return problem
 
 
 @_underived.defjvp
@@ -142,22 +147,17 @@ def _refuse(primals: Any, tangents: Any) -> Any:
     )
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _spectrum(
-    step: Any, batch: Any, times: tuple[int, ...], params: Any, state: Any, xs: Any
-) -> chex.Array:
+@partial(jax.jit, static_argnums=1)
+def _spectrum(problem: Problem, times: tuple[int, ...]) -> tuple[chex.Array, chex.Array]:
     length = times[-1]
     slots = np.full(length, len(times), np.int32)  # the last one: not kept
     slots[np.asarray(times) - 1] = np.arange(len(times))
 
-    def one(params: Any, state: Any, xs: Any) -> chex.Array:
-        def walk(state: Any, x: Any) -> tuple[Any, Any]:
-            return step(params, state, x)[0], state
-
-        befores = jax.lax.scan(walk, state, xs)[1]
-        maps = partial(linear_map, step, params)
-        vector = flatten(state)
-        size, dtype = len(vector), vector.dtype
+    def one(own: Problem) -> tuple[chex.Array, chex.Array]:
+        path = walk(own)
+        befores, xs = jax.tree.map(lambda leaf: leaf[:length], (path.befores, own.xs))
+        maps = partial(linear_map, own.step, own.params)
+        size, dtype = own.size, own.dtype
         tracks, blocks = follow(maps, befores, xs, size)
         blocks = blocks[np.asarray(times)]
 
@@ -173,10 +173,11 @@ def _spectrum(
             return jnp.where(same[:, None], found, logs), left & ~same
 
         nothing = jnp.zeros((len(times), size), dtype), jnp.ones(len(times), bool)
-        return jax.lax.while_loop(lambda carry: jnp.any(carry[1]), some, nothing)[0]
+        logs = jax.lax.while_loop(lambda carry: jnp.any(carry[1]), some, nothing)[0]
+        return logs, path.finite
 
-    xs = jax.tree.map(lambda leaf: leaf[:length], xs)
-    return each_example(one, batch)(params, state, xs)
+    logs, finite = each_example(one, problem)
+    return logs, finite
 
 
 class _Blocks(NamedTuple):

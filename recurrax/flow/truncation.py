@@ -41,7 +41,7 @@ def truncation(profile: LagProfile, *, keep: float = 0.95) -> chex.Array:
       ...     h = w * h + x
       ...     return h, h
       >>> last = lambda ys: ys[-1]
-      >>> p = rx.flow.lag_profile(last, linear, 0.5, 0.0, jnp.ones(100), wrt=None)
+      >>> p = rx.flow.lag_profile(linear, 0.5, 0.0, jnp.ones(100), last, wrt=None)
       >>> int(rx.flow.truncation(p))
       4
     """
@@ -52,7 +52,7 @@ def truncation(profile: LagProfile, *, keep: float = 0.95) -> chex.Array:
     if error is None:
         raise TypeError(
             f"profile must be a rx.flow.LagProfile, got {type(profile).__name__}. "
-            "flow.lag_profile(loss, cell, params, state, xs) returns one."
+            "flow.lag_profile(cell, params, state, xs, loss) returns one."
         )
     if not isinstance(error, jax.core.Tracer) and np.isnan(np.asarray(error)).any():
         raise ValueError("profile holds NaN, so nothing is kept: was the trajectory finite?")

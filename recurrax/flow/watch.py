@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,9 +14,9 @@ from recurrax.flow.horizon import horizon, rate
 from recurrax.flow.numbers.largest import first_guess, largest_singular_value
 from recurrax.flow.numbers.scaled import power_of_two, rescale
 from recurrax.flow.steps.probes import probed_decay
-from recurrax.flow.steps.problem import Problem, flatten, per_example, pose
+from recurrax.flow.steps.problem import Problem, per_example, pose
+from recurrax.flow.steps.trajectory import walk
 from recurrax.gated.cell import GatedStep, split_gates
-from recurrax.unrolling import unroll_states
 
 if TYPE_CHECKING:
     import chex
@@ -120,7 +119,10 @@ def _watch(
     cell: Any, every: int, examples: int, probes: int, key: Any, step: Any, last: Any, *given: Any
 ) -> Watched:
     # Here and not outside, where concrete values would be checked: a record says NaN instead.
-    problem = _first(pose(cell, *given), examples)
+    problem = pose(cell, *given)
+    shape = problem.batch.shape
+    if shape and shape[0] > examples:
+        problem = problem.at((slice(examples),), (examples, *shape[1:]))
 
     def now() -> Watched:
         return _measured(problem, probes, key, step)
@@ -132,29 +134,9 @@ def _watch(
     return found
 
 
-def _first(problem: Problem, examples: int) -> Problem:
-    """The first examples of the leading batch axis."""
-    batch = problem.batch
-    if not batch.shape or batch.shape[0] <= examples:
-        return problem
-
-    def cut(tree: Any, batched: tuple[bool, ...], axis: int) -> Any:
-        leaves, treedef = jax.tree.flatten(tree)
-        few = (slice(None),) * axis + (slice(examples),)
-        pairs = zip(leaves, batched, strict=True)
-        return jax.tree.unflatten(treedef, [leaf[few] if has else leaf for leaf, has in pairs])
-
-    state, xs = cut(problem.state, batch.state, 0), cut(problem.xs, batch.xs, 1)
-    fewer = dataclasses.replace(batch, shape=(examples, *batch.shape[1:]))
-    return problem._replace(state=state, xs=xs, batch=fewer)
-
-
 def _measured(problem: Problem, probes: int, key: Any, step: Any) -> Watched:
-    run, params, state, xs, batch = problem
-    size = jax.eval_shape(flatten, problem.example()).shape[0]
-    whole = ((0, size),)
-    arrays = (params, state, xs)
-    logs = probed_decay(run, batch, whole, whole, min(probes, size), key, *arrays)
+    whole = ((0, problem.size),)
+    logs = probed_decay(problem, whole, whole, min(probes, problem.size), key)
     gates, saturated = _gates(problem)
     return Watched(
         step,
@@ -162,7 +144,7 @@ def _measured(problem: Problem, probes: int, key: Any, step: Any) -> Watched:
         jnp.median(logs[1][-1]),
         jnp.median(rate(logs[0])),
         jnp.median(horizon(logs[0]).steps),
-        _norm_of_weights(run, params),
+        _norm_of_weights(problem.step, problem.params),
         gates,
         saturated,
     )
@@ -170,18 +152,18 @@ def _measured(problem: Problem, probes: int, key: Any, step: Any) -> Watched:
 
 def _gates(problem: Problem) -> tuple[dict[str, chex.Array], dict[str, chex.Array]]:
     """Mean activation and saturated fraction of each gate, over time, units and examples."""
-    step, params, state, xs, batch = problem
+    step = problem.step
     if not isinstance(step, GatedStep) or step.view is None:
         return {}, {}
     names = step.view.names
-    states = unroll_states(step, params, state, xs)
-    befores = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), state, states)
 
-    def one(params: Any, _: Any, rows: Any) -> tuple[chex.Array, ...]:
-        return jax.vmap(lambda before, x: statistics(step, params, before, x))(*rows)
+    def one(own: Problem) -> tuple[chex.Array, ...]:
+        found: tuple[chex.Array, ...] = jax.vmap(partial(statistics, step, own.params))(
+            walk(own).befores, own.xs
+        )
+        return found
 
-    rows = dataclasses.replace(batch, xs=(*batch.state, *batch.xs))
-    found = per_example(one, rows)(params, state, (befores, xs))
+    found = per_example(one, problem)
     mean, low, high = (leaf.reshape(-1, len(names)).mean(0) for leaf in found)
     both = low + high + 0 * mean  # NaN is at neither end
     return dict(zip(names, mean, strict=True)), dict(zip(names, both, strict=True))

@@ -51,7 +51,7 @@ def lag_profile(
       ...     h = w * h + x
       ...     return h, h
       >>> last = lambda ys: ys[-1]
-      >>> p = rx.flow.lag_profile(last, linear, 0.5, 0.0, jnp.ones(30), wrt=None)
+      >>> p = rx.flow.lag_profile(linear, 0.5, 0.0, jnp.ones(30), last, wrt=None)
       >>> ax = rx.plot.lag_profile(p, rx.plot.blank_axes())
       >>> ax.get_legend().get_texts()[0].get_text()
       'lost after lag k; K = 4 keeps 95 %'

@@ -41,7 +41,7 @@ def loss_gradients(
       ...     h = w * h + x
       ...     return h, h
       >>> last = lambda ys: ys[-1].sum()
-      >>> g = rx.flow.loss_gradients(last, linear, 0.5, jnp.zeros(1), jnp.ones((4, 1)))
+      >>> g = rx.flow.loss_gradients(linear, 0.5, jnp.zeros(1), jnp.ones((4, 1)), last)
       >>> ax = rx.plot.loss_gradients(g, rx.plot.blank_axes())
       >>> len(ax.get_lines()[0].get_xdata())
       4

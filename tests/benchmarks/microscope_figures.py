@@ -180,9 +180,9 @@ def _lags(
             cell, *arguments = problem(kind, sizes.hidden, sizes.length, batch)
             sides = {
                 "gradient": gradient((cell, *arguments), loss),
-                "called": partial(rx.flow.lag_profile, loss, cell, *arguments),
+                "called": partial(rx.flow.lag_profile, cell, *arguments, loss),
                 "called in jax.jit": partial(
-                    jax.jit(partial(rx.flow.lag_profile, loss, cell)), *arguments
+                    jax.jit(partial(rx.flow.lag_profile, cell, loss=loss)), *arguments
                 ),
             }
             results, *measured = in_turn(sides, rounds)

@@ -27,7 +27,7 @@ def in_the_middle(ys):
 def held(case, loss):
     """What is held constant: the states before each step, and the errors after it, `[T, B, N]`."""
     cell, params, state, xs = case
-    errors = rx.flow.loss_gradients(loss, cell, params, state, xs).gradients()
+    errors = rx.flow.loss_gradients(cell, params, state, xs, loss).gradients()
     after = rx.unroll_states(cell, params, state, xs)
     befores = jax.tree.map(lambda a, b: np.concatenate([a[None], b[:-1]]), state, after)
     flat = [np.asarray(leaf).reshape(T, B, -1) for leaf in jax.tree.leaves(errors)]

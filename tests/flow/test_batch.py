@@ -11,7 +11,6 @@ from contract import like
 
 import recurrax as rx
 from recurrax.flow.steps.problem import each_example, per_example, pose
-from recurrax.flow.watch import _first
 
 N = 4  # B, H, T and I in one
 
@@ -39,7 +38,7 @@ QUESTIONS = {
     "jacobians": lambda *case: rx.flow.jacobians(CELL, *case),
     "decay": lambda *case: rx.flow.decay(CELL, *case),
     "decay of a leaf": lambda *case: rx.flow.decay(CELL, *case, of="table", wrt="table").log_norm,
-    "loss_gradients": lambda *case: rx.flow.loss_gradients(loss, CELL, *case)[1:],
+    "loss_gradients": lambda *case: rx.flow.loss_gradients(CELL, *case, loss)[1:],
     "gradient_map": lambda *case: (
         jnp.moveaxis(rx.flow.gradient_map(CELL, *case).log_norm, 2, 1)
         if case[1]["h"].ndim > 1
@@ -68,16 +67,16 @@ def test_a_batch_is_its_examples(ask, given):
 def test_one_after_the_other_is_all_together(given):
     problem = pose(CELL, *given)
 
-    def run(params, state, xs):
-        return xs @ state["h"] + state["table"] @ params["gain"]
+    def run(own):
+        return own.xs @ own.state["h"] + own.state["table"] @ own.params["gain"]
 
-    together, in_turn = (f(run, problem.batch)(*given) for f in (per_example, each_example))
+    together, in_turn = (f(run, problem) for f in (per_example, each_example))
     assert together.shape == (N, N)
     assert_close(in_turn, together)
 
 
 def test_the_first_examples_that_are_watched(given):
-    few = _first(pose(CELL, *given), 1)
+    few = pose(CELL, *given).at((slice(1),), (1,))
     assert jax.tree.map(jnp.shape, few.state) == {"h": (1, N), "n": (), "table": (N,)}
     assert few.xs.shape == (N, 1, N)
     assert few.batch.shape == (1,)
@@ -102,9 +101,9 @@ def test_an_output_that_all_examples_share(given):
     """The loss looks at the table alone, once for the whole batch."""
     params, state, xs = given
     cell = rx.Cell(init=None, initial_state=initial_state, step=gives_the_table)
-    together = rx.flow.loss_gradients(loss_of_table, cell, *given)
+    together = rx.flow.loss_gradients(cell, *given, loss_of_table)
     alone = rx.flow.loss_gradients(
-        loss_of_table, cell, params, state | {"h": state["h"][1]}, xs[:, 1]
+        cell, params, state | {"h": state["h"][1]}, xs[:, 1], loss_of_table
     )
     assert_close(together.log_norm[:, 1], alone.log_norm)
 

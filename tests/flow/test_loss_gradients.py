@@ -61,7 +61,7 @@ OUTPUTS = {
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_is_the_gradient_by_a_perturbation_of_the_state(name, loss, x64):
     cell, params, state, xs = make_case(name, "float64")
-    got = rx.flow.loss_gradients(loss, cell, params, state, xs)
+    got = rx.flow.loss_gradients(cell, params, state, xs, loss)
     value, expected = by_perturbing(loss, cell.step, OUTPUTS[name], params, state, xs)
     assert_close(got.loss, value, rtol=1e-13)
     assert_close(got.gradients(), expected, rtol=1e-11, atol=1e-13)
@@ -75,10 +75,10 @@ def test_batched_is_one_example_at_a_time(x64):
 
     def one(b):
         return rx.flow.loss_gradients(
-            lambda ys: jnp.sum(ys**2), cell, params, example(state, b), xs[:, b]
+            cell, params, example(state, b), xs[:, b], lambda ys: jnp.sum(ys**2)
         )
 
-    whole = rx.flow.loss_gradients(lambda ys: jnp.sum(ys**2), cell, params, state, xs)
+    whole = rx.flow.loss_gradients(cell, params, state, xs, lambda ys: jnp.sum(ys**2))
     rows = [one(b) for b in range(B)]
     assert_close(whole.loss, sum(row.loss for row in rows), rtol=1e-13)
     assert_close(whole.log_norm, jnp.stack([row.log_norm for row in rows], 1), rtol=1e-12)
@@ -123,7 +123,7 @@ def pair(*batch):
 @pytest.mark.parametrize("wrap", WRAPPERS)
 def test_bare_step_whose_output_is_a_leaf_of_its_state(wrap, x64):
     w, state, xs = pair(B)
-    got = rx.flow.loss_gradients(everywhere, WRAPPERS[wrap](crossed), w, state, xs)
+    got = rx.flow.loss_gradients(WRAPPERS[wrap](crossed), w, state, xs, everywhere)
     _, expected = by_perturbing(everywhere, crossed, lambda state: state.b, w, state, xs)
     assert_close(got.gradients(), expected, rtol=1e-11, atol=1e-13)
     assert float(abs(expected.b[-1]).max()) > 1e-2  # the direct part, at T
@@ -135,7 +135,7 @@ def test_output_that_is_a_pytree_of_leaves(x64):
     def loss(ys):
         return everywhere(ys[0]) + jnp.sum(ys[1] ** 2)
 
-    got = rx.flow.loss_gradients(loss, both, w, state, xs)
+    got = rx.flow.loss_gradients(both, w, state, xs, loss)
     _, expected = by_perturbing(loss, both, lambda state: (state.b, state.a), w, state, xs)
     assert_close(got.gradients(), expected, rtol=1e-11, atol=1e-13)
 
@@ -147,7 +147,7 @@ def read_out(w, h, x):
 
 def test_output_computed_otherwise_counts_towards_the_state_before(x64):
     w, state, xs = pair()
-    got = rx.flow.loss_gradients(everywhere, read_out, w, state.a, xs)
+    got = rx.flow.loss_gradients(read_out, w, state.a, xs, everywhere)
 
     def run(eps):
         def body(h, now):
@@ -166,7 +166,7 @@ def test_output_computed_otherwise_counts_towards_the_state_before(x64):
 def test_residual_output_counts_towards_the_state_before_too(x64):
     """x + h is not h itself."""
     cell, params, state, xs = make_case("residual", "float64")
-    got = rx.flow.loss_gradients(everywhere, cell, params, state, xs)
+    got = rx.flow.loss_gradients(cell, params, state, xs, everywhere)
     assert (got.log_norm[-1] == -np.inf).all()
     assert bool(jnp.isfinite(got.log_norm[:-1]).all())
 
@@ -180,13 +180,13 @@ def symbols(w, state, x):
 def test_integers_in_state_and_output_carry_no_gradient(x64):
     w, state, xs = pair()
     start = {"n": jnp.int32(0), "h": state.a}
-    got = rx.flow.loss_gradients(lambda ys: everywhere(ys["h"]), symbols, w, start, xs)
+    got = rx.flow.loss_gradients(symbols, w, start, xs, lambda ys: everywhere(ys["h"]))
 
     def plain(w, h, x):
         h = jnp.tanh(h @ w + x)
         return h, h
 
-    expected = rx.flow.loss_gradients(everywhere, plain, w, state.a, xs)
+    expected = rx.flow.loss_gradients(plain, w, state.a, xs, everywhere)
     assert_close(got.log_norm, expected.log_norm, rtol=1e-13)
     assert_close(got.direction["h"], expected.direction, rtol=1e-13)
     assert got.direction["n"].tolist() == [0] * T
@@ -204,7 +204,7 @@ def test_log_scale_where_grad_underflows_or_overflows(scale):
     def loss(ys):
         return jnp.sum(ys[-1])
 
-    got = rx.flow.loss_gradients(loss, linear, w, h, xs)
+    got = rx.flow.loss_gradients(linear, w, h, xs, loss)
     left = np.arange(length - 1, -1, -1)
     expected = left * np.log(scale) + np.log(2) / 2
     np.testing.assert_allclose(got.log_norm, expected, rtol=1e-5, atol=1e-5)
@@ -218,14 +218,14 @@ def test_a_late_loss_is_not_lost_beside_an_early_one():
     """Each step adds its own part: sum over u >= t of w^(u-t), whose limit is 1 / (1 - w)."""
     length = 500
     w, h, xs = 0.5 * jnp.eye(1), jnp.zeros(1), jnp.zeros((length, 1))
-    got = rx.flow.loss_gradients(jnp.sum, linear, w, h, xs)
+    got = rx.flow.loss_gradients(linear, w, h, xs, jnp.sum)
     left = np.arange(length - 1, -1, -1)
     np.testing.assert_allclose(got.log_norm, np.log(2 - 0.5**left), rtol=1e-6)
 
 
 def test_loss_of_the_first_output_is_not_felt_later():
     cell, params, state, xs = make_case("gru", "float32")
-    got = rx.flow.loss_gradients(lambda ys: jnp.sum(ys[0] ** 2), cell, params, state, xs)
+    got = rx.flow.loss_gradients(cell, params, state, xs, lambda ys: jnp.sum(ys[0] ** 2))
     assert (got.log_norm[1:] == -np.inf).all()
     expected = np.log(2 * np.linalg.norm(cell.step(params, state, xs[0])[1], axis=-1))
     np.testing.assert_allclose(got.log_norm[0], expected, rtol=1e-5)
@@ -234,15 +234,15 @@ def test_loss_of_the_first_output_is_not_felt_later():
 
 def test_one_step(x64):
     cell, params, state, xs = make_case("lstm", "float64")
-    got = rx.flow.loss_gradients(everywhere, cell, params, state, xs[:1])
+    got = rx.flow.loss_gradients(cell, params, state, xs[:1], everywhere)
     _, expected = by_perturbing(everywhere, cell.step, OUTPUTS["lstm"], params, state, xs[:1])
     assert_close(got.gradients(), expected, rtol=1e-11, atol=1e-13)
 
 
 def test_works_under_jit(x64):
     cell, params, state, xs = make_case("lstm", "float64")
-    expected = rx.flow.loss_gradients(everywhere, cell, params, state, xs)
-    got = jax.jit(lambda p, s, x: rx.flow.loss_gradients(everywhere, cell, p, s, x))(
+    expected = rx.flow.loss_gradients(cell, params, state, xs, everywhere)
+    got = jax.jit(lambda p, s, x: rx.flow.loss_gradients(cell, p, s, x, everywhere))(
         params, state, xs
     )
     assert_close(got, expected, rtol=1e-12, atol=1e-13)
@@ -263,4 +263,4 @@ def test_loss_that_is_not_a_real_scalar(loss, got):
         f"loss must take the outputs ys and return a real scalar, got {got}. Take a mean or a sum "
         "over time and batch.",
     ):
-        rx.flow.loss_gradients(loss, *make_case("gru", "float32"))
+        rx.flow.loss_gradients(*make_case("gru", "float32"), loss)

@@ -11,6 +11,7 @@ from close import says
 from contract import like, make_case
 
 import recurrax as rx
+from recurrax import checks
 
 QUESTIONS = {
     "jacobians": rx.flow.jacobians,
@@ -20,10 +21,10 @@ QUESTIONS = {
     "lyapunov": rx.flow.lyapunov,
     "covariant_vectors": rx.flow.covariant_vectors,
     "paths": lambda *case: rx.flow.paths(*case),
-    "predict": lambda cell, params, state, xs: rx.flow.predict(cell, params, xs, state=state),
+    "predict": lambda cell, params, state, xs: rx.flow.predict(cell, params, state, xs),
     "spectrum": rx.flow.spectrum,
-    "lag_profile": lambda *case: rx.flow.lag_profile(lambda ys: jnp.sum(ys), *case),
-    "loss_gradients": lambda *case: rx.flow.loss_gradients(lambda ys: jnp.sum(ys), *case),
+    "lag_profile": lambda *case: rx.flow.lag_profile(*case, lambda ys: jnp.sum(ys)),
+    "loss_gradients": lambda *case: rx.flow.loss_gradients(*case, lambda ys: jnp.sum(ys)),
 }
 
 
@@ -222,10 +223,27 @@ def test_arguments_that_are_traced():
             jax.jit(lambda n, name=name: rx.flow.lyapunov(*case, **{name: n}))(2)
 
 
-def test_a_loss_in_the_place_of_the_cell():
-    cell, *rest = make_case("gru", "float32")
-    with says(TypeError, "loss must be a function of the outputs ys, got Cell; it comes first"):
-        rx.flow.loss_gradients(cell, jnp.sum, *rest)
+@pytest.mark.parametrize("question", [rx.flow.loss_gradients, rx.flow.lag_profile])
+def test_a_loss_in_the_first_place(question):
+    """The order of an earlier release."""
+    case = make_case("gru", "float32")
+    with says(
+        TypeError,
+        f"loss must be a function of the outputs ys, got {checks.kind(case[-1])}; it comes fifth, "
+        "after (cell, params, state, xs), and no longer first",
+    ):
+        question(jnp.sum, *case)
+
+
+def test_inputs_in_the_place_of_the_state():
+    """The order of an earlier release."""
+    cell, params, _, xs = make_case("gru", "float32")
+    with says(
+        TypeError,
+        "xs is missing: predict takes (cell, params, state, xs), as every question does, and no "
+        "longer (cell, params, xs). For the initial state: predict(cell, params, None, xs).",
+    ):
+        rx.flow.predict(cell, params, xs)
 
 
 def test_leaves_of_a_dict_by_their_keys():
@@ -263,7 +281,7 @@ def test_times_in_any_row_of_integers():
         lambda cell, params, xs: rx.flow.decay(cell, params, None, xs, key=0),
         lambda cell, params, xs: rx.flow.decay(cell, params, None, xs, probes=2, key=0),
         lambda cell, params, xs: rx.flow.gradient_map(cell, params, None, xs, key=0),
-        lambda cell, params, xs: rx.flow.predict(cell, params, xs, key=0),
+        lambda cell, params, xs: rx.flow.predict(cell, params, None, xs, key=0),
         lambda cell, params, xs: rx.stack(cell).init(0),
     ],
 )

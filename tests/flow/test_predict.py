@@ -52,7 +52,7 @@ def held_and_mixed(a, b, hidden=20):
 def test_sum_over_the_ways_through_a_linear_network(weights, a, b, length, x64):
     cell, params = held_and_mixed(a, b)
     xs = jnp.zeros((length, 1))
-    got = rx.flow.predict(cell, params, xs, weights=weights, samples=40)
+    got = rx.flow.predict(cell, params, None, xs, weights=weights, samples=40)
     ways = [
         math.comb(length, k) ** 2 * a ** (2 * (length - k)) * b ** (2 * k)
         for k in range(length + 1)
@@ -66,7 +66,7 @@ def test_sum_over_the_ways_through_a_linear_network(weights, a, b, length, x64):
 @pytest.mark.parametrize("weights", THEORIES)
 def test_nothing_underflows(weights):
     cell, params = held_and_mixed(0.25, 0.125)
-    got = rx.flow.predict(cell, params, jnp.zeros((300, 1)), weights=weights, samples=20)
+    got = rx.flow.predict(cell, params, None, jnp.zeros((300, 1)), weights=weights, samples=20)
     assert np.isfinite(got.log_frobenius).all()
     if weights == "untied":
         steps = np.arange(1, 301)
@@ -78,7 +78,7 @@ def test_nothing_underflows(weights):
 @pytest.mark.parametrize("weights", THEORIES)
 def test_dead_weights_are_minus_infinity(weights):
     cell, params = held_and_mixed(0.0, 0.0)
-    got = rx.flow.predict(cell, params, jnp.zeros((3, 1)), weights=weights)
+    got = rx.flow.predict(cell, params, None, jnp.zeros((3, 1)), weights=weights)
     assert got.log_frobenius.tolist() == [-np.inf] * 3
     assert float(got.rate) == -np.inf
 
@@ -110,7 +110,7 @@ def test_rate_of_a_vanilla_network_is_half_log_chi(weights, gain):
         jnp.zeros(hidden),
     )
     xs = jnp.asarray(strength * draw.standard_normal((40, hidden)), jnp.float32)
-    got = rx.flow.predict(cell, params, xs, weights=weights, samples=8000)
+    got = rx.flow.predict(cell, params, None, xs, weights=weights, samples=8000)
     np.testing.assert_allclose(got.rate, 0.5 * np.log(chi), atol=0.01)
 
 
@@ -142,7 +142,7 @@ def test_minimal_network_is_critical_where_the_theory_says():
         low, high = (middle, high) if below else (low, middle)
     scale = np.repeat([sigma_v * power**0.5, low**0.5], hidden)
     xs = jnp.asarray(draw.standard_normal((160, 2 * hidden)) * scale, jnp.float32)
-    got = rx.flow.predict(cell, params, xs, weights="untied")
+    got = rx.flow.predict(cell, params, None, xs, weights="untied")
     np.testing.assert_allclose(2 * got.rate, np.log(chi), atol=0.01)
 
 
@@ -171,7 +171,7 @@ def test_one_step_of_an_lstm(weights):
     cell, params = gaussian_network(rx.cells.lstm, hidden, 1.0)
     state = like(5, cell.initial_state(params, (batch,)), 0.7)
     xs = like(6, jnp.zeros((1, batch, I)))
-    got = rx.flow.predict(cell, params, xs, state=state, weights=weights, samples=20_000)
+    got = rx.flow.predict(cell, params, state, xs, weights=weights, samples=20_000)
     expected = measured(cell, params, state, xs)
     assert abs(float(got.log_frobenius[0]) - expected[0]) < 0.005
     moments = lstm_moments(params, state, xs[0])
@@ -213,7 +213,7 @@ def test_tied_weights_are_those_of_a_real_network(make):
         xs, state = like(7 + seed, jnp.zeros((8, 4, I))), cell.initial_state(params, (4,))
         expected = measured(cell, params, state, xs)
         found = [
-            rx.flow.predict(cell, params, xs, state=state, weights=weights, samples=2000)
+            rx.flow.predict(cell, params, state, xs, weights=weights, samples=2000)
             for weights in THEORIES
         ]
         misses.append([np.asarray(one.log_frobenius) - expected for one in found])
@@ -238,7 +238,7 @@ def test_a_hundred_steps_of_an_lstm():
     xs = jax.random.normal(jax.random.key(5), (100, 8))
     found = float(rx.flow.decay(cell, params, None, xs).log_frobenius[-1])
     tied, untied = (
-        float(rx.flow.predict(cell, params, xs, weights=weights).log_frobenius[-1])
+        float(rx.flow.predict(cell, params, None, xs, weights=weights).log_frobenius[-1])
         for weights in THEORIES
     )
     assert abs(tied - found) < 0.04 * abs(found)
@@ -253,7 +253,7 @@ def test_unit_params_and_a_second_field(weights):
     """A cell of one's own, one step: D and r of every unit, in NumPy."""
     cell, params, state, xs = make_case("own_gated", "float32")
     params = params._replace(w_rec=jnp.zeros_like(params.w_rec))  # all is direct
-    got = rx.flow.predict(cell, params, xs, state=state, weights=weights)
+    got = rx.flow.predict(cell, params, state, xs, weights=weights)
     decay = measured(cell, params, state, xs)
     np.testing.assert_allclose(got.log_frobenius, decay, rtol=1e-4, atol=1e-4)
 
@@ -263,7 +263,7 @@ def test_bfloat16_one_unit_one_step_and_fewer_samples_than_units(weights):
     cell = rx.cells.gru(I, 1, dtype=jnp.bfloat16)
     params = cell.init(jax.random.key(0))
     xs = jnp.ones((1, 40, I), jnp.bfloat16)
-    got = rx.flow.predict(cell, params, xs, weights=weights, samples=10)
+    got = rx.flow.predict(cell, params, None, xs, weights=weights, samples=10)
     assert got.log_frobenius.shape == (1,)
     assert got.log_frobenius.dtype == jnp.float32
     assert got.rate.shape == ()
@@ -275,7 +275,7 @@ def test_key_moves_the_prediction_little():
     cell, params = gaussian_network(rx.cells.lstm, 32, 1.0)
     xs = like(3, jnp.zeros((10, I)))
     first, second, again = (
-        rx.flow.predict(cell, params, xs, key=key).log_frobenius
+        rx.flow.predict(cell, params, None, xs, key=key).log_frobenius
         for key in (None, jax.random.key(1), keys.own(keys.FIELDS))
     )
     assert (first == again).all()
@@ -289,13 +289,13 @@ def test_key_moves_the_prediction_little():
 def test_weights_that_are_unknown():
     cell, params, _, xs = make_case("gru", "float32")
     with says(ValueError, "weights must be one of 'tied', 'untied'; got 'free'"):
-        rx.flow.predict(cell, params, xs, weights="free")
+        rx.flow.predict(cell, params, None, xs, weights="free")
 
 
 def test_samples():
     cell, params, _, xs = make_case("gru", "float32")
     with says(ValueError, "samples must be a positive integer, got 0"):
-        rx.flow.predict(cell, params, xs, samples=0)
+        rx.flow.predict(cell, params, None, xs, samples=0)
 
 
 def test_step_that_is_not_gated():
@@ -306,10 +306,10 @@ def test_step_that_is_not_gated():
         "is not one. Ask about each cell of a stack by itself, or build the cell with "
         "rx.gated_cell.",
     ):
-        rx.flow.predict(cell, params, xs)
+        rx.flow.predict(cell, params, None, xs)
 
 
 def test_inputs_that_are_not_finite():
     cell, params, _, xs = make_case("gru", "float32")
     with pytest.raises(ValueError, match="xs is not finite: nan at index \\(0, 0, 0\\)"):
-        rx.flow.predict(cell, params, xs.at[0, 0, 0].set(jnp.nan))
+        rx.flow.predict(cell, params, None, xs.at[0, 0, 0].set(jnp.nan))

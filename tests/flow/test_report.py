@@ -30,8 +30,7 @@ def test_is_made_of_what_the_single_questions_answer(name):
     cell, params, state, xs = case
     got = rx.flow.report(*case)
     tied, untied = (
-        rx.flow.predict(cell, params, xs, state=state, weights=weights)
-        for weights in ("tied", "untied")
+        rx.flow.predict(cell, params, state, xs, weights=weights) for weights in ("tied", "untied")
     )
     decay = rx.flow.decay(*case)
     for mine, theirs in (

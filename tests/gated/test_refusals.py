@@ -118,7 +118,7 @@ def test_a_fault_of_a_lag_profile_comes_out_at_once(monkeypatch):
 
     monkeypatch.setattr(lags_gated, "walked", fail)
     with pytest.raises(RuntimeError, match="ours"):
-        rx.flow.lag_profile(lambda ys: ys.sum(), *case(jnp.tanh))
+        rx.flow.lag_profile(*case(jnp.tanh), lambda ys: ys.sum())
     assert len(calls) == 1
 
 

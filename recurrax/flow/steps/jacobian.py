@@ -2,7 +2,11 @@
 
 `d s_t / d s_{t-1}` of a gated cell is diagonals times `w_rec`: the pointwise function is
 elementwise, so G + S forward derivatives of it (S fields of the state) give every diagonal at once.
-Any other step is differentiated as it stands.
+Any other step is differentiated as it stands: `jax.linearize` takes it apart into what can be known
+from the state and a linear function of the tangent.
+
+Along a trajectory, what can be known is found for all steps together, in a few wide operations,
+and goes through a `lax.scan`. What is the same at every step, as weights are, stays where it is.
 """
 
 from __future__ import annotations
@@ -12,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Literal
 
-from recurrax.flow.steps.linearized import Tangent, tangents
-from recurrax.flow.steps.problem import flatten, unflatten
+from recurrax.flow.steps.state_vector import flatten, unflatten
 from recurrax.gated.cell import GatedStep, split_gates
 
 if TYPE_CHECKING:
@@ -28,11 +32,11 @@ if TYPE_CHECKING:
 FEW = 32  # columns up to which `h @ w_rec` is cheaper than the matrix of all gates
 
 
-def _precise(method: Callable[..., chex.Array]) -> Callable[..., chex.Array]:
+def _precise(method: Callable[..., Any]) -> Callable[..., Any]:
     """Multiply matrices at full width: accelerators round float32 to ten bits by default."""
 
     @functools.wraps(method)
-    def run(*args: Any) -> chex.Array:
+    def run(*args: Any) -> Any:
         with jax.default_matmul_precision("highest"):
             return method(*args)
 
@@ -101,41 +105,90 @@ class GatedMap(NamedTuple):
         return blocks.at[:, :, self.h].add(through).reshape(fields * hidden, fields * hidden)
 
 
-class AnyMap(NamedTuple):
-    """A_t of any step, as forward and reverse derivatives of the step."""
+class AnyMap:
+    """A_t of any step: the linear function that its derivative is, of a vector like `like`."""
 
-    step: StepFn
-    params: Any
-    state: Any
-    x: Any
-
-    def _next(self, vector: chex.Array) -> chex.Array:
-        return flatten(self.step(self.params, unflatten(vector, self.state), self.x)[0])
+    def __init__(self, jvp: Callable[[chex.Array], chex.Array], like: Any) -> None:
+        self._jvp, self._like = jvp, like
 
     @_precise
     def push(self, v: chex.Array) -> chex.Array:
         """`A v` for columns `[N, k]`."""
-        _, jvp = jax.linearize(self._next, flatten(self.state))
-        return jax.vmap(jvp, in_axes=1, out_axes=1)(v)
+        return jax.vmap(self._jvp, in_axes=1, out_axes=1)(v)
 
     @_precise
     def pull(self, u: chex.Array) -> chex.Array:
         """`A^T u` for columns `[N, k]`."""
-        _, vjp = jax.vjp(self._next, flatten(self.state))
-        return jax.vmap(lambda column: vjp(column)[0], in_axes=1, out_axes=1)(u)
+        transposed = jax.linear_transpose(self._jvp, self._like)
+        return jax.vmap(lambda column: transposed(column)[0], in_axes=1, out_axes=1)(u)
 
-    @_precise
     def matrix(self) -> chex.Array:
         """A itself, `[N, N]`."""
-        vector = flatten(self.state)
-        return self.push(jnp.eye(vector.shape[0], dtype=vector.dtype))
+        return self.push(jnp.eye(self._like.shape[0], dtype=self._like.dtype))
 
 
 def linear_map(step: StepFn, params: Any, state: Any, x: Any) -> GatedMap | AnyMap:
-    """The derivative of one example's next state with respect to its state."""
+    """Return the derivative of one example's next state with respect to its state."""
     if isinstance(step, GatedStep):
         return _gated_map(step, params, state, x)
-    return AnyMap(step, params, state, x)
+    return AnyMap(_derivative(step, params, state, x), jax.eval_shape(flatten, state))
+
+
+def linear_maps(
+    step: StepFn, params: Any, befores: Any, xs: Any
+) -> tuple[Any, Callable[[Any], GatedMap | AnyMap]]:
+    """The derivatives along a trajectory: what differs from step to step, and the map made of it.
+
+    The first result leads with T and goes through a `lax.scan`; the function makes one instant's
+    map of one row of it. Everything that can be known without the columns is found for all instants
+    at once.
+    """
+    first = jax.tree.map(lambda leaf: leaf[0], (befores, xs))
+    if isinstance(step, GatedStep):
+        shared = _gated_map(step, params, *first)  # for its weights; the rest of it is dropped
+
+        def diagonals(state: Any, x: Any) -> tuple[chex.Array, chex.Array]:
+            found = _gated_map(step, params, state, x)
+            return found.recurrent, found.direct
+
+        parts = jax.vmap(diagonals)(befores, xs)
+        return parts, lambda now: GatedMap(now[0], shared.w_rec, now[1], shared.h)
+
+    def known(before: Any, x: Any) -> list[chex.Array]:
+        return jax.tree.leaves(_derivative(step, params, before, x))
+
+    fixed, treedef = jax.tree.flatten(_derivative(step, params, *first))
+    varies = _depend_on_arguments(jax.make_jaxpr(known)(*first))
+
+    def varying(before: Any, x: Any) -> list[chex.Array]:
+        return [leaf for leaf, v in zip(known(before, x), varies, strict=True) if v]
+
+    def make(now: list[chex.Array]) -> AnyMap:
+        rows = iter(now)
+        leaves = [next(rows) if v else leaf for leaf, v in zip(fixed, varies, strict=True)]
+        return AnyMap(jax.tree.unflatten(treedef, leaves), jax.eval_shape(flatten, first[0]))
+
+    return jax.vmap(varying)(befores, xs), make
+
+
+@_precise
+def _derivative(step: StepFn, params: Any, state: Any, x: Any) -> Any:
+    """Return the derivative of the next state as a function of a tangent `[N]`, a pytree."""
+
+    def after(vector: chex.Array) -> chex.Array:
+        return flatten(step(params, unflatten(vector, state), x)[0])
+
+    return jax.linearize(after, flatten(state))[1]
+
+
+def _depend_on_arguments(closed: Any) -> list[bool]:
+    """Return which results of a traced function depend on its arguments."""
+    reached = set(closed.jaxpr.invars)
+    for equation in closed.jaxpr.eqns:
+        used = (atom for atom in equation.invars if not isinstance(atom, Literal))
+        if any(variable in reached for variable in used):
+            reached.update(equation.outvars)
+    return [not isinstance(a, Literal) and a in reached for a in closed.jaxpr.outvars]
 
 
 def _gated_map(step: GatedStep, params: Any, state: Any, x: Any) -> GatedMap:
@@ -163,25 +216,3 @@ def _gated_map(step: GatedStep, params: Any, state: Any, x: Any) -> GatedMap:
         direct=jnp.stack(by_field, 1).astype(dtype),
         h=step.state._fields.index("h"),  # type: ignore[attr-defined]
     )
-
-
-def linear_maps(
-    step: StepFn, params: Any, befores: Any, xs: Any
-) -> tuple[Any, Callable[[Any], GatedMap | Tangent]]:
-    """The derivatives along a trajectory: what differs from step to step, and the map made of it.
-
-    The first result leads with T and goes through a `lax.scan`; the function makes one instant's
-    map of one row of it. Everything that can be known without the columns is found for all instants
-    at once.
-    """
-    if not isinstance(step, GatedStep):
-        return tangents(step, params, befores, xs)
-
-    def diagonals(state: Any, x: Any) -> tuple[chex.Array, chex.Array]:
-        found = _gated_map(step, params, state, x)
-        return found.recurrent, found.direct
-
-    first = jax.tree.map(lambda leaf: leaf[0], (befores, xs))
-    shared = _gated_map(step, params, *first)  # for its weights; the rest of it is dropped
-    parts = jax.vmap(diagonals)(befores, xs)
-    return parts, lambda now: GatedMap(now[0], shared.w_rec, now[1], shared.h)

@@ -1,31 +1,35 @@
-"""A loss of the outputs, and its gradient by them."""
+"""A loss of the outputs, its gradient by them, and which of them are leaves of the new state."""
 
 from __future__ import annotations
 
-import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from recurrax import checks
-from recurrax.flow.referents import referents, same
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import chex
 
+    from recurrax.cell import StepFn
+
 
 def check_loss(loss: Any) -> None:
-    """Raise if a loss is not a function; called first, since it is the first argument."""
+    """Raise if a loss is not a function, which another order of arguments would make of it."""
     if not callable(loss):
         came = repr(loss) if isinstance(loss, (str, int, float)) else checks.kind(loss)
-        raise TypeError(f"loss must be a function of the outputs ys, got {came}; it comes first")
+        raise TypeError(
+            f"loss must be a function of the outputs ys, got {came}; it comes fifth, after "
+            "(cell, params, state, xs), and no longer first"
+        )
 
 
 def by_outputs(loss: Callable[[Any], Any], ys: Any) -> tuple[chex.Array, list[chex.Array]]:
-    """The loss, and its gradient by each leaf of the outputs that has one.
+    """Return the loss, and its gradient by each leaf of the outputs that has one.
 
     Raises:
       TypeError: if the loss does not return a real scalar.
@@ -45,72 +49,43 @@ def by_outputs(loss: Callable[[Any], Any], ys: Any) -> tuple[chex.Array, list[ch
     return value, ys_bar
 
 
-class Looked(NamedTuple):
-    """What a loss sees."""
-
-    ys_bar: list[chex.Array]
-    instants: chex.Array  # [], how many it looks at
-    finite: chex.Array  # [], whether the gradient is
-
-
-def looks(loss: Callable[[Any], Any], ys: Any) -> tuple[list[chex.Array], str]:
-    """The loss's gradient by the outputs, and whether that is of `"one"` instant or of `"many"`.
-
-    `"unknown"` where it is traced. Raises as `by_outputs` does.
-    """
-    compiled = _compiled(loss, ys)
-    if compiled is not None:
-        found = compiled(ys)
-        if found.finite:
-            return found.ys_bar, "one" if found.instants <= 1 else "many"
-    ys_bar = by_outputs(loss, ys)[1]
+def looks(ys_bar: list[chex.Array]) -> Literal["one", "many", "unknown"]:
+    """Return whether a gradient is of one instant or of many; that of a traced one is unknown."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in ys_bar):
-        return ys_bar, "unknown"
-    return ys_bar, "one" if _instants(ys_bar) <= 1 else "many"
+        return "unknown"
+    rows = [np.asarray(leaf).reshape(len(leaf), -1).any(1) for leaf in ys_bar]
+    return "one" if not rows or np.sum(np.any(rows, 0)) <= 1 else "many"
 
 
-# By loss: what it referred to when it was last seen, and its compiled gradient from the second
-# time on. Neither keeps the loss alive, and one that is written anew at each call is not compiled.
-_seen: weakref.WeakKeyDictionary[Any, tuple[Any, Any]] = weakref.WeakKeyDictionary()
+def shared_leaves(step: StepFn, params: Any, state: Any, x: Any) -> tuple[int | None, ...]:
+    """Return, for each floating-point leaf of y, the very same leaf of the new state, or None.
+
+    Read off the traced step: the same variable comes out twice.
+    """
+    _, shapes = jax.eval_shape(step, params, state, x)
+    jaxpr = jax.make_jaxpr(lambda p, s, x: step(p, s, x))(params, state, x).jaxpr
+    outputs = _inlined_outputs(jaxpr)
+    count = len(jax.tree.leaves(state))
+    states, ys = outputs[:count], outputs[count:]
+    pairs = zip(ys, jax.tree.leaves(shapes), strict=True)
+    return tuple(states.index(y) if y in states else None for y, leaf in pairs if smooth(leaf))
 
 
-def _compiled(loss: Any, ys: Any) -> Any:
-    """The gradient of a loss as one program, where it is certain to be the same function again."""
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(ys)):
-        return None
-    refers = referents(loss)
-    if refers is None:
-        return None
-    before, compiled = _seen.get(loss, (None, None))
-    if before is None or not same(before, refers):
-        _seen[loss] = (refers, None)
-        return None
-    if compiled is None:
-        compiled = _graded(weakref.ref(loss))
-        _seen[loss] = (refers, compiled)
-    return compiled
+def _inlined_outputs(jaxpr: Any) -> list[Any]:
+    """Return the identity of each output, seen through a jit or checkpoint around the step."""
+    made_by = {id(var): eqn for eqn in jaxpr.eqns for var in eqn.outvars}
+    names = []
+    for var in jaxpr.outvars:
+        eqn = made_by.get(id(var))
+        name: Any = id(var)
+        if eqn is not None and eqn.primitive.name in ("jit", "pjit", "checkpoint", "remat2"):
+            inside = eqn.params["jaxpr"]  # closed in a jit, open in a checkpoint
+            inner = _inlined_outputs(getattr(inside, "jaxpr", inside))
+            name = (id(eqn), inner[[id(v) for v in eqn.outvars].index(id(var))])
+        names.append(name)
+    return names
 
 
-def _graded(loss: Any) -> Callable[[Any], Looked]:
-    @jax.jit
-    def graded(ys: Any) -> Looked:
-        ys_bar = by_outputs(loss(), ys)[1]
-        finite = [all_finite(leaf) for leaf in ys_bar]
-        return Looked(ys_bar, _instants(ys_bar), jnp.all(jnp.asarray(finite)))
-
-    return graded
-
-
-@jax.jit
-def _instants(ys_bar: list[chex.Array]) -> chex.Array:
-    """How many instants have a gradient."""
-    rows = [jnp.sum(jnp.abs(leaf.reshape(len(leaf), -1)), axis=1) != 0 for leaf in ys_bar]
-    return jnp.sum(jnp.any(jnp.stack(rows), axis=0)) if rows else jnp.int32(0)
-
-
-def all_finite(leaf: chex.Array) -> chex.Array:
-    """Whether all entries are; the columns are summed first, since that is vectorised."""
-    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-        return jnp.bool_(True)
-    zero = leaf * 0
-    return jnp.all(jnp.isfinite(jnp.sum(zero, axis=0) if leaf.ndim else zero))
+def smooth(leaf: Any) -> bool:
+    """Return whether a leaf of the outputs has a gradient."""
+    return bool(jnp.issubdtype(leaf.dtype, jnp.inexact))

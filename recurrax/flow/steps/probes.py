@@ -15,20 +15,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from recurrax.flow.numbers.largest import first_guess, gram_size, largest_singular_value
 from recurrax.flow.numbers.one_at_a_time import one_at_a_time
 from recurrax.flow.numbers.scaled import frobenius, log_of, rescale
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.problem import flatten, per_example
+from recurrax.flow.steps.problem import Problem, per_example
+from recurrax.flow.steps.state_vector import Spans, indices
+from recurrax.flow.steps.trajectory import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import chex
-
-    from recurrax.unrolling.batch import Batch
 
 
 class _Path(NamedTuple):
@@ -39,32 +38,20 @@ class _Path(NamedTuple):
     times: chex.Array  # [T], 1 ... T
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+@partial(jax.jit, static_argnums=(1, 2, 3))
 def probed_decay(
-    step: Any,
-    batch: Batch,
-    rows: Any,
-    columns: Any,
-    probes: int,
-    key: chex.PRNGKey,
-    params: Any,
-    state: Any,
-    xs: Any,
-) -> tuple[chex.Array, chex.Array]:
-    """`log_norm` and `log_frobenius` `[T, *batch]` from `probes` directions."""
-    length = jax.tree.leaves(xs)[0].shape[0]
-    targets = target_times(length)
-    of, wrt = (np.concatenate([np.arange(a, b) for a, b in spans]) for spans in (rows, columns))
+    problem: Problem, rows: Spans, columns: Spans, probes: int, key: chex.PRNGKey
+) -> tuple[chex.Array, ...]:
+    """`log_norm` and `log_frobenius` `[T, *batch]` from some directions; which s_t is finite."""
+    targets = target_times(problem.length)
+    of, wrt = indices(rows), indices(columns)
 
-    def one(params: Any, state: Any, xs: Any) -> tuple[chex.Array, chex.Array]:
-        def walk(state: Any, x: Any) -> tuple[Any, Any]:
-            return step(params, state, x)[0], state
-
-        path = _Path(jax.lax.scan(walk, state, xs)[1], xs, jnp.arange(1, length + 1))
-        maps = partial(linear_map, step, params)
-        vector = flatten(state)
-        start = _orthonormal(jax.random.normal(key, (len(wrt), probes)).astype(vector.dtype))
-        start = jnp.zeros((len(vector), probes), vector.dtype).at[wrt].set(start)
+    def one(own: Problem) -> tuple[chex.Array, ...]:
+        befores, _, finite = walk(own)
+        path = _Path(befores, own.xs, jnp.arange(1, own.length + 1))
+        maps = partial(linear_map, own.step, own.params)
+        start = _orthonormal(jax.random.normal(key, (len(wrt), probes)).astype(own.dtype))
+        start = jnp.zeros((own.size, probes), own.dtype).at[wrt].set(start)
         log_frobenius, reached = _measure_frobenius(maps, path, start, targets, of)
         log_frobenius += 0.5 * math.log(len(wrt) / probes)
         # The directions are constants to a derivative, as the random ones are.
@@ -72,10 +59,10 @@ def probed_decay(
         best = _pull_back(maps, path, jax.vmap(_orthonormal)(reached), targets)
         best = jax.lax.stop_gradient(best)
         best = jnp.zeros_like(best).at[:, wrt].set(jax.vmap(_orthonormal)(best[:, wrt]))
-        return _measure_norm(maps, path, best, targets, of), log_frobenius
+        return _measure_norm(maps, path, best, targets, of), log_frobenius, finite
 
-    log_norm, log_frobenius = per_example(one, batch)(params, state, xs)
-    return log_norm, log_frobenius
+    found: tuple[chex.Array, ...] = per_example(one, problem)
+    return found
 
 
 def target_times(length: int) -> tuple[int, ...]:

@@ -58,7 +58,7 @@ def test_mean_field_theory_of_the_microscope_agrees(key):
     for factor in (0.8, 1.0, 1.25):
         params = cell.init(key)
         params = params._replace(w_rec=factor * params.w_rec)
-        rates.append(float(rx.flow.predict(cell, params, xs, weights="untied").rate))
+        rates.append(float(rx.flow.predict(cell, params, None, xs, weights="untied").rate))
     assert rates[0] < -0.1
     assert abs(rates[1]) < 0.03
     assert rates[2] > 0.1

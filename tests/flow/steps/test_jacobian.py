@@ -10,7 +10,7 @@ from brute_force import example, jacobians
 from contract import make_case
 
 import recurrax as rx
-from recurrax.flow.steps.linearized import tangents
+from recurrax.flow.steps.jacobian import linear_maps
 
 
 @pytest.mark.usefixtures("x64")
@@ -23,7 +23,7 @@ def test_against_whole_jacobians(name):
 
     @jax.jit
     def found(params, befores, xs):
-        rows, make = tangents(cell.step, params, befores, xs)
+        rows, make = linear_maps(cell.step, params, befores, xs)
         size = sum(leaf[0].size for leaf in jax.tree.leaves(befores))
 
         def both(_, row):
@@ -44,13 +44,13 @@ def test_weights_are_not_copied_for_every_step():
         s = w @ jnp.tanh(s)
         return s, s
 
-    rows, _ = tangents(step, jnp.ones((3, 3)), jnp.ones((7, 3)), jnp.zeros((7, 0)))
+    rows, _ = linear_maps(step, jnp.ones((3, 3)), jnp.ones((7, 3)), jnp.zeros((7, 0)))
     assert rows
     assert {row.shape for row in rows} == {(7, 3)}
 
 
 def test_a_step_that_ignores_its_state():
-    rows, make = tangents(lambda w, s, x: (x, x), None, jnp.ones((4, 2)), jnp.ones((4, 2)))
+    rows, make = linear_maps(lambda w, s, x: (x, x), None, jnp.ones((4, 2)), jnp.ones((4, 2)))
     row = jax.tree.map(lambda leaf: leaf[0], rows)
     np.testing.assert_array_equal(make(row).push(jnp.eye(2)), np.zeros((2, 2)))
     np.testing.assert_array_equal(make(row).pull(jnp.eye(2)), np.zeros((2, 2)))
