@@ -15,6 +15,7 @@ from recurrax.flow.numbers.scaled import log_of, power_of_two, rescale
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.problem import Problem, per_example, pose
 from recurrax.flow.steps.trajectory import refuse_overflow, walk
+from recurrax.flow.summary import summary
 from recurrax.gated import checks as gated_checks
 from recurrax.gated.cell import GatedStep
 
@@ -36,6 +37,9 @@ class Bounds(NamedTuple):
     log_lower: chex.Array | None = None  # [T, *batch], of log sigma_min(A_t): and never below it
     gamma: float | None = None  # the largest slope of the activation; None without such a bound
     critical_singular_value: float | None = None  # 1 / gamma, for the sum over the gates
+
+    def __repr__(self) -> str:
+        return summary(self)
 
 
 def bounds(cell: Cell | StepFn, params: Any, state: Any = None, xs: Any = None) -> Bounds:

@@ -18,6 +18,7 @@ from recurrax.flow.steps.autonomous import with_inputs
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.problem import Problem, each_example, pose
 from recurrax.flow.steps.trajectory import refuse_overflow, walk
+from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
     import chex
@@ -32,6 +33,9 @@ class CovariantVectors(NamedTuple):
     vectors: chex.Array  # [M, *batch, N, k], unit columns, the fastest-growing first
     angles: chex.Array  # [M, *batch, k, k], between two vectors, radians, 0 to pi / 2
     times: chex.Array  # int32 [M], steps from the start at which they stand
+
+    def __repr__(self) -> str:
+        return summary(self, "exponents", (..., 0), "of the first")
 
 
 def covariant_vectors(

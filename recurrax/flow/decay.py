@@ -16,6 +16,7 @@ from recurrax.flow.steps.probes import probed_decay
 from recurrax.flow.steps.problem import Problem, per_example, pose
 from recurrax.flow.steps.state_vector import Spans, indices, pick
 from recurrax.flow.steps.trajectory import refuse_overflow, walk
+from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
     import chex
@@ -28,6 +29,9 @@ class Decay(NamedTuple):
 
     log_norm: chex.Array  # [T, *batch], the spectral norm (largest singular value)
     log_frobenius: chex.Array  # [T, *batch], the Frobenius norm
+
+    def __repr__(self) -> str:
+        return summary(self, "log_norm", -1, "at T")
 
 
 def decay(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax.flow.steps.state_vector import flatten
+from recurrax.flow.summary import summary
 from recurrax.gated.cell import GatedStep, split_gates
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ class GateStatistics(NamedTuple):
     mean: chex.Array  # [T, *batch, G], the mean activation
     low: chex.Array  # [T, *batch, G], fraction of units below 0.1 (sigmoid) or -0.9 (tanh)
     high: chex.Array  # [T, *batch, G], fraction of units above 0.9
+
+    def __repr__(self) -> str:
+        return summary(self)
 
 
 def statistics(step: GatedStep, params: Any, state: Any, x: Any) -> tuple[chex.Array, ...]:

@@ -15,6 +15,7 @@ from recurrax.flow.steps.jacobian import linear_maps
 from recurrax.flow.steps.problem import Problem, per_example, pose
 from recurrax.flow.steps.state_vector import Spans, indices, pick
 from recurrax.flow.steps.trajectory import refuse_overflow, walk
+from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
     import chex
@@ -29,6 +30,9 @@ class GradientMap(NamedTuple):
     log_frobenius: chex.Array  # [K, K, *batch], the Frobenius norm
     targets: np.ndarray  # int [K], the times t: m, 2 m, ... with m = every
     sources: np.ndarray  # int [K], the times s: 0, m, 2 m, ...
+
+    def __repr__(self) -> str:
+        return summary(self, "log_norm", (-1, 0), "from 0 to T")
 
 
 def gradient_map(

@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks
-from recurrax.flow.decay import Decay
+from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
     import chex
+
+    from recurrax.flow.decay import Decay
 
 
 class Horizon(NamedTuple):
@@ -21,6 +23,9 @@ class Horizon(NamedTuple):
 
     steps: chex.Array  # [*batch], in steps; inf where the gradient does not shrink
     reached: chex.Array  # bool [*batch], seen within T; else extrapolated at the measured rate
+
+    def __repr__(self) -> str:
+        return summary(self, "steps", ..., "of steps")
 
 
 def rate(decay: Decay | chex.Array) -> chex.Array:
@@ -136,7 +141,9 @@ def verdict(
 
 
 def _log_norm(decay: Any) -> chex.Array:
-    log_norm = decay.log_norm if isinstance(decay, Decay) else decay
+    # By its fields, since other results have a log_norm too, of other times.
+    is_decay = getattr(decay, "_fields", None) == ("log_norm", "log_frobenius")
+    log_norm = decay.log_norm if is_decay else decay
     if not isinstance(log_norm, (jax.Array, np.ndarray, list)):
         raise TypeError(
             f"decay must be a rx.flow.Decay or its log_norm [T, *batch], got a "

@@ -15,6 +15,7 @@ from recurrax.flow.steps.loss import by_outputs, check_loss, looks
 from recurrax.flow.steps.problem import Problem, pose
 from recurrax.flow.steps.state_vector import named
 from recurrax.flow.steps.trajectory import all_finite, befores_of, refuse_overflow, walk
+from recurrax.flow.summary import summary
 from recurrax.gated.cell import GatedStep
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ class LagProfile(NamedTuple):
     share: chex.Array  # [T], <C_k, G> / ||G||^2 of the parts up to each lag; the last is 1
     error: chex.Array  # [T], ||G - C_k|| / ||G||, what is lost without the later lags
     log_total: chex.Array  # [], log ||G||
+
+    def __repr__(self) -> str:
+        return summary(self)
 
 
 def lag_profile(

@@ -12,6 +12,7 @@ from recurrax.flow.steps.loss import by_outputs, check_loss, shared_leaves, smoo
 from recurrax.flow.steps.problem import Problem, per_example, pose
 from recurrax.flow.steps.state_vector import flatten, unflatten
 from recurrax.flow.steps.trajectory import Trajectory, refuse_overflow, walk
+from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,9 @@ class LossGradients(NamedTuple):
             )
 
         return jax.tree.map(scale, self.direction)
+
+    def __repr__(self) -> str:
+        return summary(self, "log_norm", 0, "at t = 1")
 
 
 def loss_gradients(

@@ -15,6 +15,7 @@ from recurrax.flow.growth.elimination import block_length, grow
 from recurrax.flow.steps.autonomous import with_inputs
 from recurrax.flow.steps.problem import Problem, each_example, pose
 from recurrax.flow.steps.trajectory import refuse_overflow
+from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
     import chex
@@ -35,6 +36,9 @@ class Lyapunov(NamedTuple):
     entropy: chex.Array  # [*batch], the sum of the positive ones, nats a step
     condition: chex.Array  # [*batch], worst error of one growth, in units of rounding
     every: chex.Array  # int32 [M, *batch], steps between two eliminations
+
+    def __repr__(self) -> str:
+        return summary(self, "exponents", (..., 0), "of the first")
 
 
 def lyapunov(

@@ -15,6 +15,7 @@ from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.problem import Problem, per_example, pose
 from recurrax.flow.steps.state_vector import flatten, pick
 from recurrax.flow.steps.trajectory import refuse_overflow, walk
+from recurrax.flow.summary import summary
 from recurrax.gated.cell import GatedStep
 from recurrax.gated.graph import trace
 
@@ -32,6 +33,9 @@ class Paths(NamedTuple):
     log_detour: chex.Array  # [T, *batch], of what goes through h @ w_rec at least once
     share: chex.Array  # [T, *batch], ||total - direct|| / ||total||: of the detour
     gates: GateStatistics | None  # None where the cell has no view of its gates
+
+    def __repr__(self) -> str:
+        return summary(self, "share", -1, "share at T")
 
 
 def paths(

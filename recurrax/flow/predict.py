@@ -12,6 +12,7 @@ from recurrax import checks, keys
 from recurrax.flow.horizon import rate
 from recurrax.flow.meanfield import Population, tied, untied
 from recurrax.flow.steps.problem import Problem, pose
+from recurrax.flow.summary import summary
 from recurrax.gated.cell import GatedStep
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ class Prediction(NamedTuple):
     log_frobenius: chex.Array  # [T], 1/2 log of the mean of ||d s_t / d s_0||_F^2
     rate: chex.Array  # [], nats a step, over the second half of the sequence
     weights: Literal["tied", "untied"]  # the assumption that was made
+
+    def __repr__(self) -> str:
+        return summary(self)
 
 
 def predict(

@@ -62,6 +62,9 @@ class Report(NamedTuple):
     def __str__(self) -> str:
         return table(self.rows)
 
+    def __repr__(self) -> str:
+        return f"Report(verdict={self.verdict!r}, {len(self.rows)} rows; print it for the table)"
+
 
 def report(
     cell: Cell | StepFn, params: Any, state: Any, xs: Any, *, tolerance: float = 0.02

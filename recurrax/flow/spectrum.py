@@ -19,6 +19,7 @@ from recurrax.flow.numbers.scaled import NOWHERE, power_of_two, scale_of
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.problem import Problem, each_example, pose
 from recurrax.flow.steps.trajectory import refuse_overflow, walk
+from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,9 @@ class Spectrum(NamedTuple):
     log_singular_values: chex.Array  # [K, *batch, N], natural logs, descending; -inf: singular
     log_condition: chex.Array  # [K, *batch], the first less the last; inf where singular
     surviving: chex.Array  # int32 [K, *batch], how many are at least `below`
+
+    def __repr__(self) -> str:
+        return summary(self, "surviving", -1, "directions left at the last t")
 
 
 def spectrum(

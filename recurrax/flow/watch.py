@@ -16,6 +16,7 @@ from recurrax.flow.numbers.scaled import power_of_two, rescale
 from recurrax.flow.steps.probes import probed_decay
 from recurrax.flow.steps.problem import Problem, per_example, pose
 from recurrax.flow.steps.trajectory import walk
+from recurrax.flow.summary import summary
 from recurrax.gated.cell import GatedStep, split_gates
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class Watched(NamedTuple):
     largest_singular_value: Any  # [] of w_rec, its largest gate; None for a step that is not gated
     gates: dict[str, chex.Array]  # [] by the gate's name: mean activation; empty without a view
     saturated: dict[str, chex.Array]  # [] by the gate's name: fraction of units at either end
+
+    def __repr__(self) -> str:
+        return summary(self)
 
 
 def watch(
