@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from recurrax.flow.loss_gradients import gradients_of
 from recurrax.flow.numbers.scaled import frobenius
 from recurrax.flow.steps.loss import check_loss
-from recurrax.flow.steps.problem import Problem, per_example, pose
+from recurrax.flow.steps.problem import Problem, pose
 from recurrax.flow.steps.state_vector import flatten, unflatten
+from recurrax.flow.steps.trajectory import per_example
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ from recurrax.flow.numbers.largest import first_guess, largest_singular_value
 from recurrax.flow.numbers.one_at_a_time import one_at_a_time
 from recurrax.flow.numbers.scaled import log_of, power_of_two, rescale
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.problem import Problem, per_example, pose
-from recurrax.flow.steps.trajectory import refuse_overflow, walk
+from recurrax.flow.steps.problem import Problem, pose
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example
 from recurrax.flow.summary import summary
 from recurrax.gated import checks as gated_checks
 from recurrax.gated.cell import GatedStep
@@ -102,8 +102,7 @@ def bounds_of(step: StepFn, params: Any, problem: Problem | None) -> Bounds:
     """Return the bounds of checked params, and of the steps of a problem if there is one."""
     log_upper = log_lower = None
     if problem is not None:
-        log_upper, log_lower, finite = _of_steps(problem)
-        refuse_overflow(problem, finite)
+        log_upper, log_lower = _of_steps(problem)
     if not isinstance(step, GatedStep):
         return Bounds(None, None, float("inf"), False, True, log_upper, log_lower)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(params)):
@@ -139,26 +138,20 @@ def _of_weights(w_rec: Any, gates: int) -> tuple[np.ndarray, np.ndarray]:
     return radius, sigma
 
 
-@jax.jit
-def _of_steps(problem: Problem) -> tuple[chex.Array, chex.Array, chex.Array]:
+@for_each_example()
+def _of_steps(own: Problem, path: Trajectory) -> tuple[chex.Array, chex.Array]:
     """Sums over the steps of the log of the greatest and of the least singular value."""
 
-    def one(own: Problem) -> tuple[chex.Array, chex.Array, chex.Array]:
-        path = walk(own)
+    def body(guesses: Any, now: Any) -> tuple[Any, tuple[chex.Array, chex.Array]]:
+        guess, least_guess = guesses
+        matrix, exponent = rescale(linear_map(own.step, own.params, *now).matrix())
+        norm, guess = largest_singular_value(matrix, guess)
+        least, least_guess = _least_singular_value(matrix, norm, least_guess)
+        return (guess, least_guess), (log_of(norm, exponent), log_of(least, exponent))
 
-        def body(guesses: Any, now: Any) -> tuple[Any, tuple[chex.Array, chex.Array]]:
-            guess, least_guess = guesses
-            matrix, exponent = rescale(linear_map(own.step, own.params, *now).matrix())
-            norm, guess = largest_singular_value(matrix, guess)
-            least, least_guess = _least_singular_value(matrix, norm, least_guess)
-            return (guess, least_guess), (log_of(norm, exponent), log_of(least, exponent))
-
-        guess = first_guess(own.size, own.dtype)
-        greatest, least = jax.lax.scan(body, (guess, guess), (path.befores, own.xs))[1]
-        return jnp.cumsum(greatest), jnp.cumsum(least), path.finite
-
-    log_upper, log_lower, finite = per_example(one, problem)
-    return log_upper, log_lower, finite
+    guess = first_guess(own.size, own.dtype)
+    greatest, least = jax.lax.scan(body, (guess, guess), (path.befores, own.xs))[1]
+    return jnp.cumsum(greatest), jnp.cumsum(least)
 
 
 def _least_singular_value(

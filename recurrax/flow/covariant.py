@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -16,8 +15,8 @@ from recurrax.flow.numbers.scaled import rescale, root
 from recurrax.flow.numbers.triangular import nonzero_diagonal, orthonormal, triangular_inverse
 from recurrax.flow.steps.autonomous import with_inputs
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.problem import Problem, each_example, pose
-from recurrax.flow.steps.trajectory import refuse_overflow, walk
+from recurrax.flow.steps.problem import Problem, pose
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
@@ -104,8 +103,7 @@ def covariant_vectors(
             f"burn_in={first}, burn_out={last} and every={every} leave {len(stands)} of T = {steps}"
             " steps to measure; expected 2 or more. Give more steps or leave out fewer."
         )
-    growth, vectors, angles, condition, finite = _ginelli(problem, count, int(every))
-    refuse_overflow(problem, finite)
+    growth, vectors, angles, condition = _ginelli(problem, count, int(every))
     span = slice(stands[0] // every - 1, stands[-1] // every)
     rates = jnp.sum(growth[span][1:], 0) / (stands[-1] - stands[0])
     _check_invertible(growth)
@@ -115,55 +113,46 @@ def covariant_vectors(
     return CovariantVectors(rates, vectors[span], angles[span], times)
 
 
-@partial(jax.jit, static_argnums=(1, 2))
-def _ginelli(problem: Problem, count: int, every: int) -> tuple[chex.Array, ...]:
-    """Of each vector at each time: growth `[M, *batch, k]`, direction, angles, condition.
+@for_each_example(1, 2, in_turn=True)
+def _ginelli(own: Problem, path: Trajectory, count: int, every: int) -> tuple[chex.Array, ...]:
+    """Of each vector at each time: growth `[M, *batch, k]`, direction, angles, condition."""
 
-    The last result says which states are finite.
-    """
+    def forward(basis: chex.Array, block: Any) -> tuple[chex.Array, Any]:
+        def push(carry: Any, now: Any) -> tuple[Any, None]:
+            v, exponent = carry
+            v, shift = rescale(linear_map(own.step, own.params, *now).push(v))
+            return (v, exponent + shift), None
 
-    def one(own: Problem) -> tuple[chex.Array, ...]:
-        path = walk(own)
+        (v, exponent), _ = jax.lax.scan(push, (basis, jnp.int32(0)), block)
+        basis, upper = orthonormal(v)
+        # What is left of a column across those before it may be nothing but its rounding.
+        left, whole = jnp.diagonal(upper), jnp.linalg.norm(v, axis=0)
+        gone = jnp.any(left <= (4 + 2 * len(v) ** 0.5) * jnp.finfo(v.dtype).eps * whole)
+        condition = jax.lax.stop_gradient(whole / jnp.where(left == 0, 1, left))
+        return basis, (basis, upper, exponent, gone, condition)
 
-        def forward(basis: chex.Array, block: Any) -> tuple[chex.Array, Any]:
-            def push(carry: Any, now: Any) -> tuple[Any, None]:
-                v, exponent = carry
-                v, shift = rescale(linear_map(own.step, own.params, *now).push(v))
-                return (v, exponent + shift), None
+    whole = own.length // every
 
-            (v, exponent), _ = jax.lax.scan(push, (basis, jnp.int32(0)), block)
-            basis, upper = orthonormal(v)
-            # What is left of a column across those before it may be nothing but its rounding.
-            left, whole = jnp.diagonal(upper), jnp.linalg.norm(v, axis=0)
-            gone = jnp.any(left <= (4 + 2 * len(v) ** 0.5) * jnp.finfo(v.dtype).eps * whole)
-            condition = jax.lax.stop_gradient(whole / jnp.where(left == 0, 1, left))
-            return basis, (basis, upper, exponent, gone, condition)
+    def fold(leaf: chex.Array) -> chex.Array:
+        return leaf[: whole * every].reshape(whole, every, *leaf.shape[1:])
 
-        whole = own.length // every
+    basis = first_basis(own.size, count, own.dtype)
+    found = jax.lax.scan(forward, basis, jax.tree.map(fold, (path.befores, own.xs)))[1]
 
-        def fold(leaf: chex.Array) -> chex.Array:
-            return leaf[: whole * every].reshape(whole, every, *leaf.shape[1:])
+    def back(coordinates: chex.Array, now: Any) -> tuple[chex.Array, Any]:
+        basis, upper, exponent, gone, condition = now
+        earlier = triangular_inverse(nonzero_diagonal(upper), False) @ coordinates
+        shrunk = jnp.linalg.norm(earlier, axis=0)
+        log_growth = exponent.astype(shrunk.dtype) * jnp.log(2.0) - jnp.log(shrunk)
+        log_growth = jnp.where(gone, -jnp.inf, log_growth)
+        seen = log_growth, basis @ coordinates, _angles(coordinates), condition
+        return earlier / shrunk, seen
 
-        basis = first_basis(own.size, count, own.dtype)
-        found = jax.lax.scan(forward, basis, jax.tree.map(fold, (path.befores, own.xs)))[1]
-
-        def back(coordinates: chex.Array, now: Any) -> tuple[chex.Array, Any]:
-            basis, upper, exponent, gone, condition = now
-            earlier = triangular_inverse(nonzero_diagonal(upper), False) @ coordinates
-            shrunk = jnp.linalg.norm(earlier, axis=0)
-            log_growth = exponent.astype(shrunk.dtype) * jnp.log(2.0) - jnp.log(shrunk)
-            log_growth = jnp.where(gone, -jnp.inf, log_growth)
-            seen = log_growth, basis @ coordinates, _angles(coordinates), condition
-            return earlier / shrunk, seen
-
-        eye = jnp.eye(count, dtype=own.dtype)
-        # A general direction in each space, not the one that the basis happens to have.
-        general = jnp.triu(jnp.ones_like(eye)) / jnp.sqrt(jnp.arange(1, count + 1, dtype=eye.dtype))
-        seen = jax.lax.scan(back, general, found, reverse=True)[1]
-        return *seen, path.finite
-
-    found: tuple[chex.Array, ...] = each_example(one, problem)
-    return found
+    eye = jnp.eye(count, dtype=own.dtype)
+    # A general direction in each space, not the one that the basis happens to have.
+    general = jnp.triu(jnp.ones_like(eye)) / jnp.sqrt(jnp.arange(1, count + 1, dtype=eye.dtype))
+    seen: tuple[chex.Array, ...] = jax.lax.scan(back, general, found, reverse=True)[1]
+    return seen
 
 
 def _angles(coordinates: chex.Array) -> chex.Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -13,9 +12,9 @@ from recurrax.flow.numbers.largest import first_guess, gram_size, largest_singul
 from recurrax.flow.numbers.scaled import bring_to_one, frobenius, log_of, rescale_each
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.probes import probed_decay
-from recurrax.flow.steps.problem import Problem, per_example, pose
+from recurrax.flow.steps.problem import Problem, pose
 from recurrax.flow.steps.state_vector import Spans, indices, pick
-from recurrax.flow.steps.trajectory import refuse_overflow, walk
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
@@ -109,37 +108,30 @@ def decay(
 def decay_of(problem: Problem, rows: Spans, columns: Spans, probes: int | None, key: Any) -> Decay:
     """Return the decay of a problem, between some pieces of the state."""
     if probes is None:
-        *found, finite = _exact(problem, rows, columns)
-    else:
-        *found, finite = probed_decay(problem, rows, columns, probes, key)
-    refuse_overflow(problem, finite)
-    return Decay(*found)
+        return Decay(*_exact(problem, rows, columns))
+    return Decay(*probed_decay(problem, rows, columns, probes, key))
 
 
-@partial(jax.jit, static_argnums=(1, 2))
-def _exact(problem: Problem, rows: Spans, columns: Spans) -> tuple[chex.Array, ...]:
-    of, wrt = indices(rows), indices(columns)
+@for_each_example(1, 2)
+def _exact(
+    own: Problem, path: Trajectory, rows: Spans, columns: Spans
+) -> tuple[chex.Array, chex.Array]:
+    of, wrt, size = indices(rows), indices(columns), own.size
 
-    def one(own: Problem) -> tuple[chex.Array, ...]:
-        path, size = walk(own), own.size
+    def body(carry: Any, now: Any) -> tuple[Any, tuple[chex.Array, ...]]:
+        product, exponents, guess = carry
+        pushed = linear_map(own.step, own.params, *now).push(product)
+        product, exponents = rescale_each(pushed, exponents, 0)
+        part = (product, exponents)
+        if len(of) < size:
+            part = rescale_each(product[of], exponents, 0)
+        whole, top = bring_to_one(*part, 0)
+        norm, guess = largest_singular_value(whole, guess)
+        logs = tuple(log_of(value, top) for value in (norm, frobenius(whole)))
+        return (product, exponents, guess), logs
 
-        def body(carry: Any, now: Any) -> tuple[Any, tuple[chex.Array, ...]]:
-            product, exponents, guess = carry
-            pushed = linear_map(own.step, own.params, *now).push(product)
-            product, exponents = rescale_each(pushed, exponents, 0)
-            part = (product, exponents)
-            if len(of) < size:
-                part = rescale_each(product[of], exponents, 0)
-            whole, top = bring_to_one(*part, 0)
-            norm, guess = largest_singular_value(whole, guess)
-            logs = tuple(log_of(value, top) for value in (norm, frobenius(whole)))
-            return (product, exponents, guess), logs
-
-        product = jnp.eye(size, dtype=own.dtype)[:, wrt]
-        guess = first_guess(gram_size(len(of), len(wrt)), own.dtype)
-        start = (product, jnp.zeros(len(wrt), jnp.int32), guess)
-        logs = jax.lax.scan(body, start, (path.befores, own.xs))[1]
-        return *logs, path.finite
-
-    found: tuple[chex.Array, ...] = per_example(one, problem)
-    return found
+    product = jnp.eye(size, dtype=own.dtype)[:, wrt]
+    guess = first_guess(gram_size(len(of), len(wrt)), own.dtype)
+    start = (product, jnp.zeros(len(wrt), jnp.int32), guess)
+    log_norm, log_frobenius = jax.lax.scan(body, start, (path.befores, own.xs))[1]
+    return log_norm, log_frobenius

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -12,9 +12,9 @@ from recurrax import checks, keys
 from recurrax.flow.pairs.directions import everything, sampled
 from recurrax.flow.pairs.tiles import log_norms
 from recurrax.flow.steps.jacobian import linear_maps
-from recurrax.flow.steps.problem import Problem, per_example, pose
+from recurrax.flow.steps.problem import Problem, pose
 from recurrax.flow.steps.state_vector import Spans, indices, pick
-from recurrax.flow.steps.trajectory import refuse_overflow, walk
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
@@ -109,32 +109,28 @@ def gradient_map(
         probes = None if probes >= len(indices(columns)) else int(probes)
     key = keys.own(keys.DIRECTIONS) if key is None else key
     checks.check_key(key)
-    log_norm, log_frobenius, finite = _map(problem, rows, columns, probes, int(every), key)
-    refuse_overflow(problem, finite)
+    log_norm, log_frobenius = _map(problem, rows, columns, probes, int(every), key)
     sources = np.arange(length // every) * every
     return GradientMap(log_norm, log_frobenius, sources + every, sources)
 
 
-@partial(jax.jit, static_argnums=(1, 2, 3, 4))
+@for_each_example(1, 2, 3, 4, out_axes=2)
 def _map(
-    problem: Problem, rows: Spans, columns: Spans, probes: int | None, every: int, key: Any
-) -> tuple[chex.Array, chex.Array, chex.Array]:
-    """The two logs, and whether each state on the way is finite."""
+    own: Problem,
+    path: Trajectory,
+    rows: Spans,
+    columns: Spans,
+    probes: int | None,
+    every: int,
+    key: chex.PRNGKey,
+) -> tuple[chex.Array, chex.Array]:
     of, wrt = indices(rows), indices(columns)
-    count = problem.length // every
-
-    def one(own: Problem) -> tuple[chex.Array, chex.Array, chex.Array]:
-        path = walk(own)
-        parts, make_map = linear_maps(own.step, own.params, path.befores, own.xs)
-        parts = jax.tree.map(
-            lambda leaf: leaf[: count * every].reshape(count, every, *leaf.shape[1:]), parts
-        )
-        if probes is None:
-            starts = everything(own.size, wrt, count, own.dtype)
-        else:
-            shape = (count, every)
-            starts = sampled(make_map, parts, own.size, wrt, probes, key, shape, own.dtype)
-        return *log_norms(make_map, parts, starts, every, of, wrt), path.finite
-
-    log_norm, log_frobenius, finite = per_example(one, problem, out_axes=(2, 2, 1))
-    return log_norm, log_frobenius, finite
+    shape = (own.length // every, every)
+    parts, make_map = linear_maps(own.step, own.params, path.befores, own.xs)
+    parts = jax.tree.map(lambda leaf: leaf[: math.prod(shape)], parts)
+    parts = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), parts)
+    if probes is None:
+        starts = everything(own.size, wrt, shape[0], own.dtype)
+    else:
+        starts = sampled(make_map, parts, own.size, wrt, probes, key, shape, own.dtype)
+    return log_norms(make_map, parts, starts, every, of, wrt)

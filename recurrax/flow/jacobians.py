@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.problem import Problem, per_example, pose
-from recurrax.flow.steps.trajectory import refuse_overflow, walk
+from recurrax.flow.steps.problem import Problem, pose
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example
 
 if TYPE_CHECKING:
     import chex
@@ -43,21 +43,14 @@ def jacobians(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> chex.Arr
       >>> a.shape, a[0].tolist()  # without weights, a GRU halves its state
       ((3, 2, 2), [[0.5, 0.0], [0.0, 0.5]])
     """
-    problem = pose(cell, params, state, xs)
-    found, finite = _jacobians(problem)
-    refuse_overflow(problem, finite)
+    found: chex.Array = _jacobians(pose(cell, params, state, xs))
     return found
 
 
-@jax.jit
-def _jacobians(problem: Problem) -> tuple[chex.Array, chex.Array]:
-    def one(own: Problem) -> tuple[chex.Array, chex.Array]:
-        path = walk(own)
+@for_each_example()
+def _jacobians(own: Problem, path: Trajectory) -> chex.Array:
+    def matrix(now: Any) -> chex.Array:
+        return linear_map(own.step, own.params, *now).matrix()
 
-        def matrix(now: Any) -> chex.Array:
-            return linear_map(own.step, own.params, *now).matrix()
-
-        return jax.lax.map(matrix, (path.befores, own.xs)), path.finite
-
-    found, finite = per_example(one, problem)
-    return found, finite
+    found: chex.Array = jax.lax.map(matrix, (path.befores, own.xs))
+    return found

@@ -13,8 +13,8 @@ import numpy as np
 from recurrax import checks
 from recurrax.flow.growth.elimination import block_length, grow
 from recurrax.flow.steps.autonomous import with_inputs
-from recurrax.flow.steps.problem import Problem, each_example, pose
-from recurrax.flow.steps.trajectory import refuse_overflow
+from recurrax.flow.steps.problem import Problem, pose
+from recurrax.flow.steps.trajectory import each_example, refuse_overflow
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -12,9 +11,9 @@ import numpy as np
 from recurrax.flow.gate_statistics import GateStatistics, statistics
 from recurrax.flow.numbers.scaled import add_scaled, frobenius, log_of, power_of_two, rescale
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.problem import Problem, per_example, pose
+from recurrax.flow.steps.problem import Problem, pose
 from recurrax.flow.steps.state_vector import flatten, pick
-from recurrax.flow.steps.trajectory import refuse_overflow, walk
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example
 from recurrax.flow.summary import summary
 from recurrax.gated.cell import GatedStep
 from recurrax.gated.graph import trace
@@ -102,8 +101,7 @@ def paths(
         tuple(fields if name is None else _field_indices(argument, name, problem, size))
         for argument, name in (("of", of), ("wrt", wrt))
     )
-    logs, gates, finite = _paths(problem, rows, columns)
-    refuse_overflow(problem, finite)
+    logs, gates = _paths(problem, rows, columns)
     view = step.view  # type: ignore[attr-defined]
     opened = None if view is None else GateStatistics(view.names, *gates)
     log_total, log_direct, log_detour, share = logs
@@ -178,22 +176,17 @@ class _Products(NamedTuple):
     direct_exponent: chex.Array  # [W, H]
 
 
-@partial(jax.jit, static_argnums=(1, 2))
-def _paths(problem: Problem, of: Any, wrt: Any) -> tuple[Any, Any, chex.Array]:
-    def one(own: Problem) -> tuple[Any, Any, chex.Array]:
-        step: Any = own.step
-        path = walk(own)
+@for_each_example(1, 2)
+def _paths(own: Problem, path: Trajectory, of: Any, wrt: Any) -> tuple[Any, Any]:
+    step: Any = own.step
 
-        def body(products: _Products, now: Any) -> tuple[_Products, Any]:
-            products = _advance(linear_map(step, own.params, *now), products)
-            gates = None if step.view is None else statistics(step, own.params, *now)
-            return products, (_logs(products, of), gates)
+    def body(products: _Products, now: Any) -> tuple[_Products, Any]:
+        products = _advance(linear_map(step, own.params, *now), products)
+        gates = None if step.view is None else statistics(step, own.params, *now)
+        return products, (_logs(products, of), gates)
 
-        logs, gates = jax.lax.scan(body, _start(own.state, wrt), (path.befores, own.xs))[1]
-        return logs, gates, path.finite
-
-    logs, gates, finite = per_example(one, problem)
-    return logs, gates, finite
+    logs, gates = jax.lax.scan(body, _start(own.state, wrt), (path.befores, own.xs))[1]
+    return logs, gates
 
 
 def _start(state: Any, wrt: tuple[int, ...]) -> _Products:

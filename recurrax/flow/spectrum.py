@@ -17,8 +17,8 @@ from recurrax.flow.numbers.qr import qr
 from recurrax.flow.numbers.row_scaled import Graded, multiply
 from recurrax.flow.numbers.scaled import NOWHERE, power_of_two, scale_of
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.problem import Problem, each_example, pose
-from recurrax.flow.steps.trajectory import refuse_overflow, walk
+from recurrax.flow.steps.problem import Problem, pose
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
@@ -111,8 +111,7 @@ def spectrum(
 
 def spectrum_of(problem: Problem, times: tuple[int, ...], below: float) -> Spectrum:
     """Return the spectrum of a problem at some times."""
-    logs, finite = _spectrum(_underived(problem), times)
-    refuse_overflow(problem, finite)
+    logs = _spectrum(_underived(problem), times)
     largest, smallest = logs[..., 0], logs[..., -1]
     singular = jnp.isneginf(smallest)
     condition = jnp.where(singular, jnp.inf, largest - jnp.where(singular, 0.0, smallest))
@@ -151,37 +150,30 @@ def _refuse(primals: Any, tangents: Any) -> Any:
     )
 
 
-@partial(jax.jit, static_argnums=1)
-def _spectrum(problem: Problem, times: tuple[int, ...]) -> tuple[chex.Array, chex.Array]:
-    length = times[-1]
+@for_each_example(1, in_turn=True)
+def _spectrum(own: Problem, path: Trajectory, times: tuple[int, ...]) -> chex.Array:
+    length, size, dtype = times[-1], own.size, own.dtype
     slots = np.full(length, len(times), np.int32)  # the last one: not kept
     slots[np.asarray(times) - 1] = np.arange(len(times))
+    befores, xs = jax.tree.map(lambda leaf: leaf[:length], (path.befores, own.xs))
+    maps = partial(linear_map, own.step, own.params)
+    tracks, blocks = follow(maps, befores, xs, size)
+    blocks = blocks[np.asarray(times)]
 
-    def one(own: Problem) -> tuple[chex.Array, chex.Array]:
-        path = walk(own)
-        befores, xs = jax.tree.map(lambda leaf: leaf[:length], (path.befores, own.xs))
-        maps = partial(linear_map, own.step, own.params)
-        size, dtype = own.size, own.dtype
-        tracks, blocks = follow(maps, befores, xs, size)
-        blocks = blocks[np.asarray(times)]
+    def some(carry: tuple[chex.Array, chex.Array]) -> tuple[chex.Array, chex.Array]:
+        """All times whose blocks are those of the last one that is left."""
+        logs, left = carry
+        last = jnp.max(jnp.where(left, np.arange(len(times)), 0))
+        now = _Blocks(blocks[last][tracks], jnp.sort(blocks[last]))
+        basis = _aligned_basis(maps, befores, xs, now, jnp.asarray(times)[last], dtype)
+        kept = _products(maps, befores, xs, now, basis, jnp.asarray(slots), len(times))
+        found = jax.vmap(log_singular_values, (0, None))(kept, now.columns)
+        same = left & jnp.all(blocks == blocks[last], axis=1)
+        return jnp.where(same[:, None], found, logs), left & ~same
 
-        def some(carry: tuple[chex.Array, chex.Array]) -> tuple[chex.Array, chex.Array]:
-            """All times whose blocks are those of the last one that is left."""
-            logs, left = carry
-            last = jnp.max(jnp.where(left, np.arange(len(times)), 0))
-            now = _Blocks(blocks[last][tracks], jnp.sort(blocks[last]))
-            basis = _aligned_basis(maps, befores, xs, now, jnp.asarray(times)[last], dtype)
-            kept = _products(maps, befores, xs, now, basis, jnp.asarray(slots), len(times))
-            found = jax.vmap(log_singular_values, (0, None))(kept, now.columns)
-            same = left & jnp.all(blocks == blocks[last], axis=1)
-            return jnp.where(same[:, None], found, logs), left & ~same
-
-        nothing = jnp.zeros((len(times), size), dtype), jnp.ones(len(times), bool)
-        logs = jax.lax.while_loop(lambda carry: jnp.any(carry[1]), some, nothing)[0]
-        return logs, path.finite
-
-    logs, finite = each_example(one, problem)
-    return logs, finite
+    nothing = jnp.zeros((len(times), size), dtype), jnp.ones(len(times), bool)
+    logs: chex.Array = jax.lax.while_loop(lambda carry: jnp.any(carry[1]), some, nothing)[0]
+    return logs
 
 
 class _Blocks(NamedTuple):

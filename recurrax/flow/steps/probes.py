@@ -20,14 +20,15 @@ from recurrax.flow.numbers.largest import first_guess, gram_size, largest_singul
 from recurrax.flow.numbers.one_at_a_time import one_at_a_time
 from recurrax.flow.numbers.scaled import frobenius, log_of, rescale
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.problem import Problem, per_example
 from recurrax.flow.steps.state_vector import Spans, indices
-from recurrax.flow.steps.trajectory import walk
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import chex
+
+    from recurrax.flow.steps.problem import Problem
 
 
 class _Path(NamedTuple):
@@ -38,31 +39,29 @@ class _Path(NamedTuple):
     times: chex.Array  # [T], 1 ... T
 
 
-@partial(jax.jit, static_argnums=(1, 2, 3))
+@for_each_example(1, 2, 3)
 def probed_decay(
-    problem: Problem, rows: Spans, columns: Spans, probes: int, key: chex.PRNGKey
-) -> tuple[chex.Array, ...]:
-    """`log_norm` and `log_frobenius` `[T, *batch]` from some directions; which s_t is finite."""
-    targets = target_times(problem.length)
-    of, wrt = indices(rows), indices(columns)
-
-    def one(own: Problem) -> tuple[chex.Array, ...]:
-        befores, _, finite = walk(own)
-        path = _Path(befores, own.xs, jnp.arange(1, own.length + 1))
-        maps = partial(linear_map, own.step, own.params)
-        start = _orthonormal(jax.random.normal(key, (len(wrt), probes)).astype(own.dtype))
-        start = jnp.zeros((own.size, probes), own.dtype).at[wrt].set(start)
-        log_frobenius, reached = _measure_frobenius(maps, path, start, targets, of)
-        log_frobenius += 0.5 * math.log(len(wrt) / probes)
-        # The directions are constants to a derivative, as the random ones are.
-        reached = jax.lax.stop_gradient(reached)
-        best = _pull_back(maps, path, jax.vmap(_orthonormal)(reached), targets)
-        best = jax.lax.stop_gradient(best)
-        best = jnp.zeros_like(best).at[:, wrt].set(jax.vmap(_orthonormal)(best[:, wrt]))
-        return _measure_norm(maps, path, best, targets, of), log_frobenius, finite
-
-    found: tuple[chex.Array, ...] = per_example(one, problem)
-    return found
+    own: Problem,
+    path: Trajectory,
+    rows: Spans,
+    columns: Spans,
+    probes: int,
+    key: chex.PRNGKey,
+) -> tuple[chex.Array, chex.Array]:
+    """`log_norm` and `log_frobenius` `[T, *batch]` from `probes` directions."""
+    of, wrt, targets = indices(rows), indices(columns), target_times(own.length)
+    instants = _Path(path.befores, own.xs, jnp.arange(1, own.length + 1))
+    maps = partial(linear_map, own.step, own.params)
+    start = _orthonormal(jax.random.normal(key, (len(wrt), probes)).astype(own.dtype))
+    start = jnp.zeros((own.size, probes), own.dtype).at[wrt].set(start)
+    log_frobenius, reached = _measure_frobenius(maps, instants, start, targets, of)
+    log_frobenius += 0.5 * math.log(len(wrt) / probes)
+    # The directions are constants to a derivative, as the random ones are.
+    reached = jax.lax.stop_gradient(reached)
+    best = _pull_back(maps, instants, jax.vmap(_orthonormal)(reached), targets)
+    best = jax.lax.stop_gradient(best)
+    best = jnp.zeros_like(best).at[:, wrt].set(jax.vmap(_orthonormal)(best[:, wrt]))
+    return _measure_norm(maps, instants, best, targets, of), log_frobenius
 
 
 def target_times(length: int) -> tuple[int, ...]:

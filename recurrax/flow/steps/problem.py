@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,6 @@ from recurrax.unrolling.unroll import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import chex
 
     from recurrax.cell import Cell, StepFn
 
@@ -117,47 +114,3 @@ def pose(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> Problem:
     if 0 in batch.shape:
         raise ValueError(f"xs and state hold no example: the batch shape is {batch.shape}")
     return Problem(step, params, state, xs, batch)
-
-
-def per_example(run: Callable[[Problem], Any], problem: Problem, out_axes: Any = 1) -> Any:
-    """Return `run` of each example, mapped over the batch.
-
-    Time leads in xs and, with `out_axes=1`, in every result. The params, and a leaf of the state or
-    of xs without the batch axes, are shared by all examples.
-    """
-    batch = problem.batch
-    single = dataclasses.replace(batch, shape=())
-
-    def each(state: Any, xs: Any) -> Any:
-        return run(dataclasses.replace(problem, state=state, xs=xs, batch=single))
-
-    def axes(tree: Any, batched: tuple[bool, ...], axis: int) -> Any:
-        return jax.tree.unflatten(
-            jax.tree.structure(tree), [axis if has else None for has in batched]
-        )
-
-    in_axes = axes(problem.state, batch.state, 0), axes(problem.xs, batch.xs, 1)
-    for _ in batch.shape:
-        each = jax.vmap(each, in_axes=in_axes, out_axes=out_axes)
-    return each(problem.state, problem.xs)
-
-
-def each_example(run: Callable[[Problem], Any], problem: Problem) -> Any:
-    """As `per_example`, but on a CPU one example after the other.
-
-    For runs whose time goes into factoring matrices, which a CPU does one by one anyway, and whose
-    branches `jax.vmap` would all take. Results get the batch axes where `per_example` puts them.
-    """
-    shape = problem.batch.shape
-    if not shape:
-        return run(problem)
-
-    def in_turn(problem: Problem) -> Any:
-        def one(i: chex.Array) -> Any:
-            return run(problem.at(jnp.unravel_index(i, shape), ()))
-
-        out = jax.lax.map(one, jnp.arange(math.prod(shape)))
-        out = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), out)
-        return jax.tree.map(lambda a: a.reshape(a.shape[0], *shape, *a.shape[2:]), out)
-
-    return jax.lax.platform_dependent(problem, cpu=in_turn, default=partial(per_example, run))

@@ -1,7 +1,14 @@
-"""The trajectory that a question is about: the state before each step, and whether it overflows."""
+"""The trajectory that a question is about: the state before each step, and whether it overflows.
+
+`for_each_example` makes a question of it: compiled, mapped over the batch, and refused where a
+state on the way is not finite, which costs no pass of its own.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -13,6 +20,8 @@ from recurrax.flow.steps.state_vector import flatten
 from recurrax.unrolling.unroll import unroll_states
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import chex
 
     from recurrax.flow.steps.problem import Problem
@@ -62,3 +71,88 @@ def refuse_overflow(problem: Problem, finite: chex.Array) -> None:
         unroll_states(problem.step, problem.params, problem.state, problem.xs),
         "The forward pass overflows there: measure a shorter xs, or shrink the recurrent weights.",
     )
+
+
+# --- one example, and a batch of them -----------------------------------------------------------
+
+
+def per_example(run: Callable[[Problem], Any], problem: Problem, out_axes: Any = 1) -> Any:
+    """Return `run` of each example, mapped over the batch.
+
+    Time leads in xs and, with `out_axes=1`, in every result. The params, and a leaf of the state or
+    of xs without the batch axes, are shared by all examples.
+    """
+    batch = problem.batch
+    single = dataclasses.replace(batch, shape=())
+
+    def each(state: Any, xs: Any) -> Any:
+        return run(dataclasses.replace(problem, state=state, xs=xs, batch=single))
+
+    def axes(tree: Any, batched: tuple[bool, ...], axis: int) -> Any:
+        return jax.tree.unflatten(
+            jax.tree.structure(tree), [axis if has else None for has in batched]
+        )
+
+    in_axes = axes(problem.state, batch.state, 0), axes(problem.xs, batch.xs, 1)
+    for _ in batch.shape:
+        each = jax.vmap(each, in_axes=in_axes, out_axes=out_axes)
+    return each(problem.state, problem.xs)
+
+
+def each_example(run: Callable[[Problem], Any], problem: Problem) -> Any:
+    """As `per_example`, but on a CPU one example after the other.
+
+    For runs whose time goes into factoring matrices, which a CPU does one by one anyway, and whose
+    branches `jax.vmap` would all take. Results get the batch axes where `per_example` puts them.
+    """
+    shape = problem.batch.shape
+    if not shape:
+        return run(problem)
+
+    def in_turn(problem: Problem) -> Any:
+        def one(i: chex.Array) -> Any:
+            return run(problem.at(jnp.unravel_index(i, shape), ()))
+
+        out = jax.lax.map(one, jnp.arange(math.prod(shape)))
+        out = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), out)
+        return jax.tree.map(lambda a: a.reshape(a.shape[0], *shape, *a.shape[2:]), out)
+
+    return jax.lax.platform_dependent(
+        problem, cpu=in_turn, default=functools.partial(per_example, run)
+    )
+
+
+def for_each_example(
+    *static: int, out_axes: int = 1, in_turn: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a function of a whole problem from `run(own, path, *options)`, of one example.
+
+    It gets that example's problem and trajectory. Time leads in every result, or, with another
+    `out_axes`, as many axes; those of the batch follow.
+
+    Args:
+      *static: which arguments of the function are static, counted with the problem as 0.
+      out_axes: where the axes of the batch go.
+      in_turn: on a CPU, one example after the other; see `each_example`.
+    """
+
+    def decorate(run: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.partial(jax.jit, static_argnums=static)
+        def compiled(problem: Problem, *options: Any) -> Any:
+            def one(own: Problem) -> Any:
+                path = walk(own)
+                return run(own, path, *options), path.finite
+
+            if in_turn:
+                return each_example(one, problem)
+            return per_example(one, problem, (out_axes, 1))
+
+        @functools.wraps(run)
+        def of_problem(problem: Problem, *options: Any) -> Any:
+            found, finite = compiled(problem, *options)
+            refuse_overflow(problem, finite)
+            return found
+
+        return of_problem
+
+    return decorate
