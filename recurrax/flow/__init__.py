@@ -2,7 +2,15 @@
 
 All take `(cell, params, state, xs)`, look at the whole state of each example, and carry every
 product in log scale. `d s_t / d s_0 = A_t ... A_2 A_1`. Sequences are measured whole: there is no
-mask, and what `rx.bidirectional` makes is measured one direction at a time.
+mask, and what `rx.bidirectional` makes is measured one direction at a time. A loss,
+`loss(ys) -> scalar` of the outputs of `rx.unroll`, comes fifth.
+
+The step is called for one example at a time, without batch axes. A `Cell` tells these by
+`initial_state`, whose leaves have them or not; a leaf without them is shared by all examples, as
+the params are. A bare step is taken for one example, unless an input is `[T, B, ...]`, every
+floating-point leaf of the state leads with that B, and the step runs with another number of
+examples too, so that a size which is B by chance is not taken for it. For other batches give a
+`Cell`, or use `jax.vmap`. A result prints as one line, with its shapes and its headline.
 """
 
 from recurrax.flow.bounds import Bounds, bounds

@@ -69,12 +69,7 @@ def decay(
       gates shut in turn are right; what lies below e^-87 (float32) of the largest entry of its own
       column, or with `probes` of all of them, is lost, even if it would be the largest later.
 
-    Differentiable once, in forward and reverse mode. The step is called for one example at a time,
-    without batch axes. A `Cell` tells these by `initial_state`, whose leaves have them or not; a
-    leaf without them is shared by all examples, as the params are. A bare step is taken for one
-    example, unless an input is `[T, B, ...]`, every floating-point leaf of the state leads with
-    that B, and the step runs with another number of examples too, so that a size which is B by
-    chance is not taken for it. For other batches give a `Cell`, or use `jax.vmap`.
+    Differentiable once, in forward and reverse mode.
 
     Raises:
       ValueError, TypeError: as `rx.unroll` does; if concrete values are not finite, or the state

@@ -205,24 +205,15 @@ def _rows_of_conditions(
     condition = f"sigma_max {sigma:.4g} against 1/gamma {promised.critical_singular_value:.4g}"
     steps = np.arange(1, len(measured) + 1).reshape((-1,) + (1,) * (measured.ndim - 1))
     below = bool((measured <= promised.log_rate * steps + 1e-3 * steps).all())
-    vanishing = "holds" if promised.vanishing_guaranteed else "fails"
-    exploding = "holds" if promised.exploding_possible else "fails"
-    return [
-        Row(
-            "sufficient for vanishing",
-            vanishing,
-            word,
-            below if promised.vanishing_guaranteed else None,
-            condition + ("" if promised.vanishing_guaranteed else "; promises nothing"),
-        ),
-        Row(
-            "necessary for exploding",
-            exploding,
-            word,
-            word != "explodes" if not promised.exploding_possible else None,
-            condition + ("; promises nothing" if promised.exploding_possible else ""),
-        ),
-    ]
+    rows = []
+    for name, holds, promises, kept in (
+        ("sufficient for vanishing", promised.vanishing_guaranteed, True, below),
+        ("necessary for exploding", promised.exploding_possible, False, word != "explodes"),
+    ):
+        says = holds == promises
+        claim, why = "holds" if holds else "fails", "" if says else "; promises nothing"
+        rows.append(Row(name, claim, word, kept if says else None, condition + why))
+    return rows
 
 
 def _rounding(found: Decay) -> np.ndarray:
@@ -269,12 +260,11 @@ def table(rows: tuple[Row, ...]) -> str:
         (row.name, _text(row.value), _text(row.measured), words[row.agrees], row.reason)
         for row in rows
     ]
-    widths = [max(len(line[i]) for line in cells) for i in range(5)]
-    aligned = (
-        "  ".join(text.rjust(w) if i in (1, 2) else text.ljust(w) for i, (text, w) in pairs)
-        for pairs in (list(enumerate(zip(line, widths, strict=True))) for line in cells)
-    )
-    return "\n".join(line.rstrip() for line in aligned)
+    columns = []
+    for i, column in enumerate(zip(*cells, strict=True)):
+        width = max(map(len, column))
+        columns.append([text.rjust(width) if i in (1, 2) else text.ljust(width) for text in column])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
 
 
 def _text(value: float | str | None) -> str:

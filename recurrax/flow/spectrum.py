@@ -13,6 +13,7 @@ import numpy as np
 from recurrax import checks, keys
 from recurrax.flow.growth.blocks import follow
 from recurrax.flow.numbers.jacobi import log_singular_values
+from recurrax.flow.numbers.no_derivative import no_derivative
 from recurrax.flow.numbers.qr import qr
 from recurrax.flow.numbers.row_scaled import Graded, multiply
 from recurrax.flow.numbers.scaled import NOWHERE, power_of_two, scale_of
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell, StepFn
+
+_NO_DERIVATIVE = (
+    "flow.spectrum has no derivatives. Differentiate flow.decay for the largest singular value, or "
+    "flow.lyapunov for the exponents."
+)
 
 
 class Spectrum(NamedTuple):
@@ -111,7 +117,7 @@ def spectrum(
 
 def spectrum_of(problem: Problem, times: tuple[int, ...], below: float) -> Spectrum:
     """Return the spectrum of a problem at some times."""
-    logs = _spectrum(_underived(problem), times)
+    logs = _spectrum(no_derivative(problem, _NO_DERIVATIVE), times)
     largest, smallest = logs[..., 0], logs[..., -1]
     singular = jnp.isneginf(smallest)
     condition = jnp.where(singular, jnp.inf, largest - jnp.where(singular, 0.0, smallest))
@@ -135,19 +141,6 @@ def _times(at: Any, length: int) -> tuple[int, ...]:
         if not 1 <= t <= length:
             raise ValueError(f"at must lie between 1 and T = {length}, got {t}")
     return tuple(sorted({int(t) for t in wanted}))
-
-
-@jax.custom_jvp
-def _underived(problem: Problem) -> Problem:
-    return problem
-
-
-@_underived.defjvp
-def _refuse(primals: Any, tangents: Any) -> Any:
-    raise NotImplementedError(
-        "flow.spectrum has no derivatives. Differentiate flow.decay for the largest singular "
-        "value, or flow.lyapunov for the exponents."
-    )
 
 
 @for_each_example(1, in_turn=True)

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import keys
+from recurrax.flow.numbers.no_derivative import no_derivative
 from recurrax.flow.numbers.one_at_a_time import one_at_a_time
-from recurrax.flow.steps.no_second_derivative import differentiated_once
 
 if TYPE_CHECKING:
     import chex
@@ -26,6 +26,10 @@ _KRYLOV = 12  # Lanczos vectors between restarts
 _RESTARTS = 8
 _BLOCK = 64  # the largest matrix that LAPACK factors in one thread
 _TRIANGLE = 16  # and solves with
+_ONCE = (
+    "flow.decay has first derivatives only, since the vector behind a spectral norm is not "
+    "differentiated. For second derivatives multiply flow.jacobians yourself."
+)
 
 
 def gram_size(rows: int, columns: int) -> int:
@@ -58,7 +62,7 @@ def largest_singular_value(a: chex.Array, guess: chex.Array) -> tuple[chex.Array
 @jax.custom_jvp
 def _norm(a: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex.Array]:
     # The rule below is the first derivative, and there is no second.
-    norm, vector = _norm_and_vector(differentiated_once(a), guess)
+    norm, vector = _norm_and_vector(no_derivative(a, _ONCE), guess)
     return norm, vector
 
 
@@ -66,7 +70,7 @@ def _norm(a: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex.Array]:
 def _norm_jvp(primals: tuple, tangents: tuple) -> tuple:  # type: ignore[type-arg]
     (a, guess), (da, _) = primals, tangents
     norm, vector = _norm(a, guess)
-    v = differentiated_once(_polished(a, norm, vector))
+    v = no_derivative(_polished(a, norm, vector), _ONCE)
     # d sigma = u' dA v with A v = sigma u. At sigma = 0 there is no direction; zero is a choice.
     d_norm = jnp.dot(a @ v, da @ v) / jnp.where(norm == 0, 1.0, norm)
     return (norm, vector), (d_norm, jnp.zeros_like(vector))
