@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import os
@@ -13,12 +14,17 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # Most of a test's time is compilation. Unoptimised code compiles twice as fast, and the older code
 # generator of jax 0.10 twice as fast again; later versions have none, and ignore the option. What
-# users run is neither: CI runs the most numerical tests once more with XLA_FLAGS empty.
+# users run is neither: CI runs the most numerical tests once more with XLA_FLAGS empty. A program
+# in one part, not in one part for each core: the other cores have the other workers' programs.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 "
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_parallel_codegen_split_count=1 "
     "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters",
 )
+
+# Which lines of Python an operation comes from is for profilers; to write it down takes time.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 
 # Beside another worker LAPACK's threads would wait for each other, and that by turning in circles.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -26,6 +32,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import hypothesis
 import jax
 import pytest
+
+# Tracing makes many objects, and what was compiled stays: Python need not look through all of that
+# again and again for what it could free.
+gc.set_threshold(50_000, 20, 20)
 
 # On a machine's first run matplotlib tells on stderr that it lists the fonts, or finds no home.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
