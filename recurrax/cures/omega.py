@@ -11,9 +11,8 @@ import jax.numpy as jnp
 from recurrax.flow.loss_gradients import gradients_of
 from recurrax.flow.numbers.scaled import frobenius
 from recurrax.flow.steps.loss import check_loss
-from recurrax.flow.steps.problem import Problem, pose
-from recurrax.flow.steps.state_vector import flatten, unflatten
-from recurrax.flow.steps.trajectory import per_example
+from recurrax.flow.steps.problem import Problem, flatten, unflatten
+from recurrax.flow.steps.trajectory import per_example, pose
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,7 @@ from recurrax.flow.numbers.largest import first_guess, largest_singular_value
 from recurrax.flow.numbers.one_at_a_time import one_at_a_time
 from recurrax.flow.numbers.scaled import log_of, power_of_two, rescale
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.problem import Problem, pose
-from recurrax.flow.steps.trajectory import Trajectory, for_each_example
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
 from recurrax.gated import checks as gated_checks
 from recurrax.gated.cell import GatedStep
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell, StepFn
+    from recurrax.flow.steps.problem import Problem
 
 
 class Bounds(NamedTuple):

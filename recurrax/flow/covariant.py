@@ -13,16 +13,15 @@ from recurrax.flow.growth.elimination import first_basis
 from recurrax.flow.lyapunov import check_burn_in, check_count, check_interval
 from recurrax.flow.numbers.scaled import rescale, root
 from recurrax.flow.numbers.triangular import nonzero_diagonal, orthonormal, triangular_inverse
-from recurrax.flow.steps.autonomous import with_inputs
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.problem import Problem, pose
-from recurrax.flow.steps.trajectory import Trajectory, for_each_example
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose, with_inputs
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell, StepFn
+    from recurrax.flow.steps.problem import Problem
 
 
 class CovariantVectors(NamedTuple):

@@ -12,9 +12,8 @@ from recurrax.flow.numbers.largest import first_guess, gram_size, largest_singul
 from recurrax.flow.numbers.scaled import bring_to_one, frobenius, log_of, rescale_each
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.probes import probed_decay
-from recurrax.flow.steps.problem import Problem, pose
-from recurrax.flow.steps.state_vector import Spans, indices, pick
-from recurrax.flow.steps.trajectory import Trajectory, for_each_example
+from recurrax.flow.steps.problem import Problem, Spans, indices, pick
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax.flow.steps.state_vector import flatten
+from recurrax.flow.steps.problem import flatten
 from recurrax.flow.summary import summary
 from recurrax.gated.cell import GatedStep, split_gates
 

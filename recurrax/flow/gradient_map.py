@@ -12,9 +12,8 @@ from recurrax import checks, keys
 from recurrax.flow.pairs.directions import everything, sampled
 from recurrax.flow.pairs.tiles import log_norms
 from recurrax.flow.steps.jacobian import linear_maps
-from recurrax.flow.steps.problem import Problem, pose
-from recurrax.flow.steps.state_vector import Spans, indices, pick
-from recurrax.flow.steps.trajectory import Trajectory, for_each_example
+from recurrax.flow.steps.problem import Problem, Spans, indices, pick
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.problem import Problem, pose
-from recurrax.flow.steps.trajectory import Trajectory, for_each_example
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 
 if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell, StepFn
+    from recurrax.flow.steps.problem import Problem
 
 
 def jacobians(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> chex.Array:

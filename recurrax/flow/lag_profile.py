@@ -12,9 +12,8 @@ from recurrax.flow.lags import any_step as lags_any
 from recurrax.flow.lags import gated_step as lags_gated
 from recurrax.flow.lags import parts as lags
 from recurrax.flow.steps.loss import by_outputs, check_loss, looks
-from recurrax.flow.steps.problem import Problem, pose
-from recurrax.flow.steps.state_vector import named
-from recurrax.flow.steps.trajectory import all_finite, befores_of, refuse_overflow, walk
+from recurrax.flow.steps.problem import Problem, named
+from recurrax.flow.steps.trajectory import all_finite, befores_of, pose, refuse_overflow, walk
 from recurrax.flow.summary import summary
 from recurrax.gated.cell import GatedStep
 

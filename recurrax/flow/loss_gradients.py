@@ -9,9 +9,8 @@ import jax.numpy as jnp
 
 from recurrax.flow.numbers.scaled import add_scaled, frobenius, log_of, rescale
 from recurrax.flow.steps.loss import by_outputs, check_loss, shared_leaves, smooth
-from recurrax.flow.steps.problem import Problem, pose
-from recurrax.flow.steps.state_vector import flatten, unflatten
-from recurrax.flow.steps.trajectory import Trajectory, per_example, refuse_overflow, walk
+from recurrax.flow.steps.problem import Problem, flatten, unflatten
+from recurrax.flow.steps.trajectory import Trajectory, per_example, pose, refuse_overflow, walk
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:

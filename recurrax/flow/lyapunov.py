@@ -12,15 +12,14 @@ import numpy as np
 
 from recurrax import checks
 from recurrax.flow.growth.elimination import block_length, grow
-from recurrax.flow.steps.autonomous import with_inputs
-from recurrax.flow.steps.problem import Problem, pose
-from recurrax.flow.steps.trajectory import each_example, refuse_overflow
+from recurrax.flow.steps.trajectory import each_example, pose, refuse_overflow, with_inputs
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell, StepFn
+    from recurrax.flow.steps.problem import Problem
 
 _BATCHES = 16  # groups of blocks whose means give the standard error
 

@@ -11,9 +11,8 @@ import numpy as np
 from recurrax.flow.gate_statistics import GateStatistics, statistics
 from recurrax.flow.numbers.scaled import add_scaled, frobenius, log_of, power_of_two, rescale
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.problem import Problem, pose
-from recurrax.flow.steps.state_vector import flatten, pick
-from recurrax.flow.steps.trajectory import Trajectory, for_each_example
+from recurrax.flow.steps.problem import Problem, flatten, pick
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
 from recurrax.gated.cell import GatedStep
 from recurrax.gated.graph import trace

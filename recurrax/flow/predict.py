@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from recurrax import checks, keys
 from recurrax.flow.horizon import rate
 from recurrax.flow.meanfield import Population, tied, untied
-from recurrax.flow.steps.problem import Problem, pose
+from recurrax.flow.steps.trajectory import pose
 from recurrax.flow.summary import summary
 from recurrax.gated.cell import GatedStep
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell
+    from recurrax.flow.steps.problem import Problem
 
 SAMPLES = 4096
 _THEORIES = {"tied": tied, "untied": untied}

@@ -14,11 +14,12 @@ from recurrax.flow.horizon import Horizon, horizon, rate, verdict
 from recurrax.flow.lyapunov import Lyapunov, exponents_of
 from recurrax.flow.predict import SAMPLES, Prediction, prediction_of
 from recurrax.flow.spectrum import Spectrum, spectrum_of
-from recurrax.flow.steps.problem import Problem, pose
+from recurrax.flow.steps.trajectory import pose
 from recurrax.gated.cell import GatedStep
 
 if TYPE_CHECKING:
     from recurrax.cell import Cell, StepFn
+    from recurrax.flow.steps.problem import Problem
 
 _TIED_STEPS = 128  # its time grows as T^2, and it holds for T much smaller than sqrt(H) only
 _EXPONENTS = 8  # how many of the leading ones

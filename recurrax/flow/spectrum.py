@@ -13,13 +13,12 @@ import numpy as np
 from recurrax import checks, keys
 from recurrax.flow.growth.blocks import follow
 from recurrax.flow.numbers.jacobi import log_singular_values
-from recurrax.flow.numbers.no_derivative import no_derivative
+from recurrax.flow.numbers.largest import no_derivative
 from recurrax.flow.numbers.qr import qr
 from recurrax.flow.numbers.row_scaled import Graded, multiply
 from recurrax.flow.numbers.scaled import NOWHERE, power_of_two, scale_of
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.problem import Problem, pose
-from recurrax.flow.steps.trajectory import Trajectory, for_each_example
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell, StepFn
+    from recurrax.flow.steps.problem import Problem
 
 _NO_DERIVATIVE = (
     "flow.spectrum has no derivatives. Differentiate flow.decay for the largest singular value, or "

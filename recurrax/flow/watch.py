@@ -14,8 +14,7 @@ from recurrax.flow.horizon import horizon, rate
 from recurrax.flow.numbers.largest import first_guess, largest_singular_value
 from recurrax.flow.numbers.scaled import power_of_two, rescale
 from recurrax.flow.steps.probes import probed_decay
-from recurrax.flow.steps.problem import Problem, pose
-from recurrax.flow.steps.trajectory import per_example, walk
+from recurrax.flow.steps.trajectory import per_example, pose, walk
 from recurrax.flow.summary import summary
 from recurrax.gated.cell import GatedStep, split_gates
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell, StepFn
+    from recurrax.flow.steps.problem import Problem
 
 
 class Watched(NamedTuple):

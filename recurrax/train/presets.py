@@ -13,7 +13,7 @@ from recurrax import checks, cures, keys
 from recurrax.cell import Cell
 from recurrax.cells.names import CELLS as FAMILIES
 from recurrax.cures import init
-from recurrax.flow.steps.state_vector import floating_leaves
+from recurrax.flow.steps.problem import floating_leaves
 from recurrax.words import unknown
 
 if TYPE_CHECKING:

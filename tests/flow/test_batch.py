@@ -10,8 +10,7 @@ from close import assert_close
 from contract import like
 
 import recurrax as rx
-from recurrax.flow.steps.problem import pose
-from recurrax.flow.steps.trajectory import each_example, per_example
+from recurrax.flow.steps.trajectory import each_example, per_example, pose
 
 N = 4  # B, H, T and I in one
 

@@ -26,7 +26,7 @@ from recurrax.flow.growth.interval import Seen, detour, erased, intolerable, mos
 from recurrax.flow.numbers.scaled import power_of_two, scale_of
 from recurrax.flow.numbers.triangular import Eliminated, eliminated, orthonormal
 from recurrax.flow.steps.jacobian import linear_maps
-from recurrax.flow.steps.state_vector import flatten
+from recurrax.flow.steps.problem import flatten
 
 if TYPE_CHECKING:
     from collections.abc import Callable

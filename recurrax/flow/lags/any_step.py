@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from recurrax.flow.lags.parts import Part, Signals, trace
 from recurrax.flow.steps.loss import shared_leaves
-from recurrax.flow.steps.state_vector import flatten, unflatten
+from recurrax.flow.steps.problem import flatten, unflatten
 
 if TYPE_CHECKING:
     from collections.abc import Callable

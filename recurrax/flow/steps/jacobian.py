@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Literal
 
-from recurrax.flow.steps.state_vector import flatten, unflatten
+from recurrax.flow.steps.problem import flatten, unflatten
 from recurrax.gated.cell import GatedStep, split_gates
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from recurrax.flow.numbers.largest import first_guess, gram_size, largest_singul
 from recurrax.flow.numbers.one_at_a_time import one_at_a_time
 from recurrax.flow.numbers.scaled import frobenius, log_of, rescale
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.state_vector import Spans, indices
+from recurrax.flow.steps.problem import Spans, indices
 from recurrax.flow.steps.trajectory import Trajectory, for_each_example
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
-"""The trajectory that a question is about: the state before each step, and whether it overflows.
+"""A question is posed, and the trajectory walked that it is about.
 
-`for_each_example` makes a question of it: compiled, mapped over the batch, and refused where a
-state on the way is not finite, which costs no pass of its own.
+`for_each_example` makes a question of one example's problem and trajectory: compiled, mapped over
+the batch, and refused where a state on the way is not finite, which costs no pass of its own.
 """
 
 from __future__ import annotations
@@ -16,15 +16,78 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks
-from recurrax.flow.steps.state_vector import flatten
-from recurrax.unrolling.unroll import unroll_states
+from recurrax.cell import as_step
+from recurrax.flow.steps.problem import Problem, flatten, floating_leaves
+from recurrax.gated.cell import GatedStep
+from recurrax.gated.checks import check_gated_params
+from recurrax.unrolling.batch import batch_of
+from recurrax.unrolling.unroll import prepare, unroll_states
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import chex
 
-    from recurrax.flow.steps.problem import Problem
+    from recurrax.cell import Cell, StepFn
+
+
+def pose(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> Problem:
+    """Check the arguments every question takes, and find the batch axes.
+
+    Raises:
+      ValueError, TypeError: as `rx.unroll` does; also if concrete inputs, params or state hold
+        NaN or infinity.
+    """
+    step = as_step(cell)
+    state, xs = prepare(cell, params, state, xs)
+    checks.check_steps(xs)
+    checks.check_finite("xs", xs, "Drop or fill those steps: one NaN spoils all later ones.")
+    checks.check_finite("params", jax.tree.map(jnp.asarray, params), "Did training diverge?")
+    checks.check_finite("state", state, "Start from cell.initial_state(params, batch_shape).")
+    if not floating_leaves(state):
+        raise TypeError(
+            "state has no floating-point leaf, so there is no gradient to follow; got "
+            f"{checks.show(state)}"
+        )
+    if any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(state)):
+        raise TypeError(
+            "state has a complex leaf, whose derivative is not a matrix of real numbers; got "
+            f"{checks.show(state)}. Carry its real and imaginary parts as two leaves."
+        )
+    batch = batch_of(cell, params, state, xs)
+    if 0 in batch.shape:
+        raise ValueError(f"xs and state hold no example: the batch shape is {batch.shape}")
+    return Problem(step, params, state, xs, batch)
+
+
+def with_inputs(cell: Cell | StepFn, params: Any, state: Any, xs: Any, length: int | None) -> Any:
+    """xs as given; or, for an autonomous system, inputs of the given length that say nothing.
+
+    Raises:
+      ValueError, TypeError: if both or neither are given, or the length is not a positive integer.
+    """
+    if xs is not None:
+        if length is not None:
+            raise ValueError(
+                "length is for an autonomous system, xs=None; it is given here beside xs, whose "
+                "first axis is T already. Leave one of them out."
+            )
+        return xs
+    if length is None:
+        raise ValueError(
+            "xs=None needs length=T, the number of steps to run an autonomous system. Pass the "
+            "inputs xs [T, *batch, I], or length."
+        )
+    checks.check_positive_int("length", length)
+    step = as_step(cell)
+    if not isinstance(step, GatedStep):
+        return jnp.zeros((length, 0))
+    size, _ = check_gated_params(step, params)
+    batch = jax.tree.leaves(state)[0].shape[:-1] if state is not None else ()
+    return jnp.zeros((length, *batch, size), params.w_in.dtype)
+
+
+# --- what a step went through -------------------------------------------------------------------
 
 
 class Trajectory(NamedTuple):
