@@ -84,6 +84,8 @@ def decay(
       >>> d = rx.flow.decay(linear, w, jnp.zeros(2), jnp.zeros((1000, 2)))
       >>> round(float(d.log_norm[-1]), 2)  # 1000 log 0.5, far below the smallest float32
       -693.15
+      >>> d
+      Decay(log_norm=float32[1000], log_frobenius=float32[1000], at T -693.1)
 
     Source: the product is equation (5) of Pascanu, Mikolov and Bengio (2013).
     """
