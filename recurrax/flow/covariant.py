@@ -119,8 +119,7 @@ def _ginelli(own: Problem, path: Trajectory, count: int, every: int) -> tuple[ch
     def forward(basis: chex.Array, block: Any) -> tuple[chex.Array, Any]:
         def push(carry: Any, now: Any) -> tuple[Any, None]:
             v, exponent = carry
-            v, shift = rescale(linear_map(own.step, own.params, *now).push(v))
-            return (v, exponent + shift), None
+            return tuple(rescale(linear_map(own.step, own.params, *now).push(v), exponent)), None
 
         (v, exponent), _ = jax.lax.scan(push, (basis, jnp.int32(0)), block)
         basis, upper = orthonormal(v)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from recurrax import checks, keys
 from recurrax.flow.numbers.largest import first_guess, gram_size, largest_singular_value
-from recurrax.flow.numbers.scaled import bring_to_one, frobenius, log_of, rescale_each
+from recurrax.flow.numbers.scaled import Scaled, frobenius, log_of, rescale, share
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.probes import probed_decay
 from recurrax.flow.steps.problem import Problem, Spans, indices, pick
@@ -117,11 +117,11 @@ def _exact(
     def body(carry: Any, now: Any) -> tuple[Any, tuple[chex.Array, ...]]:
         product, exponents, guess = carry
         pushed = linear_map(own.step, own.params, *now).push(product)
-        product, exponents = rescale_each(pushed, exponents, 0)
-        part = (product, exponents)
+        product, exponents = rescale(pushed, exponents)
+        part = Scaled(product, exponents)
         if len(of) < size:
-            part = rescale_each(product[of], exponents, 0)
-        whole, top = bring_to_one(*part, 0)
+            part = rescale(product[of], exponents)
+        whole, top = share(part)
         norm, guess = largest_singular_value(whole, guess)
         logs = tuple(log_of(value, top) for value in (norm, frobenius(whole)))
         return (product, exponents, guess), logs

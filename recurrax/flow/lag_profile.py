@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from recurrax.flow.lags import any_step as lags_any
 from recurrax.flow.lags import gated_step as lags_gated
 from recurrax.flow.lags import parts as lags
+from recurrax.flow.numbers.scaled import Scaled, log_norm
 from recurrax.flow.steps.loss import by_outputs, check_loss, looks
 from recurrax.flow.steps.problem import Problem, named
 from recurrax.flow.steps.trajectory import all_finite, befores_of, pose, refuse_overflow, walk
@@ -177,8 +178,8 @@ def _instants(problem: Problem, where: tuple[int, ...], path: _Walked) -> lags.I
     return lags_any.AnyInstants(problem.step, params, where, (befores, problem.xs))
 
 
-def _summed_up(parts: lags.Part, total: tuple[chex.Array, chex.Array]) -> LagProfile:
-    log_total = lags.log_size(*total)
+def _summed_up(parts: lags.Part, total: Scaled) -> LagProfile:
+    log_total = log_norm(total)
     zero = jnp.isneginf(log_total)
     scale = jnp.where(zero, 0, log_total)
     sizes = jnp.exp(parts.log_norm - scale)

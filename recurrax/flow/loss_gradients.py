@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.numbers.scaled import add_scaled, frobenius, log_of, rescale
+from recurrax.flow.numbers.scaled import ZERO, Scaled, add, frobenius, log_of, rescale
 from recurrax.flow.steps.loss import by_outputs, check_loss, shared_leaves, smooth
 from recurrax.flow.steps.problem import Problem, flatten, unflatten
 from recurrax.flow.steps.trajectory import Trajectory, per_example, pose, refuse_overflow, walk
@@ -113,7 +113,7 @@ def _backward(problem: Problem) -> tuple[chex.Array, Any]:
         def body(later: Any, now: Any) -> tuple[Any, Any]:
             before, x, y_bar = now
             direct, other = _split_direct(y_bar, state, shared)
-            mantissa, exponent = add_scaled(later, rescale(direct))
+            mantissa, exponent = rescale(*add(later, rescale(direct)))
 
             def forward(vector: chex.Array) -> Any:
                 after, y = step(params, unflatten(vector, before), x)
@@ -121,16 +121,15 @@ def _backward(problem: Problem) -> tuple[chex.Array, Any]:
 
             _, pull = jax.vjp(forward, flatten(before))
             zeros = jax.tree.map(jnp.zeros_like, y_bar)
-            through, shift = rescale(pull((mantissa, zeros))[0])
-            earlier = (through, exponent + shift)
-            earlier = add_scaled(earlier, rescale(pull((jnp.zeros_like(mantissa), other))[0]))
+            earlier = rescale(pull((mantissa, zeros))[0], exponent)
+            earlier = add(earlier, rescale(pull((jnp.zeros_like(mantissa), other))[0]))
             norm = frobenius(mantissa)
             unit = mantissa / jnp.where(norm == 0, 1.0, norm)
             # Leaves that carry no gradient have a direction of zero.
             direction = unflatten(unit, jax.tree.map(jnp.zeros_like, before))
-            return earlier, (log_of(norm, exponent), direction)
+            return rescale(*earlier), (log_of(norm, exponent), direction)
 
-        nothing = (jnp.zeros_like(flatten(state)), jnp.int32(0))
+        nothing = Scaled(jnp.zeros_like(flatten(state)), jnp.int32(ZERO))
         found: tuple[chex.Array, Any] = jax.lax.scan(body, nothing, own.xs, reverse=True)[1]
         return found
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.numbers.scaled import log_of, power_of_two
+from recurrax.flow.numbers.scaled import log_of, power_of_two, rescale, scale_of
 from recurrax.gated.cell import split_gates
 from recurrax.gated.diagonals import Diagonals, diagonals
 
@@ -89,20 +89,12 @@ def untied(step: Any, params: Any, population: Population, xs: Any, key: Any) ->
         q = jnp.mean(sigma[h, h])
         sigma = jnp.einsum("abp,bcp,dcp->adp", new.direct, sigma, new.direct)
         sigma += jnp.einsum("g,gap,gdp->adp", population.variances * q, *(new.recurrent,) * 2)
-        size = jnp.trace(jnp.mean(sigma, -1))
-        shift = half_exponent(size)
-        exponent = exponent + shift
-        scale = power_of_two(-2 * shift, dtype)
-        log = log_of(size * scale, 2 * exponent)
-        return (new.state, sigma * scale, exponent), log
+        sigma, exponent = rescale(sigma, exponent)
+        log = log_of(jnp.trace(jnp.mean(sigma, -1)), exponent)
+        return (new.state, sigma, exponent), log
 
     keys = jax.random.split(key, xs.shape[0])
     return jax.lax.scan(body, (population.state, sigma, jnp.int32(0)), (xs, keys))[1]
-
-
-def half_exponent(size: chex.Array) -> chex.Array:
-    """The power of two just above the root of a mean of squares."""
-    return jnp.clip(jnp.frexp(size)[1] + 1, -100, 100) // 2
 
 
 # --- the same weights at every step --------------------------------------------------------------
@@ -212,7 +204,7 @@ def _perturb(
     sigma += jnp.einsum("gap,gcp->acp", r, after)
 
     size = jnp.trace(jnp.mean(sigma, -1))
-    shift = half_exponent(size)
+    shift = scale_of(jnp.sqrt(size), ())  # of a perturbation, not of its square
     scale = power_of_two(-shift, dtype)
     sigma, moments, exponent = sigma * scale**2, moments * scale, now.exponent + shift
     # At the last step there is no row for the new time, and none is needed.

@@ -9,7 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax.flow.gate_statistics import GateStatistics, statistics
-from recurrax.flow.numbers.scaled import add_scaled, frobenius, log_of, power_of_two, rescale
+from recurrax.flow.numbers.scaled import (
+    ZERO,
+    Scaled,
+    add,
+    frobenius,
+    log_norm,
+    power_of_two,
+    rescale,
+    share,
+)
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.problem import Problem, flatten, pick
 from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
@@ -165,14 +174,11 @@ def _reaches(step: GatedStep, problem: Problem) -> np.ndarray:
 
 
 class _Products(NamedTuple):
-    """Where the products stand: mantissas, each times two to its exponents."""
+    """Where the products stand."""
 
-    total: chex.Array  # [N, W*H], from each of the W kept fields, all with one exponent
-    total_exponent: chex.Array
-    detour: chex.Array  # [N, W*H]
-    detour_exponent: chex.Array
-    direct: chex.Array  # [S, W, H], unit by unit
-    direct_exponent: chex.Array  # [W, H]
+    total: Scaled  # [N, W*H], from each of the W kept fields, all with one exponent
+    detour: Scaled  # [N, W*H], likewise
+    direct: Scaled  # [S, W, H], unit by unit, with exponents [W, H]
 
 
 @for_each_example(1, 2)
@@ -195,60 +201,37 @@ def _start(state: Any, wrt: tuple[int, ...]) -> _Products:
     eye = np.eye(fields * hidden).reshape(fields * hidden, fields, hidden)[:, kept]
     eye = eye.reshape(fields * hidden, -1)
     direct = np.tile(np.eye(fields)[:, kept, None], (1, 1, hidden))
-    zero = jnp.int32(0)
     return _Products(
-        total=jnp.asarray(eye, dtype),
-        total_exponent=zero,
-        detour=jnp.zeros(eye.shape, dtype),
-        detour_exponent=zero,
-        direct=jnp.asarray(direct, dtype),
-        direct_exponent=jnp.zeros(direct.shape[1:], jnp.int32),
+        total=Scaled(jnp.asarray(eye, dtype), jnp.int32(0)),
+        detour=Scaled(jnp.zeros(eye.shape, dtype), jnp.int32(ZERO)),
+        direct=Scaled(jnp.asarray(direct, dtype), jnp.zeros(direct.shape[1:], jnp.int32)),
     )
 
 
 def _advance(a: Any, old: _Products) -> _Products:
     """One step: `total = A total`, `detour = A detour + R direct`, `direct = D direct`."""
-    both = a.push(jnp.concatenate([old.total, old.detour], 1))
-    total, detour = (rescale(part) for part in jnp.split(both, 2, axis=1))
+    total, detour, direct = old
+    both = a.push(jnp.concatenate([total.mantissa, detour.mantissa], 1))
+    pushed = jnp.split(both, 2, axis=1)
     # R is through_h in the columns of h: it reads the direct product's row h, unit by unit.
-    row, exponent = _aligned(old.direct[a.h][None], old.direct_exponent)
-    leaving = (a.through_h[:, None, :] * row).reshape(old.detour.shape)
-    detour = add_scaled((detour[0], old.detour_exponent + detour[1]), (leaving, exponent))
-    direct = jnp.einsum("abu,bwu->awu", a.direct, old.direct, precision="highest")
-    direct, shift = _rescale_columns(direct)
-    return _Products(
-        total[0], old.total_exponent + total[1], *detour, direct, old.direct_exponent + shift
-    )
-
-
-def _rescale_columns(a: chex.Array) -> tuple[chex.Array, chex.Array]:
-    """`[R, W, H]` with an exponent for each column, `[W, H]`."""
-    columns, exponents = jax.vmap(jax.vmap(rescale, (1,), (1, 0)), (1,), (1, 0))(a)
-    return columns, exponents
-
-
-def _aligned(a: chex.Array, exponent: chex.Array) -> tuple[chex.Array, chex.Array]:
-    """`[R, W, H]` times two to the exponents `[W, H]`, with one exponent, that of the largest."""
-    a, shift = _rescale_columns(a)
-    exponent = exponent + shift
-    least = jnp.iinfo(exponent.dtype).min // 2
-    largest = jnp.max(jnp.where((a != 0).any(0), exponent, least))
-    largest = jnp.where(largest == least, 0, largest)
-    return a * power_of_two(jnp.minimum(exponent - largest, 0), a.dtype), largest
+    row, exponent = share(rescale(direct.mantissa[a.h], direct.exponent))
+    leaving = (a.through_h[:, None, :] * row).reshape(pushed[1].shape)
+    detour = add(rescale(pushed[1], detour.exponent), rescale(leaving, exponent))
+    held = jnp.einsum("abu,bwu->awu", a.direct, direct.mantissa, precision="highest")
+    total = rescale(pushed[0], total.exponent)
+    return _Products(total, rescale(*detour), rescale(held, direct.exponent))
 
 
 def _logs(now: _Products, of: tuple[int, ...]) -> tuple[chex.Array, ...]:
     """Log norms of the rows that `of` keeps, and the share of the detour."""
-    fields, kept = now.direct.shape[0], np.asarray(of)
+    fields, kept = len(now.direct.mantissa), np.asarray(of)
 
-    def norm(part: chex.Array, exponent: chex.Array) -> tuple[chex.Array, chex.Array]:
-        part, shift = rescale(part.reshape(fields, -1)[kept])
-        return frobenius(part), exponent + shift
+    def rows(part: Scaled) -> Scaled:
+        return rescale(part.mantissa.reshape(fields, -1)[kept], part.exponent)
 
-    direct, exponent = _aligned(now.direct[kept], now.direct_exponent)
-    total = norm(now.total, now.total_exponent)
-    detour = norm(now.detour, now.detour_exponent)
-    logs = [log_of(*part) for part in (total, (frobenius(direct), exponent), detour)]
+    direct = share(rescale(now.direct.mantissa[kept], now.direct.exponent))
+    total, detour = rows(now.total), rows(now.detour)
     # From the mantissas: two logs of a long product differ by their rounding.
-    share = detour[0] / total[0] * power_of_two(detour[1] - total[1], detour[0].dtype)
-    return (*logs, share)
+    share_of_detour = frobenius(detour.mantissa) / frobenius(total.mantissa)
+    share_of_detour *= power_of_two(detour.exponent - total.exponent, total.mantissa.dtype)
+    return log_norm(total), log_norm(direct), log_norm(detour), share_of_detour

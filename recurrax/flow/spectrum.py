@@ -15,8 +15,7 @@ from recurrax.flow.growth.blocks import follow
 from recurrax.flow.numbers.jacobi import log_singular_values
 from recurrax.flow.numbers.largest import no_derivative
 from recurrax.flow.numbers.qr import qr
-from recurrax.flow.numbers.row_scaled import Graded, multiply
-from recurrax.flow.numbers.scaled import NOWHERE, power_of_two, scale_of
+from recurrax.flow.numbers.scaled import Scaled, multiply, power_of_two, scale_of
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
@@ -207,26 +206,23 @@ def _products(
     basis: chex.Array,
     slots: chex.Array,
     count: int,
-) -> Graded:
+) -> Scaled:
     """The triangle U of `A_t ... A_1 basis = Q_t U` at the times that have a slot."""
     size, dtype = basis.shape[0], basis.dtype
-    start = Graded(jnp.eye(size, dtype=dtype), jnp.zeros(size, jnp.int32))
+    start = Scaled(jnp.eye(size, dtype=dtype), jnp.zeros((size, 1), jnp.int32))
 
     def body(carry: Any, now: Any) -> tuple[Any, None]:
         basis, product, kept = carry
         before, x, rows, slot = now
         pushed = maps(before, x).push(basis)
         basis, upper, exponent = _orthogonal_first(pushed, rows, blocks.columns)
-        product = multiply(upper, product)
-        lost = product.exponents == NOWHERE
-        exponents = jnp.where(lost, NOWHERE, product.exponents + exponent)
-        product = Graded(product.rows, exponents)
+        product = multiply(Scaled(upper, exponent[:, None]), product)
         kept = jax.tree.map(lambda all, new: all.at[slot].set(new, mode="drop"), kept, product)
         return (basis, product, kept), None
 
     empty = jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), start)
     steps = (befores, xs, blocks.rows[1:], slots)
-    kept: Graded = jax.lax.scan(body, (basis, start, empty), steps)[0][2]
+    kept: Scaled = jax.lax.scan(body, (basis, start, empty), steps)[0][2]
     return kept
 
 

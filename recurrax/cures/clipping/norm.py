@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import checks
-from recurrax.flow.numbers.scaled import power_of_two, rescale
+from recurrax.flow.numbers.scaled import power_of_two, scale_of
 
 if TYPE_CHECKING:
     import chex
@@ -147,6 +147,6 @@ def _scaled_norm(updates: Any) -> tuple[chex.Array, chex.Array]:
     ]
     if not leaves:
         return jnp.zeros([]), jnp.zeros([], jnp.int32)
-    _, exponent = rescale(jnp.stack([jnp.max(jnp.abs(g)) for g in leaves]))
+    exponent = scale_of(jnp.stack([jnp.max(jnp.abs(g)) for g in leaves]), (0,))
     squares = [jnp.sum((g * power_of_two(-exponent, g.dtype)) ** 2) for g in leaves]
     return jnp.sqrt(jnp.sum(jnp.stack(squares))), exponent

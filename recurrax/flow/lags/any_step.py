@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.lags.parts import Part, Signals, trace
+from recurrax.flow.lags.parts import trace
 from recurrax.flow.steps.loss import shared_leaves
 from recurrax.flow.steps.problem import flatten, unflatten
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import chex
+
+    from recurrax.flow.lags.parts import Part
+    from recurrax.flow.numbers.scaled import Scaled
 
 _WIDTH = 128  # of the matrix that gradients are written as: its columns are summed first
 
@@ -59,10 +62,6 @@ class AnyInstants:
 
         return jax.vmap(one)(self._rows[0], y_bar)
 
-    def ready(self) -> AnyInstants:
-        """See `Instants`."""
-        return self
-
     def rows(self) -> tuple[Any, Callable[[Any], AnyInstants]]:
         """See `Instants`."""
         return self._rows, lambda rows: AnyInstants(*self._fixed, rows)
@@ -72,17 +71,17 @@ class AnyInstants:
         earlier = self._pull(errors)[1]
         return jnp.pad(earlier, ((0, 0), (0, errors.shape[1] - earlier.shape[1]))), errors
 
-    def trace(self, errors: chex.Array) -> Signals:
+    def trace(self, errors: chex.Array) -> Scaled:
         """See `Instants`."""
         return trace(self, errors)
 
     def weigh(self, signals: chex.Array, scale: chex.Array) -> chex.Array:
         """See `Instants`."""
-        pulled = self._pull(signals * scale[:, None])[0]
+        pulled = self._pull(signals * scale)[0]
         vector = _end_to_end(jnp.zeros(0, signals.dtype), pulled)
         return jnp.pad(vector, (0, -len(vector) % _WIDTH)).reshape(-1, _WIDTH)
 
-    def each(self, signals: Signals, total: Any) -> Part | None:
+    def each(self, signals: Scaled, total: Scaled) -> Part | None:
         """See `Instants`."""
         return None
 

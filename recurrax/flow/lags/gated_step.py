@@ -14,14 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.flow.lags import outer_products as lags_outer
-from recurrax.flow.lags.parts import (
-    NOTHING,
-    Part,
-    Signals,
-    bring_together,
-    by_instant,
-    rescaled_rows,
-)
+from recurrax.flow.lags.parts import Part, by_instant, by_rows
+from recurrax.flow.numbers.scaled import ZERO, Scaled, add, rescale
 from recurrax.unrolling.gated.chunk import Instants as Chunk
 from recurrax.unrolling.gated.chunk import Part as Rows
 from recurrax.unrolling.gated.chunk import in_chunks, weighted
@@ -97,16 +91,14 @@ class GatedInstants(NamedTuple):
         fields = range(len(self.walk.ops.state))
         return tuple(seen if k == self.walk.spec.h else jnp.zeros_like(seen) for k in fields)
 
-    def ready(self) -> GatedInstants:
+    def rows(self) -> tuple[Any, Callable[[Any], GatedInstants]]:
         spec, ops, memory = self.walk
         whole = Chunks(len(self.h), len(self.h), reverse=False)
         part = Rows(ops.xs, None, None, memory.states, memory.kept)
         chunk = Chunk(spec, spec.local(ops), whole, ops, part, ops.state)
-        return self._replace(diagonals=self._wide(chunk))
-
-    def rows(self) -> tuple[Any, Callable[[Any], GatedInstants]]:
+        diagonals = self._wide(chunk)
         put = lambda rows: self._replace(h=rows[0], diagonals=rows[1])  # noqa: E731
-        return (self.h, self.diagonals), put
+        return (self.h, diagonals), put
 
     def _wide(self, chunk: Chunk) -> Diagonals:
         found: Diagonals = jax.tree.map(
@@ -136,35 +128,36 @@ class GatedInstants(NamedTuple):
         return tuple(earlier), signals
 
     def weigh(self, signals: chex.Array, scale: chex.Array) -> chex.Array:
-        rows = (self.h * scale[:, None, None]).reshape(-1, self.h.shape[-1])
+        rows = (self.h * scale).reshape(-1, self.h.shape[-1])
         return rows.T @ signals.reshape(len(rows), -1)
 
-    def trace(self, errors: Any) -> Signals:
+    def trace(self, errors: Any) -> Scaled:
         spec, ops, memory = self.walk
         chunks, local, befores = in_chunks(spec, ops, memory)
 
         def step(later: Any, now: Any) -> tuple[Any, Any]:
-            diagonals, *own = now
-            error, top = bring_together(later, own)
-            earlier, signal = self._back(diagonals, error)
-            earlier, exponent = rescaled_rows(jax.tree.map(lambda e: e[None], earlier), top[None])
-            return (jax.tree.map(lambda e: e[0], earlier), exponent[0]), (signal, top)
+            diagonals, own = now
+            error = add(later, own)
+            earlier, signal = self._back(diagonals, error.mantissa)
+            return rescale(earlier, error.exponent), Scaled(signal, error.exponent)
 
         def chunk(later: Any, first: Any, now: Any, before: Any) -> tuple[Any, Any]:
             part, own = now
             diagonals = self._wide(Chunk(spec, local, chunks, ops, part, before))
-            return jax.lax.scan(step, later, (diagonals, *own), reverse=True)
+            return jax.lax.scan(step, later, (diagonals, own), reverse=True)
 
-        own = rescaled_rows(errors, jnp.zeros(len(self.h), jnp.int32))
+        own = by_rows(errors)
         rows = Rows(ops.xs, None, None, memory.states, memory.kept)
-        nothing = (jax.tree.map(lambda e: jnp.zeros_like(e[0]), errors), jnp.int32(NOTHING))
-        _, signals = chunks.backwards().run(chunk, nothing, (rows, own), befores)
-        return Signals(*signals)
+        zeros = jax.tree.map(lambda e: jnp.zeros_like(e[0]), errors)
+        nothing = Scaled(zeros, jnp.full((1, 1), ZERO))
+        signals: Scaled = chunks.backwards().run(chunk, nothing, (rows, own), befores)[1]
+        return signals
 
-    def each(self, signals: Signals, total: Any) -> Part | None:
+    def each(self, signals: Scaled, total: Scaled) -> Part | None:
         if self.h.shape[1] > 1:
             return None
-        rows = self.h[:, 0], signals.values[:, 0], signals.exponents
-        found, reliable = lags_outer.sums(*rows, total)
+        found, reliable = lags_outer.sums(
+            self.h[:, 0], Scaled(signals.mantissa[:, 0], signals.exponent[:, 0]), total
+        )
         part: Part = jax.lax.cond(reliable, lambda: found, lambda: by_instant(self, signals, total))
         return part

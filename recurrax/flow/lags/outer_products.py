@@ -15,8 +15,17 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.lags.parts import NOTHING, Part, rescaled_rows, sum_of
-from recurrax.flow.numbers.scaled import log_of, power_of_two, root
+from recurrax.flow.lags.parts import Part, by_rows
+from recurrax.flow.numbers.scaled import (
+    ZERO,
+    Scaled,
+    frobenius,
+    log_of,
+    power_of_two,
+    rescale,
+    root,
+    sum_of,
+)
 
 if TYPE_CHECKING:
     import chex
@@ -28,29 +37,27 @@ BLOCK = 16  # steps
 _CANCELS = 32
 
 
-def sums(h: chex.Array, d: chex.Array, exponents: chex.Array, total: Any) -> tuple[Part, Any]:
+def sums(h: chex.Array, signals: Scaled, total: Scaled) -> tuple[Part, Any]:
     """Norms of each outer product and of their sums, in log scale.
 
     Args:
       h: `[T, H]`.
-      d: `[T, P]`; the outer products are `h_t d_t^T 2**exponents_t`.
-      exponents: int32 `[T]`.
-      total: their sum over time, `(mantissa [H, P], exponent)`.
+      signals: `[T, P]`, scaled by row; the outer products are `h_t signals_t^T`.
+      total: their sum over time, `[H, P]`.
 
     Returns:
       The `Part` of each t, its `log_rest` that of the sum up to t; and whether it can be relied
       upon: False where terms cancel so far that a squared norm has lost the digits it needs.
     """
-    zero = jnp.zeros_like(exponents)
-    (h, p), (d, q) = rescaled_rows(h, zero), rescaled_rows(d, zero)
+    (h, p), (d, q) = by_rows(h), rescale(*signals)
     size = root(jnp.sum(h * h, axis=1) * jnp.sum(d * d, axis=1))
-    exponents = jnp.where(size == 0, NOTHING, exponents + p + q)
-    whole = root(sum_of(total[0] * total[0]))
+    exponents = jnp.where(size == 0, ZERO, (p + q)[:, 0])
+    whole = frobenius(total.mantissa)
     scale = jnp.where(size == 0, 1, size) * jnp.where(whole == 0, 1, whole)
-    cosine = jnp.sum((h @ total[0]) * d, axis=1) / scale
+    cosine = jnp.sum((h @ total.mantissa) * d, axis=1) / scale
     square, gross, tops = _squares(h, d, exponents, size)
     norm = root(jnp.maximum(square, 0))
-    size_of_total = whole * power_of_two(total[1] - tops, whole.dtype)
+    size_of_total = whole * power_of_two(total.exponent - tops, whole.dtype)
     least = jnp.sqrt(jnp.finfo(h.dtype).eps) * gross
     bound = _CANCELS * jnp.maximum(norm, least) * jnp.maximum(norm, size_of_total)
     reliable = ~jnp.any(gross * gross > bound)
@@ -66,10 +73,10 @@ def _squares(h: Any, d: Any, exponents: Any, size: Any) -> tuple[Any, Any, Any]:
         a = jnp.pad(a, ((0, pad),) + ((0, 0),) * (a.ndim - 1), constant_values=fill)
         return a.reshape(-1, BLOCK, *a.shape[1:])
 
-    tops = jax.lax.cummax(jnp.pad(exponents, (0, pad), constant_values=NOTHING))
+    tops = jax.lax.cummax(jnp.pad(exponents, (0, pad), constant_values=ZERO))
     tops = tops.reshape(-1, BLOCK)  # of the largest part so far: what a sum is written in
-    before = jnp.append(NOTHING, tops[:-1, -1])
-    h, d, exponents, size = blocks(h), blocks(d), blocks(exponents, NOTHING), blocks(size)
+    before = jnp.append(ZERO, tops[:-1, -1])
+    h, d, exponents, size = blocks(h), blocks(d), blocks(exponents, ZERO), blocks(size)
 
     def border(rest: chex.Array, now: Any) -> tuple[chex.Array, Any]:
         h, d, exponents, old, new = now

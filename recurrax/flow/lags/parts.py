@@ -8,14 +8,23 @@ the recurrent weights moves all of them, and one product summed over time is tha
 
 from __future__ import annotations
 
-import functools
 import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.numbers.scaled import log_of, power_of_two, root
+from recurrax.flow.numbers.scaled import (
+    ZERO,
+    Scaled,
+    add,
+    frobenius,
+    log_norm,
+    log_of,
+    power_of_two,
+    rescale,
+    sum_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,14 +32,6 @@ if TYPE_CHECKING:
     import chex
 
 BLOCKS = 8  # of lags; errors that have left the sequence are dropped at each
-NOTHING = -(2**30)  # the exponent of a row of zeros
-
-
-class Signals(NamedTuple):
-    """What reaches the params at each instant."""
-
-    values: Any  # [T, ...]
-    exponents: chex.Array  # int32 [T]
 
 
 class Part(NamedTuple):
@@ -42,89 +43,86 @@ class Part(NamedTuple):
 
 
 class Instants(Protocol):
-    """Instants as linear maps, some rows of time; errors are any pytree of `[T, ...]`."""
+    """Instants as linear maps, some rows of time.
+
+    Errors are any pytree of `[T, ...]` and signals, what reaches the params, an array `[T, ...]`.
+    Scaled ones have an exponent for each row.
+    """
 
     def begin(self, y_bar: list[chex.Array]) -> Any:
-        """The error that the loss puts on each instant, from its gradient by the outputs."""
-        ...
-
-    def ready(self) -> Instants:
-        """The same, with what `back` needs."""
+        """Return the error that the loss puts on each instant, from its gradient by the outputs."""
         ...
 
     def rows(self) -> tuple[Any, Callable[[Any], Instants]]:
-        """The arrays that lead with time, and how to put such rows back."""
+        """Return the arrays that lead with time, and how to put such rows back."""
         ...
 
     def back(self, errors: Any) -> tuple[Any, chex.Array]:
-        """The errors on the state before, each row by itself, and what reaches the params."""
+        """Return the errors on the state before, each row by itself, and the signals."""
         ...
 
-    def trace(self, errors: Any) -> Signals:
-        """What reaches the params of all errors together, as in backpropagation."""
+    def trace(self, errors: Any) -> Scaled:
+        """Return the signals of all errors together, as in backpropagation."""
         ...
 
-    def weigh(self, signals: Any, scale: chex.Array) -> chex.Array:
-        """The gradient by the params, a matrix: the sum over rows of scale times what they give."""
+    def weigh(self, signals: chex.Array, scale: chex.Array) -> chex.Array:
+        """Return the gradient by the params, a matrix: the sum over rows of scale times theirs."""
         ...
 
-    def each(self, signals: Signals, total: Any) -> Part | None:
-        """The part of each instant, of its gradient by itself, if there is a cheap way."""
+    def each(self, signals: Scaled, total: Scaled) -> Part | None:
+        """Return the part of each instant, of its gradient alone, if there is a cheap way."""
         ...
 
 
-def trace(instants: Instants, errors: Any) -> Signals:
-    """One step after the other, back through time."""
-    rows, put = instants.ready().rows()
+def by_rows(errors: Any) -> Scaled:
+    """Return errors with an exponent for each row."""
+    first = jax.tree.leaves(errors)[0]
+    return rescale(errors, jnp.zeros((len(first), *(1,) * (first.ndim - 1)), jnp.int32))
 
-    def body(later: Any, now: Any) -> tuple[Any, Signals]:
-        row, *own = now
-        error, top = bring_together(later, own)
+
+def trace(instants: Instants, errors: Any) -> Scaled:
+    """Return the signals of all errors together: step by step back, as in backpropagation."""
+    rows, put = instants.rows()
+
+    def body(later: Scaled, now: Any) -> tuple[Scaled, Scaled]:
+        row, own = now
+        error = add(later, own)
         here = put(jax.tree.map(lambda leaf: leaf[None], row))
-        earlier, signal = here.back(jax.tree.map(lambda leaf: leaf[None], error))
-        earlier, exponent = rescaled_rows(earlier, top[None])
-        return (jax.tree.map(lambda leaf: leaf[0], earlier), exponent[0]), Signals(signal[0], top)
+        back = here.back(jax.tree.map(lambda leaf: leaf[None], error.mantissa))
+        earlier, signal = jax.tree.map(lambda leaf: leaf[0], back)
+        return rescale(earlier, error.exponent), Scaled(signal, error.exponent)
 
-    length = len(jax.tree.leaves(errors)[0])
-    own = rescaled_rows(errors, jnp.zeros(length, jnp.int32))
-    nothing = (jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), errors), jnp.int32(NOTHING))
-    signals: Signals = jax.lax.scan(body, nothing, (rows, *own), reverse=True)[1]
+    own = by_rows(errors)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), own)
+    nothing = nothing._replace(exponent=nothing.exponent + ZERO)
+    signals: Scaled = jax.lax.scan(body, nothing, (rows, own), reverse=True)[1]
     return signals
 
 
-def every_lag(instants: Instants, errors: Any, total: Any) -> Part:
-    """The parts of all lags of a loss that may look at every output."""
-    rows, put = instants.ready().rows()
+def every_lag(instants: Instants, errors: Any, total: Scaled) -> Part:
+    """Return the parts of all lags of a loss that may look at every output."""
+    rows, put = instants.rows()
     length = len(jax.tree.leaves(errors)[0])
-    shifts = shifts_of(errors)
-    exponents = jnp.where(shifts == NOTHING, NOTHING, 0)
-    rest, parts, of_total = total[0], [], root(sum_of(total[0] * total[0]))
+    carry, parts, of_total = (by_rows(errors), total.mantissa), [], frobenius(total.mantissa)
     blocks = min(BLOCKS, -(-length // 16))  # each is one more program to compile
     bounds = [length * block // blocks for block in range(blocks + 1)]
     for start, stop in itertools.pairwise(bounds):
         live = length - start  # later rows have nothing left to bring
-        errors, shifts, exponents, mine = jax.tree.map(
-            lambda leaf, live=live: leaf[:live], (errors, shifts, exponents, rows)
-        )
-        here = put(mine)
+        here = put(jax.tree.map(lambda leaf, live=live: leaf[:live], rows))
+        errors = jax.tree.map(lambda leaf, live=live: leaf[:live], carry[0])
 
         def body(carry: Any, _: None, here: Any = here) -> tuple[Any, Part]:
             # Scaled and moved on here, where they are used, and not where they are made: so
             # neither takes a pass over memory of its own.
-            errors, shifts, exponents, rest = carry
-            earlier, signals = here.back(scaled_rows(errors, shifts))
-            exponents = added(exponents, shifts)
-            part = weighed(here, Signals(signals, exponents))
-            rest = rest - part[0] * power_of_two(part[1] - total[1], rest.dtype)
-            errors = jax.tree.map(lambda e: _one_row_on(e, 0), earlier)
-            exponents = _one_row_on(exponents, NOTHING)
-            seen = _seen(part, total, of_total, rest)
-            return (errors, shifts_of(errors), exponents, rest), seen
+            errors, rest = rescale(*carry[0]), carry[1]
+            earlier, signals = here.back(errors.mantissa)
+            part = weighed(here, Scaled(signals, errors.exponent))
+            rest = rest - part.mantissa * power_of_two(part.exponent - total.exponent, rest.dtype)
+            earlier = jax.tree.map(lambda e: _one_row_on(e, 0), earlier)
+            errors = Scaled(earlier, _one_row_on(errors.exponent, ZERO))
+            return (errors, rest), _measured(part, total, of_total, rest)
 
-        carry = (errors, shifts, exponents, rest)
-        (errors, shifts, exponents, rest), found = jax.lax.scan(
-            body, carry, None, length=stop - start
-        )
+        carry, found = jax.lax.scan(body, (errors, carry[1]), None, length=stop - start)
         parts.append(found)
     joined: Part = jax.tree.map(lambda *blocks: jnp.concatenate(blocks), *parts)
     return joined
@@ -135,13 +133,13 @@ def _one_row_on(leaf: chex.Array, fill: int) -> chex.Array:
 
 
 def seen(errors: Any) -> chex.Array:
-    """Which instants the loss looks at, bool `[T]`."""
+    """Return which instants the loss looks at, bool `[T]`."""
     leaves = jax.tree.leaves(errors)
     return jnp.any(jnp.stack([jnp.any(e.reshape(len(e), -1) != 0, axis=1) for e in leaves]), axis=0)
 
 
-def one_look(instants: Instants, signals: Signals, last: chex.Array, total: Any) -> Part:
-    """The parts of all lags of a loss that looks at the output of one instant only.
+def one_look(instants: Instants, signals: Scaled, last: chex.Array, total: Scaled) -> Part:
+    """Return the parts of all lags of a loss that looks at the output of one instant only.
 
     The error of lag l is the whole error at l steps before: its part is that instant's own.
     """
@@ -159,86 +157,31 @@ def one_look(instants: Instants, signals: Signals, last: chex.Array, total: Any)
     )
 
 
-def by_instant(instants: Instants, signals: Signals, total: Any) -> Part:
-    """The part of each instant, one after the other."""
+def by_instant(instants: Instants, signals: Scaled, total: Scaled) -> Part:
+    """Return the part of each instant, one after the other."""
     rows, put = instants.rows()
-    of_total = root(sum_of(total[0] * total[0]))
+    of_total = frobenius(total.mantissa)
 
     def body(rest: chex.Array, now: Any) -> tuple[chex.Array, Part]:
         row, signal = jax.tree.map(lambda leaf: leaf[None], now)
         part = weighed(put(row), signal)
-        rest = rest + part[0] * power_of_two(part[1] - total[1], rest.dtype)
-        return rest, _seen(part, total, of_total, rest)
+        rest = rest + part.mantissa * power_of_two(part.exponent - total.exponent, rest.dtype)
+        return rest, _measured(part, total, of_total, rest)
 
-    found: Part = jax.lax.scan(body, jnp.zeros_like(total[0]), (rows, signals))[1]
+    found: Part = jax.lax.scan(body, jnp.zeros_like(total.mantissa), (rows, signals))[1]
     return found
 
 
-def weighed(instants: Instants, signals: Signals) -> tuple[Any, Any]:
-    """The gradient by the params, `(mantissa, exponent)`, of what reaches them."""
-    top = jnp.max(signals.exponents)
-    scale = jax.tree.leaves(signals.values)[0].dtype
-    part = instants.weigh(signals.values, power_of_two(signals.exponents - top, scale))
-    _, shift = jnp.frexp(jnp.max(jnp.max(jnp.abs(part), axis=0)))
-    most = jnp.finfo(part.dtype).maxexp - 2
-    shift = jnp.clip(shift, -most, most)
-    return part * power_of_two(-shift, part.dtype), shift + top
+def weighed(instants: Instants, signals: Scaled) -> Scaled:
+    """Return the gradient by the params of what reaches them."""
+    top = jnp.max(signals.exponent)
+    scale = power_of_two(signals.exponent - top, signals.mantissa.dtype)
+    return rescale(instants.weigh(signals.mantissa, scale), top)
 
 
-def bring_together(later: Any, own: Any) -> tuple[Any, chex.Array]:
-    """The sum of an error that comes from later and the loss's own, and its exponent."""
-    (x, p), (y, q) = later, own
-    top = jnp.maximum(p, q)
-
-    def add(a: chex.Array, b: chex.Array) -> chex.Array:
-        return a * power_of_two(p - top, a.dtype) + b * power_of_two(q - top, b.dtype)
-
-    return jax.tree.map(add, x, y), top
-
-
-def _seen(part: Any, total: Any, of_total: chex.Array, rest: chex.Array) -> Part:
-    norm = root(sum_of(part[0] * part[0]))
+def _measured(part: Scaled, total: Scaled, of_total: chex.Array, rest: chex.Array) -> Part:
+    """Return a part's measures; the rest has the exponent of the total."""
+    norm = frobenius(part.mantissa)
     both = norm * of_total
-    cosine = sum_of(part[0] * total[0]) / jnp.where(both == 0, 1, both)
-    return Part(log_of(norm, part[1]), cosine, log_size(rest, total[1]))
-
-
-def sum_of(matrix: chex.Array) -> chex.Array:
-    """Of all entries, the columns first: a sum over both axes would go one entry at a time."""
-    return jnp.sum(jnp.sum(matrix, axis=0))
-
-
-def rescaled_rows(errors: Any, exponents: chex.Array) -> tuple[Any, chex.Array]:
-    """Each row with its largest entry in [1/2, 1), and its exponent; `NOTHING` for zeros."""
-    shifts = shifts_of(errors)
-    return scaled_rows(errors, shifts), added(exponents, shifts)
-
-
-def shifts_of(errors: Any) -> chex.Array:
-    """The exponent of the largest entry of each row; `NOTHING` for a row of zeros."""
-    leaves = jax.tree.leaves(errors)
-    columns = [jnp.max(jnp.abs(e), axis=tuple(range(1, e.ndim - 1))) for e in leaves]
-    sizes = jnp.max(functools.reduce(jnp.maximum, columns), axis=1)  # as in sum_of
-    _, shifts = jnp.frexp(sizes)
-    most = jnp.finfo(sizes.dtype).maxexp - 2
-    return jnp.where(sizes == 0, NOTHING, jnp.clip(shifts, -most, most))
-
-
-def scaled_rows(errors: Any, shifts: chex.Array) -> Any:
-    """Each row divided by two to the power of its shift."""
-
-    def scaled(e: chex.Array) -> chex.Array:
-        scale = power_of_two(jnp.where(shifts == NOTHING, 0, -shifts), e.dtype)
-        return e * scale.reshape((-1,) + (1,) * (e.ndim - 1))
-
-    return jax.tree.map(scaled, errors)
-
-
-def added(exponents: chex.Array, shifts: chex.Array) -> chex.Array:
-    """Exponents of rows after their shifts; `NOTHING` where a row is."""
-    return jnp.where(shifts == NOTHING, NOTHING, exponents + shifts)
-
-
-def log_size(mantissa: chex.Array, exponent: chex.Array) -> chex.Array:
-    """The log of the norm of a gradient."""
-    return log_of(root(sum_of(mantissa * mantissa)), exponent)
+    cosine = sum_of(part.mantissa * total.mantissa) / jnp.where(both == 0, 1, both)
+    return Part(log_of(norm, part.exponent), cosine, log_norm(Scaled(rest, total.exponent)))

@@ -16,8 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.flow.numbers.one_at_a_time import one_at_a_time
-from recurrax.flow.numbers.row_scaled import Graded, scaled_columns
-from recurrax.flow.numbers.scaled import NOWHERE, log_of, power_of_two
+from recurrax.flow.numbers.scaled import ZERO, Scaled, by_row, log_of, power_of_two
 
 if TYPE_CHECKING:
     import chex
@@ -33,17 +32,17 @@ class _Rows(NamedTuple):
     noise: chex.Array  # [2, M], the expected squared rounding of a row, in its own exponent
 
 
-def log_singular_values(a: Graded, blocks: chex.Array) -> chex.Array:
-    """The natural logs of the N singular values of a graded matrix `[N, N]`, descending.
+def log_singular_values(a: Scaled, blocks: chex.Array) -> chex.Array:
+    """Return the natural logs of the N singular values of a matrix `[N, N]`, descending.
 
-    `blocks [N]`, ascending, numbers the diagonal blocks outside which the matrix is exactly zero;
-    each is treated by itself.
+    The matrix has an exponent for each row. `blocks [N]`, ascending, numbers the diagonal
+    blocks outside which the matrix is exactly zero; each is treated by itself.
 
     Right to about `eps * kappa` in the singular value, kappa being the condition of the matrix
     with its rows scaled to one length; -inf for a singular value that is zero but for rounding.
     """
-    count = a.rows.shape[0]
-    a, noise = _concentrated(a, jnp.zeros(count, a.rows.dtype), blocks)
+    count, dtype = len(a.mantissa), a.mantissa.dtype
+    a, noise = _concentrated(a, jnp.zeros(count, dtype), blocks)
     a, noise = _concentrated(a, noise, blocks)
     halves = _orthogonal(_halves(a, noise))
     square, _ = _squares(halves)
@@ -51,20 +50,21 @@ def log_singular_values(a: Graded, blocks: chex.Array) -> chex.Array:
     return -jnp.sort(-logs)[:count]
 
 
-def _concentrated(a: Graded, noise: chex.Array, blocks: chex.Array) -> tuple[Graded, chex.Array]:
+def _concentrated(a: Scaled, noise: chex.Array, blocks: chex.Array) -> tuple[Scaled, chex.Array]:
     """The triangular factor R of `a^T = Q R`, a block's rows sorted by size: the same values.
 
     Its rows are nearer to right angles, so that far fewer rotations are needed. The rows of a are
     columns here, so that their exponents are kept out of the factorisation altogether.
     """
-    length = jnp.sqrt(jnp.sum(a.rows * a.rows, axis=1))
-    order = jnp.lexsort((-length, -a.exponents, blocks))  # the block first, then the exponent
-    rows, exponents, length = a.rows[order], a.exponents[order], length[order]
-    upper = scaled_columns(_triangle(rows.T), exponents)
-    shift = power_of_two(exponents - upper.exponents, rows.dtype)
+    rows, exponents = a.mantissa, a.exponent[:, 0]
+    length = jnp.sqrt(jnp.sum(rows * rows, axis=1))
+    order = jnp.lexsort((-length, -exponents, blocks))  # the block first, then the exponent
+    rows, exponents, length = rows[order], exponents[order], length[order]
+    upper = by_row(Scaled(_triangle(rows.T), exponents))
+    shift = power_of_two(exponents - upper.exponent[:, 0], rows.dtype)
     fresh = rows.shape[1] * (0.5 * jnp.finfo(rows.dtype).eps * length) ** 2
     noise = (noise[order] + fresh) * shift * shift
-    return upper, jnp.where(upper.exponents == NOWHERE, 0.0, noise)
+    return upper, jnp.where(upper.exponent[:, 0] == ZERO, 0.0, noise)
 
 
 @one_at_a_time
@@ -72,12 +72,13 @@ def _triangle(a: chex.Array) -> chex.Array:
     return jnp.linalg.qr(a, mode="r")
 
 
-def _halves(a: Graded, noise: chex.Array) -> _Rows:
+def _halves(a: Scaled, noise: chex.Array) -> _Rows:
     """Row 2 i beside row 2 i + 1, with a zero row where their number is odd."""
-    odd = a.rows.shape[0] % 2
+    rows, columns = a.mantissa.shape
+    odd = rows % 2
     return _Rows(
-        jnp.pad(a.rows, ((0, odd), (0, 0))).reshape(-1, 2, a.rows.shape[1]).swapaxes(0, 1),
-        jnp.pad(a.exponents, (0, odd), constant_values=NOWHERE).reshape(-1, 2).T,
+        jnp.pad(a.mantissa, ((0, odd), (0, 0))).reshape(-1, 2, columns).swapaxes(0, 1),
+        jnp.pad(a.exponent[:, 0], (0, odd), constant_values=ZERO).reshape(-1, 2).T,
         jnp.pad(noise, (0, odd)).reshape(-1, 2).T,
     )
 
@@ -141,7 +142,7 @@ def _rotate(halves: _Rows, tolerance: float) -> tuple[_Rows, chex.Array]:
     square, alive = _squares(halves)
     _, shift = jnp.frexp(jnp.sqrt(square))
     scale = jnp.where(alive, power_of_two(-shift, dtype), 0.0)  # to lengths in [1/2, 1)
-    exponents = jnp.where(alive, halves.exponents + shift, NOWHERE)
+    exponents = jnp.where(alive, halves.exponents + shift, ZERO)
     square, noise = square * scale**2, halves.noise * scale**2
     gamma = jnp.sum(halves.rows[0] * halves.rows[1], axis=-1) * scale[0] * scale[1]
     cosine = jnp.abs(gamma) / jnp.sqrt(jnp.where(alive.all(0), square[0] * square[1], 1.0))

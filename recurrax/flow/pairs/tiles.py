@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax.flow.numbers.largest import first_guess, gram_size, largest_singular_value
-from recurrax.flow.numbers.scaled import bring_to_one, frobenius, log_of, rescale_each, root
+from recurrax.flow.numbers.scaled import Scaled, frobenius, log_of, rescale, root, share
 from recurrax.flow.pairs.row_products import push_rows
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class _Carried(NamedTuple):
     """What goes on from one target to the next, for the W sources of a tile."""
 
     v: chex.Array  # [W, k, N], the largest entry of each direction in [1/2, 1)
-    exponents: chex.Array  # int32 [W, k]
+    exponents: chex.Array  # int32 [W, k, 1]
     guess: chex.Array  # the last top singular vectors, [W, n]
 
 
@@ -97,7 +97,7 @@ def _setting_out(v: chex.Array, starts: Directions, of: np.ndarray) -> _Carried:
     sources, width, _ = v.shape
     length = width if starts.drawn else gram_size(len(of), width)
     guess = jnp.broadcast_to(first_guess(length, v.dtype), (sources, length))
-    return _Carried(v, jnp.zeros((sources, width), jnp.int32), guess)
+    return _Carried(v, jnp.zeros((sources, width, 1), jnp.int32), guess)
 
 
 def _pushed(
@@ -108,9 +108,9 @@ def _pushed(
     def body(now: Any, part: Any) -> tuple[Any, None]:
         v, exponents = now
         moved = push_rows(make_map(part), v.reshape(-1, v.shape[-1])).reshape(v.shape)
-        moved, shifted = rescale_each(moved, exponents, 2)
-        v = jnp.where(waiting[:, None, None], v, moved)
-        return (v, jnp.where(waiting[:, None], exponents, shifted)), None
+        moved = rescale(moved, exponents)
+        stay = waiting[:, None, None]
+        return jax.tree.map(lambda a, b: jnp.where(stay, a, b), (v, exponents), tuple(moved)), None
 
     (v, exponents), _ = jax.lax.scan(body, carried[:2], parts, every)
     return _Carried(v, exponents, carried.guess)
@@ -119,10 +119,11 @@ def _pushed(
 def _measured(
     carried: _Carried, starts: Directions, of: np.ndarray
 ) -> tuple[_Carried, tuple[chex.Array, chex.Array]]:
-    part, exponents = carried.v, carried.exponents
-    if len(of) < part.shape[-1]:  # what is asked for may be much smaller than the rest
-        part, exponents = rescale_each(part[..., of], exponents, 2)
-    part, exponent = bring_to_one(part, exponents, 2)
+    found = Scaled(carried.v, carried.exponents)
+    if len(of) < carried.v.shape[-1]:  # what is asked for may be much smaller than the rest
+        found = rescale(carried.v[..., of], carried.exponents)
+    part, exponent = share(found, 1)
+    exponent = exponent[:, 0, 0]
     if not starts.drawn:
         norm, guess = jax.vmap(largest_singular_value)(part.swapaxes(1, 2), carried.guess)
         total = jax.vmap(frobenius)(part)

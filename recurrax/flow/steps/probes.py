@@ -82,11 +82,10 @@ def _measure_frobenius(
 
     def body(carry: Any, now: _Path) -> tuple[Any, chex.Array]:
         v, exponent, reached = carry
-        v, shift = rescale(maps(now.befores, now.xs).push(v))
-        exponent = exponent + shift
+        v, exponent = rescale(maps(now.befores, now.xs).push(v), exponent)
         here = (jnp.asarray(targets) == now.times)[:, None, None]
-        part, extra = rescale(v[of])
-        log = log_of(frobenius(part), exponent + extra)
+        part, top = rescale(v[of], exponent)
+        log = log_of(frobenius(part), top)
         asked = jnp.zeros_like(v).at[of].set(part)  # what is stretched elsewhere does not count
         return (v, exponent, jnp.where(here, asked, reached)), log
 
@@ -119,12 +118,11 @@ def _measure_norm(
     def body(carry: Any, now: _Path) -> tuple[Any, chex.Array]:
         v, exponents = carry
         blocks = _split(maps(now.befores, now.xs).push(_side_by_side(v)), count)
-        v, shifts = jax.vmap(rescale)(blocks)
-        exponents = exponents + shifts
+        v, exponents = jax.vmap(rescale)(blocks, exponents)
         block = jnp.searchsorted(jnp.asarray(targets), now.times)
-        part, extra = rescale(v[block][of])
+        part, top = rescale(v[block][of], exponents[block])
         norm, _ = largest_singular_value(part, first_guess(gram_size(*part.shape), part.dtype))
-        return (v, exponents), log_of(norm, exponents[block] + extra)
+        return (v, exponents), log_of(norm, top)
 
     return jax.lax.scan(body, (best, jnp.zeros(count, jnp.int32)), path)[1]
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from recurrax.flow.lags import outer_products as lags_outer
+from recurrax.flow.numbers.scaled import Scaled
 
 
 def rows(length, decay, seed=0):
@@ -14,6 +15,11 @@ def rows(length, decay, seed=0):
     rng = np.random.default_rng(seed)
     h, d = (rng.standard_normal((length, size)).astype(np.float32) for size in (5, 7))
     return h, d, np.round(-decay * np.arange(length)).astype(np.int32)
+
+
+def sums(h, d, exponents, total):
+    signals = Scaled(jnp.asarray(d), jnp.asarray(exponents)[:, None])
+    return lags_outer.sums(jnp.asarray(h), signals, Scaled(*total))
 
 
 def by_hand(h, d, exponents):
@@ -38,7 +44,7 @@ def test_norms_over_hundreds_of_decades(decay):
     h[20], d[40] = 0, 0
     log_norm, log_rest, cosine, (total, top) = by_hand(h, d, exponents)
     total = (jnp.asarray(total, jnp.float32), jnp.int32(top))
-    found, reliable = lags_outer.sums(*map(jnp.asarray, (h, d, exponents)), total)
+    found, reliable = sums(h, d, exponents, total)
     assert reliable
     np.testing.assert_allclose(found.log_norm, log_norm, rtol=1e-6, atol=1e-5)
     np.testing.assert_allclose(found.log_rest, log_rest, rtol=1e-6, atol=1e-5)
@@ -49,7 +55,7 @@ def test_nothing_at_first():
     h, d, exponents = rows(40, 0)
     h[:18] = 0
     total = (jnp.asarray(h.T @ d), jnp.int32(0))
-    found, reliable = lags_outer.sums(*map(jnp.asarray, (h, d, exponents)), total)
+    found, reliable = sums(h, d, exponents, total)
     assert reliable
     assert np.isneginf(found.log_rest[:18]).all()
     assert np.isfinite(found.log_rest[18:]).all()
@@ -59,4 +65,4 @@ def test_parts_that_cancel_are_told():
     h, d, exponents = rows(40, 0)
     h[20:], d[20:] = h[:20], -d[:20]  # what the first half adds the second takes away
     total = (jnp.ones((5, 7)), jnp.int32(0))
-    assert not lags_outer.sums(*map(jnp.asarray, (h, d, exponents)), total)[1]
+    assert not sums(h, d, exponents, total)[1]

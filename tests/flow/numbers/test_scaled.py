@@ -11,7 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recurrax.flow.numbers.scaled import add_scaled, frobenius, log_of, power_of_two, rescale
+from recurrax.flow.numbers.scaled import (
+    ZERO,
+    Scaled,
+    add,
+    by_row,
+    frobenius,
+    log_of,
+    multiply,
+    power_of_two,
+    rescale,
+    share,
+)
 
 DTYPES = ["float32", "float64"]
 
@@ -60,7 +71,7 @@ def test_rescale_reaches_the_ends_of_the_range(dtype, x64):
 def test_rescale_leaves_what_has_no_size(value):
     mantissa, exponent = rescale(jnp.asarray([value, 0.0]))
     np.testing.assert_array_equal(mantissa, [value, 0.0])
-    assert int(exponent) == 0
+    assert int(exponent) == (ZERO if value == 0 else 0)
 
 
 def test_rescale_is_linear_for_every_derivative():
@@ -109,9 +120,9 @@ SCALED = st.tuples(
 
 
 @given(SCALED, SCALED)
-def test_add_scaled_is_the_sum_to_rounding(a, b):
-    pairs = [(jnp.asarray(m, jnp.float32), jnp.int32(e)) for m, e in (a, b)]
-    total = add_scaled(*pairs)
+def test_add_is_the_sum_to_rounding(a, b):
+    pairs = [rescale(jnp.asarray(m, jnp.float32), e) for m, e in (a, b)]
+    total = rescale(*add(*pairs))
     want = [x + y for x, y in zip(exact(pairs[0]), exact(pairs[1]), strict=True)]
     largest = max(abs(v) for pair in pairs for v in exact(pair))
     # Nothing is lost but what lies below the last bit of the largest entry of the two.
@@ -121,8 +132,54 @@ def test_add_scaled_is_the_sum_to_rounding(a, b):
     assert top == 0 or 0.5 <= top < 1
 
 
-def test_add_scaled_takes_the_exponent_of_what_is_not_zero():
-    zero, small = (jnp.zeros(2), jnp.int32(0)), (jnp.asarray([0.5, 0.25]), jnp.int32(-9000))
-    for pair in (add_scaled(zero, small), add_scaled(small, zero)):
+def test_add_takes_the_exponent_of_what_is_not_zero():
+    zero, small = rescale(jnp.zeros(2)), Scaled(jnp.asarray([0.5, 0.25]), jnp.int32(-9000))
+    for pair in (add(zero, small), add(small, zero)):
         assert pair[0].tolist() == [0.5, 0.25]
         assert int(pair[1]) == -9000
+
+
+@pytest.mark.parametrize("before", [0, 40, -40])
+def test_a_zero_keeps_its_derivative(before):
+    """An array that is zero by chance may have a derivative that later terms are added to."""
+
+    def total(x):
+        part = rescale(jnp.stack([x, 2 * x]), before)  # zero at x = 0, in units of 2**before
+        mantissa, exponent = rescale(*add(part, rescale(jnp.ones(2), -3)))
+        return mantissa * power_of_two(exponent, mantissa.dtype)
+
+    value, slope = jax.jvp(total, (jnp.float32(0),), (jnp.float32(1),))
+    assert value.tolist() == [0.125, 0.125]
+    assert slope.tolist() == [2.0**before, 2.0 ** (before + 1)]
+
+
+def test_the_shape_of_the_exponent_says_what_shares_one():
+    a = jnp.asarray([[1.0, 2.0**-60], [0.0, 0.0]])
+    assert rescale(a).exponent.tolist() == 1
+    assert rescale(a, jnp.zeros((2, 1), int)).exponent.tolist() == [[1], [ZERO]]
+    columns = rescale(a, jnp.asarray([5, -5]))
+    assert columns.exponent.tolist() == [6, -64]
+    assert columns.mantissa.tolist() == [[0.5, 0.5], [0.0, 0.0]]
+    mantissa, exponent = share(columns)
+    assert (mantissa.tolist(), int(exponent)) == ([[0.5, 2.0**-71], [0.0, 0.0]], 6)
+    tree = rescale((a, 8 * a), jnp.zeros((2, 1), int))
+    assert tree.exponent.tolist() == [[4], [ZERO]]
+    assert float(tree.mantissa[0][0, 0]) == 2.0**-4
+
+
+def test_products_keep_rows_of_any_size():
+    """By row, `(2^9000, 2^-9000) diag` times a matrix: neither row is lost."""
+    rng = np.random.default_rng(0)
+    a, b = (jnp.asarray(rng.standard_normal((2, 2)), jnp.float32) for _ in range(2))
+    rows = jnp.asarray([[9000], [-9000]])
+    got = multiply(rescale(jnp.triu(a), rows), rescale(b, -rows))
+    # Row 0 has an entry of 2^0 beside one of 2^18000, row 1 has one of 2^0 alone.
+    np.testing.assert_allclose(
+        got.mantissa[0], (a[0, 1] * b[1]) * 2.0 ** (18000.0 - got.exponent[0])
+    )
+    np.testing.assert_allclose(
+        got.mantissa[1], (a[1, 1] * b[1]) * 2.0 ** -float(got.exponent[1, 0])
+    )
+    columns = by_row(Scaled(a, jnp.asarray([0, -9000])))
+    assert columns.mantissa[:, 1].tolist() == [0, 0]
+    np.testing.assert_array_equal(np.ldexp(columns.mantissa[:, 0], columns.exponent[:, 0]), a[:, 0])
