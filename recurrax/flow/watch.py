@@ -16,7 +16,8 @@ from recurrax.flow.numbers.scaled import power_of_two, rescale
 from recurrax.flow.steps.probes import probed_decay
 from recurrax.flow.steps.trajectory import per_example, pose, walk
 from recurrax.flow.summary import summary
-from recurrax.gated.cell import GatedStep, split_gates
+from recurrax.gated.cell import GatedStep
+from recurrax.gated.diagonals import split_gates
 
 if TYPE_CHECKING:
     import chex

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from recurrax import checks
 from recurrax.cell import Cell
 from recurrax.gated import checks as gated_checks
+from recurrax.gated.diagonals import pre_activations
 from recurrax.gated.probe import check_pointwise
 
 if TYPE_CHECKING:
@@ -41,12 +42,6 @@ class GatedParams(NamedTuple):
     w_rec: chex.Array  # [H, G*H]
     b: chex.Array  # [G*H]
     unit: Any = None  # a pytree of [H] arrays, or None
-
-
-def split_gates(z: chex.Array, gates: int) -> chex.Array:
-    """`[..., G*H]` to `[G, ..., H]`, as a pointwise function wants it."""
-    z = z.reshape(*z.shape[:-1], gates, z.shape[-1] // gates)
-    return jnp.moveaxis(z, -2, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,8 +123,7 @@ class GatedStep:
 
     def __call__(self, params: Any, state: Any, x: chex.Array) -> tuple[Any, Any]:
         gated_checks.check_gated_inputs(self, params, state, x, name="x", timed=False)
-        z_in = split_gates(x @ params.w_in + params.b, self.gates)
-        z_rec = split_gates(state.h @ params.w_rec, self.gates)
+        z_in, z_rec = pre_activations(self, params, state.h, x)
         state = self.pointwise(params.unit, z_in, z_rec, state)
         gated_checks.check_pointwise_result(self.pointwise, self.state, state)
         return state, state.h

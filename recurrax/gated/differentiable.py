@@ -14,23 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from recurrax.gated.diagonals import fields_of, pull_of
 from recurrax.gated.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from jax.extend.core import Jaxpr, JaxprEqn
 
     from recurrax.gated.cell import GatedStep
-
-
-def fields_of(step: GatedStep) -> Callable[..., tuple[Any, ...]]:
-    """The pointwise function, `(unit, z_in, z_rec, fields) -> fields`."""
-
-    def fields(unit: Any, z_in: Any, z_rec: Any, old: Any) -> tuple[Any, ...]:
-        return tuple(step.pointwise(unit, z_in, z_rec, step.state(*old)))
-
-    return fields
 
 
 def is_elementary(step: GatedStep, *shapes: Any) -> bool:
@@ -49,12 +41,8 @@ def is_elementary(step: GatedStep, *shapes: Any) -> bool:
 def check_differentiable(step: GatedStep, *shapes: Any) -> None:
     """Raise `Refusal` if JAX cannot differentiate a function that is not elementary."""
 
-    def pulled(*args: Any) -> Any:
-        new, pull = jax.vjp(fields_of(step), *args)
-        return pull(new)
-
     try:
-        jax.eval_shape(pulled, *shapes)
+        jax.eval_shape(pull_of(step), *shapes, shapes[-1])
     except Exception as error:  # whatever the user's own rule raises, or JAX for want of one
         raise Refusal(str(error)) from error
 

@@ -22,10 +22,10 @@ import jax.numpy as jnp
 from jax.extend.core import Var
 
 from recurrax.gated.cut import minimum_cut
+from recurrax.gated.diagonals import derivatives, pull_of
 from recurrax.gated.differentiable import (
     check_differentiable,
     check_linear,
-    fields_of,
     is_elementary,
 )
 from recurrax.gated.graph import Graph, is_zero, trace, zeros
@@ -180,16 +180,10 @@ def _bytes(v: Any) -> int:
 
 def _everything(step: GatedStep) -> Any:
     """New state, derivatives, and the gradients that the loop does not need, as one function."""
-    fields = fields_of(step)
 
     def everything(unit: Any, z_in: Any, z_rec: Any, old: Any, error: Any) -> Any:
-        new, pull = jax.vjp(fields, unit, z_in, z_rec, old)
-        d_unit, d_in, d_rec, _ = pull(error)
-        one_by_one = []
-        for k, field in enumerate(new):
-            _, of_field = jax.vjp(lambda z, s, k=k: fields(unit, z_in, z, s)[k], z_rec, old)
-            one_by_one.append(of_field(jnp.ones_like(field)))
-        derivatives = (tuple(tuple(rec) for rec, _ in one_by_one), tuple(d for _, d in one_by_one))
-        return new, derivatives, (d_unit, tuple(d_in), tuple(d_rec))
+        new, (d_unit, d_in, d_rec, _) = pull_of(step)(unit, z_in, z_rec, old, error)
+        rec, direct = derivatives(step, unit, z_in, z_rec, old)
+        return new, (tuple(map(tuple, rec)), direct), (d_unit, tuple(d_in), tuple(d_rec))
 
     return everything

@@ -15,7 +15,7 @@ from contract import B, like, make_case
 from jax.flatten_util import ravel_pytree
 
 import recurrax as rx
-from recurrax.gated.cell import split_gates
+from recurrax.gated.diagonals import split_gates
 
 
 def direct_jacobians(cell, params, state, xs):

@@ -12,7 +12,7 @@ from close import assert_close, assert_same, says
 from contract import LeakyState, leaky_pointwise, like, make_case
 
 import recurrax as rx
-from recurrax.gated.cell import split_gates
+from recurrax.gated.diagonals import split_gates
 
 
 class H(NamedTuple):

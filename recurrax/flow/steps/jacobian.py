@@ -1,7 +1,7 @@
 """One step's derivative as a linear map: the per-step Jacobian A_t, never larger than needed.
 
 `d s_t / d s_{t-1}` of a gated cell is diagonals times `w_rec`: the pointwise function is
-elementwise, so G + S forward derivatives of it (S fields of the state) give every diagonal at once.
+elementwise, so its diagonals are numbers a unit (`recurrax.gated.diagonals`).
 Any other step is differentiated as it stands: `jax.linearize` takes it apart into what can be known
 from the state and a linear function of the tangent.
 
@@ -19,7 +19,8 @@ import jax.numpy as jnp
 from jax.extend.core import Literal
 
 from recurrax.flow.steps.problem import flatten, unflatten
-from recurrax.gated.cell import GatedStep, split_gates
+from recurrax.gated.cell import GatedStep
+from recurrax.gated.diagonals import diagonals, pre_activations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,27 +193,11 @@ def _depend_on_arguments(closed: Any) -> list[bool]:
 
 
 def _gated_map(step: GatedStep, params: Any, state: Any, x: Any) -> GatedMap:
-    z_in = split_gates(x @ params.w_in + params.b, step.gates)
-    z_rec = split_gates(state.h @ params.w_rec, step.gates)
-    fields, hidden = len(state), state.h.shape[-1]
-
-    def rows(z: chex.Array, old: tuple[chex.Array, ...]) -> chex.Array:
-        return jnp.stack(list(step.pointwise(params.unit, z_in, z, step.state(*old))))
-
-    # Elementwise, so a tangent of ones along one argument returns that argument's diagonal.
-    _, jvp = jax.linearize(rows, z_rec, tuple(state))
-    ones = jnp.ones(hidden, z_rec.dtype)
-    zero_z, zero_s = jnp.zeros_like(z_rec), tuple(jnp.zeros_like(leaf) for leaf in state)
-    by_gate = [jvp(zero_z.at[g].set(ones), zero_s) for g in range(step.gates)]
-    by_field = [
-        jvp(zero_z, (*zero_s[:b], ones.astype(state[b].dtype), *zero_s[b + 1 :]))
-        for b in range(fields)
-    ]
-
-    dtype = flatten(state).dtype
+    found = diagonals(step, params.unit, *pre_activations(step, params, state.h, x), state)
+    hidden, dtype = state.h.shape[-1], flatten(state).dtype
     return GatedMap(
-        recurrent=jnp.stack(by_gate).astype(dtype),
+        recurrent=found.recurrent.astype(dtype),
         w_rec=params.w_rec.reshape(hidden, step.gates, hidden).astype(dtype),
-        direct=jnp.stack(by_field, 1).astype(dtype),
+        direct=found.direct.astype(dtype),
         h=step.state._fields.index("h"),  # type: ignore[attr-defined]
     )

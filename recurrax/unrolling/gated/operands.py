@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.gated.cell import split_gates
+from recurrax.gated.diagonals import input_share, split_gates
 from recurrax.gated.local import local
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Spec:
 
     def z_in(self, ops: Operands, x: chex.Array) -> chex.Array:
         """The input's share of the pre-activations, `[..., G*H]`."""
-        return x @ ops.w_in + ops.b
+        return input_share(ops, x)
 
     def gates(self, z: chex.Array) -> chex.Array:
         """`[..., G*H]` to `[G, ..., H]`, as the pointwise function wants it."""

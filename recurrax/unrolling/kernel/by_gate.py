@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
+from recurrax.gated.diagonals import fields_of, pull_of
 from recurrax.gated.refusal import Refusal
 from recurrax.unrolling.kernel.gate_moves import MOVES, Tiles, is_number, is_zero
 
@@ -97,17 +98,14 @@ def forward_by_gate(step: GatedStep, unit: Any, hidden: int) -> ByGate:
 
 
 def backward_by_gate(step: GatedStep, unit: Any, hidden: int) -> ByGate:
-    """`(unit, z_in, z_rec, fields, error) -> (d_unit, d_in, d_rec, d_fields)`, by `jax.vjp`."""
+    """`(unit, z_in, z_rec, fields, error) -> (d_unit, d_in, d_rec, d_fields)`."""
     return _traced(step, jax.tree.structure(unit), hidden, True)
 
 
 @lru_cache(maxsize=128)
 def _traced(step: GatedStep, unit: Any, hidden: int, backward: bool) -> ByGate:
-    def fields(unit: Any, z_in: Any, z_rec: Any, old: Any) -> Any:
-        return tuple(step.pointwise(unit, z_in, z_rec, step.state(*old)))
-
-    def pulled(unit: Any, z_in: Any, z_rec: Any, old: Any, error: Any) -> Any:
-        return jax.vjp(fields, unit, z_in, z_rec, old)[1](error)
+    def pulled(*args: Any) -> Any:
+        return pull_of(step)(*args)[1]
 
     if hidden <= step.gates:  # an axis must tell by its size what it is
         raise Refusal(f"H = {hidden} is no more than its {step.gates} gates")
@@ -117,7 +115,7 @@ def _traced(step: GatedStep, unit: Any, hidden: int, backward: bool) -> ByGate:
     args: Any = (jax.tree.unflatten(unit, [one] * unit.num_leaves), gates, gates, old)
     args = (*args, old) if backward else args
     try:
-        traced = jax.make_jaxpr(pulled if backward else fields, return_shape=True)(*args)
+        traced = jax.make_jaxpr(pulled if backward else fields_of(step), return_shape=True)(*args)
     except Exception as error:  # of the user's function, which must run on one example
         raise Refusal(str(error)) from error
     closed, shape = traced

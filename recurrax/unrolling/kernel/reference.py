@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.gated.cell import split_gates
+from recurrax.gated.diagonals import fields_of, pull_of, split_gates
 from recurrax.unrolling.gated.accumulate import wide
 from recurrax.unrolling.gated.operands import where
 from recurrax.unrolling.gated.shard_map import varying
@@ -26,13 +26,6 @@ def forward(task: Task, given: Forward) -> Forwarded:
 def backward(task: Task, given: Backward) -> Pulled:
     """The gradients by `lax.scan`."""
     return jax.vmap(lambda one: _backward(task, one))(given)
-
-
-def _fields(task: Task) -> Any:
-    def fields(unit: Any, z_in: Any, z_rec: Any, old: Any) -> tuple[Any, ...]:
-        return tuple(task.step.pointwise(unit, z_in, z_rec, task.step.state(*old)))
-
-    return fields
 
 
 def _product(task: Task, a: Any, w: Any) -> Any:
@@ -53,7 +46,9 @@ def _forward(task: Task, given: Forward) -> Forwarded:
         mask, reset, z = now
         old = old if reset is None else where(reset, start, old)
         z_rec = split_gates(_product(task, old[task.h], given.w_rec), gates)
-        new = where(mask, _fields(task)(unit, split_gates(_widen(z), gates), z_rec, old), old)
+        new = where(
+            mask, fields_of(task.step)(unit, split_gates(_widen(z), gates), z_rec, old), old
+        )
         kept = zip(new, given.state, task.fields, strict=True)
         return new, tuple(a.astype(like.dtype) if w else None for a, like, w in kept)
 
@@ -76,8 +71,8 @@ def _backward(task: Task, given: Backward) -> Pulled:
         z = [split_gates(a, gates) for a in _widen(z)]
         z_in, z_rec = z if len(z) > 1 else (z[0], jnp.zeros_like(z[0]))
         none = tuple(jnp.zeros_like(e) for e in error)
-        _, pull = jax.vjp(_fields(task), many, z_in, z_rec, _widen(old))
-        pulled = pull(where(mask, error, none))
+        error_here = where(mask, error, none)
+        _, pulled = pull_of(task.step)(many, z_in, z_rec, _widen(old), error_here)
         d_unit, d_in, d_rec, back = where(mask, pulled, jax.tree.map(jnp.zeros_like, pulled))
         joined = [jnp.moveaxis(d, 0, -2).reshape(*shape[:-1], -1) for d in (d_in, d_rec)]
         through = _product(task, joined[1], given.w_rec.T)
