@@ -11,11 +11,10 @@ from recurrax.cells.stack import residual, stack
 from recurrax.gated.cell import GatedParams, GatedStep, GateView, gated_cell
 from recurrax.gated.view import gate_activations
 from recurrax.unrolling import bidirectional, length_mask, unroll, unroll_states
+from recurrax.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from recurrax import cures, interop, plot, tasks, train
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Cell",

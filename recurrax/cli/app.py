@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from recurrax.cli.compare import CompareOptions, compare
-from recurrax.cli.flow import FlowOptions, flow
-from recurrax.cli.mistakes import Mistake
-from recurrax.cli.terminal import say
-from recurrax.cli.train import TrainOptions, train
+from recurrax.cli.compare.compare_options import CompareOptions
+from recurrax.cli.console import Mistake, say
+from recurrax.cli.flow.flow_command import flow
+from recurrax.cli.flow.flow_options import FlowOptions
+from recurrax.cli.train.train_command import TrainOptions, train
 from recurrax.words import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+
+def compare(options: CompareOptions) -> int:
+    """Run `recurrax compare`; return the exit code."""
+    # Here, so that a command that does not train does not wait for Optax.
+    from recurrax.cli.compare.run_comparison import run_comparison
+
+    return run_comparison(options)
+
 
 # By name: the options, whose docstring is the help, and what is run with them.
 _COMMANDS: dict[str, tuple[Any, Callable[[Any], int]]] = {
@@ -63,13 +72,15 @@ def run(args: Sequence[str]) -> int:
 
 
 def _no_command(args: Sequence[str]) -> int:
-    """The help of `recurrax` alone, or what is wrong with the first word."""
+    """Show the help of `recurrax` alone, or refuse the first word."""
     if args and args[0] in ("-h", "--help"):
-        app = tyro.extras.SubcommandApp()
-        for name, (kind, command) in _COMMANDS.items():
-            app.command(name=name)(_listed(kind, command))
-        words = "See, predict and fix how gradients travel through recurrent networks."
-        app.cli(prog="recurrax", description=words, args=list(args), config=_CONFIG)
+        tyro.extras.subcommand_cli_from_dict(
+            {name: kind for name, (kind, _) in _COMMANDS.items()},
+            prog="recurrax",
+            description="See, predict and fix how gradients travel through recurrent networks.",
+            args=list(args),
+            config=_CONFIG,
+        )
     known = ", ".join(_COMMANDS)
     what = (
         f"unknown command {args[0]!r}; choose from {known}" if args else f"give a command: {known}"
@@ -77,21 +88,8 @@ def _no_command(args: Sequence[str]) -> int:
     raise Mistake(f"{what} (see recurrax --help)")
 
 
-def _listed(kind: Any, command: Callable[[Any], int]) -> Callable[[Any], int]:
-    """A command as the list of all of them takes it."""
-
-    def listed(options: Any) -> int:
-        return command(options)
-
-    listed.__annotations__ = {
-        "options": Annotated[kind, tyro.conf.arg(name="", help="")],
-        "return": int,
-    }
-    listed.__doc__ = kind.__doc__
-    return listed
-
-
 def _unknown_option(name: str, kind: Any, word: str) -> str:
+    """Return what to say of an option that the command does not have."""
     known = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)]
     meant = nearest(word.split("=")[0], known, cutoff=0.75, show=str)
     return f"unknown option {word!r}{meant} (see recurrax {name} --help)"

@@ -12,40 +12,22 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-import recurrax
 from recurrax.literal import readable
+from recurrax.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from recurrax.cli.console import Difference
-    from recurrax.cli.data import Sequences
 
-
-def as_json(
-    options: Mapping[str, Any],
-    sequences: Sequences,
-    cells: Mapping[str, Any],
-    change: Difference | None = None,
-) -> str:
-    """One document: versions, what was asked, the data, what two compare to, each cell by name."""
-    length, batch, features = sequences.xs.shape
-    asked = {name: plain(value) for name, value in options.items() if name != "json"}
-    notes = {"notes": sequences.notes} if sequences.notes else {}
-    how = plain({**sequences.done, **notes})
-    document = {
-        "recurrax": recurrax.__version__,
-        "jax": jax.__version__,
-        "options": asked,
-        "data": {"name": sequences.name, "T": length, "B": batch, "I": features, **how},
-        **({} if change is None else {"comparison": plain(change)}),
-        "cells": cells,
-    }
-    return json.dumps(document, indent=1, allow_nan=False)
+def document(options: Mapping[str, Any], **content: Any) -> str:
+    """Return one document: the versions, the options but `json`, and the content by name."""
+    versions = {"recurrax": __version__, "jax": jax.__version__}
+    asked = {name: value for name, value in options.items() if name != "json"}
+    return json.dumps(plain(versions | {"options": asked} | content), indent=1, allow_nan=False)
 
 
 def plain(value: Any) -> Any:
-    """A result as dicts, lists, strings and numbers, of seven digits."""
+    """Return a result as dicts, lists, strings and numbers, of seven digits."""
     if isinstance(value, str):
         return readable(value)
     if value is None or isinstance(value, (bool, int)):

@@ -11,14 +11,14 @@ import pytest
 from rich.console import Console
 
 import recurrax as rx
-from recurrax.cli import console as show
-from recurrax.cli.data import Sequences
-from recurrax.cli.to_json import as_json
+from recurrax.cli import console as console_module
+from recurrax.cli.flow.measurement import Measurement, promise, story
+from recurrax.cli.to_json import document
 
 
-def row(**changes) -> show.Row:
-    plain = show.Row(
-        "lstm", 8, None, np.array([-0.1]), np.array([30.0]), np.array([True]), "", None
+def row(**changes) -> Measurement:
+    plain = Measurement(
+        "lstm", 8, None, None, np.array([-0.1]), np.array([30.0]), np.array([True]), "", None
     )
     return plain._replace(**changes)
 
@@ -39,30 +39,29 @@ def bounds(log_rate: float) -> rx.flow.Bounds:
     ],
 )
 def test_promise(log_rate, words):
-    assert show.promise(bounds(log_rate)) == words
+    assert promise(bounds(log_rate)) == words
 
 
 def test_story_of_each_verdict():
-    assert show.story(row(verdict="vanishes"), 64) == (
+    assert story(row(verdict="vanishes"), 64) == (
         "lstm: the gradient vanishes at a factor 0.905 a step; what happened more than 30 steps "
         "ago is not felt (under 5 % is left)."
     )
-    assert "explodes at e^800 a step; clip it" in show.story(
+    assert "explodes at e^800 a step; clip it" in story(
         row(verdict="explodes", rate=np.array([800.0])), 64
     )
-    assert show.story(row(verdict="holds"), 64).startswith("lstm: the gradient holds over these 64")
+    assert story(row(verdict="holds"), 64).startswith("lstm: the gradient holds over these 64")
 
 
 def test_one_step_is_not_plural():
-    assert "more than 1 step ago" in show.story(row(verdict="vanishes", horizon=np.ones(1)), 64)
-    assert "holds over this one step (" in show.story(row(verdict="holds"), 1)
+    assert "more than 1 step ago" in story(row(verdict="vanishes", horizon=np.ones(1)), 64)
+    assert "holds over this one step (" in story(row(verdict="holds"), 1)
 
 
 def test_json_writes_what_is_not_finite_as_words():
     decay = rx.flow.Decay(np.array([[-np.inf], [1.0]]), np.array([[0.5], [np.inf]]))
-    data = Sequences("x", np.zeros((2, 1, 3)), 2)
-    numbers = show.of_row(row(horizon=np.array([np.inf])), decay)
-    text = as_json({}, data, {"lstm": numbers})
+    numbers = row(horizon=np.array([np.inf]), decay=decay).numbers()
+    text = document({}, cells={"lstm": numbers})
     cell = json.loads(text)["cells"]["lstm"]
     assert cell["log_norm"] == [["-inf"], [1.0]]
     assert cell["horizon"] == ["inf"]
@@ -87,10 +86,10 @@ def test_progress_is_shown_on_a_terminal_after_a_second(monkeypatch, passed, ter
 
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=terminal)
-    monkeypatch.setattr(show, "terminal", lambda stderr: console)
-    monkeypatch.setattr(show.threading, "Timer", Timer)
-    with show.progress("measuring", 2) as advance:
-        advance()
+    monkeypatch.setattr(console_module, "terminal", lambda stderr: console)
+    monkeypatch.setattr(console_module.threading, "Timer", Timer)
+    with console_module.progress("measuring", 2) as update:
+        update(advance=1)
     assert asked == [1.0]
     assert ("measuring" in screen.getvalue()) == (passed and terminal)
     assert terminal or screen.getvalue() == ""

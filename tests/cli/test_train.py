@@ -14,8 +14,8 @@ import pytest
 
 import recurrax as rx
 from recurrax.cli import run
-from recurrax.cli.train import TrainOptions
-from recurrax.cli.training_setup import CELLS, recipe, starts_for
+from recurrax.cli.train.train_command import TrainOptions
+from recurrax.cli.train.training_setup import CELLS, initialisers_for, training_setup
 
 TINY = ["--length", "8", "--hidden", "4", "--batch", "4"]
 
@@ -149,7 +149,7 @@ def test_ctrl_c_before_the_first_step(tmp_path, capsys, monkeypatch):
         f"recurrax: stopped; what was saved before is in {tmp_path / 'a'}. To go on:\n"
         f"  recurrax train --resume --out {shlex.quote(str(tmp_path / 'a'))}\n"
     )
-    monkeypatch.setattr("recurrax.cli.training_setup.recipe", pressed)
+    monkeypatch.setattr("recurrax.cli.train.training_setup.training_setup", pressed)
     assert run(["train", *TINY, "--out", str(tmp_path / "b")]) == 130
     assert capsys.readouterr().err == (
         "recurrax: stopped before the run began; nothing was written\n"
@@ -342,7 +342,7 @@ def test_a_run_that_diverges_is_told(tmp_path, capsys):
     assert report(tmp_path / "run")["gradient_flow"]["end"] is None
 
 
-# --- the recipe -----------------------------------------------------------------------------------
+# --- the setup ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -350,8 +350,10 @@ def test_every_initialiser_that_is_offered_fits(cell):
     asked = {"task": "adding", "length": 8, "text": None, "cell": cell, "hidden": 4, "clip": None}
     asked |= {"optimizer": "adam", "rate": 0.1, "steps": 1, "batch": 1, "flow_every": None}
     made = [
-        recipe(asked | {"seed": 0, "init": "forget_bias=2" if name == "forget_bias" else name})
-        for name in starts_for(cell)
+        training_setup(
+            asked | {"seed": 0, "init": "forget_bias=2" if name == "forget_bias" else name}
+        )
+        for name in initialisers_for(cell)
     ]
     assert len({each.network.cell for each in made}) == len(made)
 

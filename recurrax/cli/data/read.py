@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from recurrax.cli.data.arrays import read_array
-from recurrax.cli.data.asked import FILLS, Found, Reading
-from recurrax.cli.data.cleaning import (
-    check_not_infinite,
-    check_size,
-    filled,
-    size_told,
-    standardised,
-)
-from recurrax.cli.data.frames import read_parquet, read_sheet
-from recurrax.cli.data.sequences import Sequences, cut
-from recurrax.cli.data.sound import read_sound
-from recurrax.cli.data.source import check_source, content_of, kind_of, opened
-from recurrax.cli.data.table import found_of, pick, table_of
-from recurrax.cli.data.text_table import like_table, read_rows, separated_by
-from recurrax.cli.mistakes import Mistake, told
+from recurrax.cli.console import Mistake, as_mistakes
+from recurrax.cli.data.cleaning import FILLS, cleaned
+from recurrax.cli.data.contents import LONGEST, Contents, Sequences
+from recurrax.cli.data.file_formats import read_array, read_parquet, read_sheet, read_sound
+from recurrax.cli.data.table import chosen_columns, column_of, features_of, table_contents
+from recurrax.cli.data.text_table import looks_like_table, read_rows
 from recurrax.literal import visible
 from recurrax.tasks import digit_sequences
+from recurrax.words import steps_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_KINDS = {
+    ".npy": "array",
+    ".npz": "array",
+    ".csv": "table",
+    ".tsv": "table",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".xlsx": "sheet",
+    ".xlsm": "sheet",
+    ".wav": "sound",
+    ".wave": "sound",
+}
+
+
+class Reading(NamedTuple):
+    """What the options say of the data."""
+
+    columns: str | None = None  # names or numbers, with commas between
+    array: str | None = None  # of an .npz
+    fill: str | None = None  # one of FILLS
+    standardise: bool = False
 
 
 def read(source: str, length: int | None, batch: int, asked: Reading | None = None) -> Sequences:
@@ -49,95 +68,132 @@ def read(source: str, length: int | None, batch: int, asked: Reading | None = No
         raise Mistake(f"--fill must be {' or '.join(FILLS)}, got {asked.fill!r}")
     path = Path(source)
     try:
-        found = _found(source, path, asked)
+        contents = _contents(source, path, asked)
     except OSError as error:
         raise Mistake(
             f"{path} cannot be read ({error.strerror or error}); name a file you may read"
         ) from None
-    if found.values.dtype != np.uint8:
-        found = _cleaned(path, found, asked, told_size=source != "digits")
-    sequences = cut(visible(path.name), found.values, length, batch)
-    return sequences._replace(notes=tuple(map(visible, found.notes)), done=found.done)
+    if contents.values.dtype != np.uint8:
+        contents = cleaned(path, contents, asked.fill, asked.standardise, source != "digits")
+    name, rows = visible(path.name), contents.values
+    whole = rows.shape[0]
+    if length is not None and length > whole:
+        raise Mistake(f"--length {length} is longer than {name}, which has {steps_of(whole)}")
+    xs = _cut(rows, min(whole, LONGEST) if length is None else length, batch)
+    return Sequences(name, xs, whole, tuple(map(visible, contents.notes)), contents.done)
 
 
-def _cleaned(path: Path, found: Found, asked: Reading, told_size: bool) -> Found:
-    check_not_infinite(path, found)
-    found = filled(path, found, asked.fill)
-    if asked.standardise:
-        return standardised(path, found)
-    check_size(path, found)
-    return size_told(path, found) if told_size else found
+def _cut(rows: np.ndarray, steps: int, batch: int) -> np.ndarray:
+    """Cut the first sequences of `[T, B, I]`; of one long sequence, windows spread over it."""
+    if rows.ndim == 3:
+        return rows[:steps, :batch].astype(np.float32)
+    whole = rows.shape[0]
+    starts = np.linspace(0, whole - steps, min(batch, whole // steps)).astype(int)
+    windows = np.stack([rows[start : start + steps] for start in starts], 1)
+    if rows.dtype == np.uint8:
+        windows = np.eye(256, dtype=np.float32)[windows]
+    return windows.astype(np.float32)
 
 
-def _found(source: str, path: Path, asked: Reading) -> Found:
-    """The numbers of a file, as they stand in it."""
-    kind = "digits"
-    if source != "digits":
-        check_source(path, source)
-        kind = kind_of(path)
+# --- what a file holds ----------------------------------------------------------------------------
+
+
+def _contents(source: str, path: Path, asked: Reading) -> Contents:
+    """Return the numbers of a file, as they stand in it."""
+    kind = "digits" if source == "digits" else _kind_of(source, path)
     _check_options(source, kind, asked)
     if kind == "digits":
-        with told(ImportError):
-            return Found(np.asarray(digit_sequences().xs, np.float64))
-    with opened(path) as file:
+        with as_mistakes(ImportError):
+            return Contents(np.asarray(digit_sequences().xs, np.float64))
+    with _opened(path) as file:
         if kind == "text":
-            return _bytes(path, content_of(path, file))
-        if kind in ("table", "xlsx", "parquet"):
-            return _table(path, kind, file, asked)
-        array = kind.startswith("array")
-        found = read_array(path, file, asked.array) if array else read_sound(path, file)
+            return _text(path, _bytes_of(path, file))
+        if kind == "table":
+            return table_contents(path, read_rows(path, _bytes_of(path, file)), asked.columns)
+        if kind == "sheet":
+            return table_contents(path, read_sheet(path, file), asked.columns)
+        if kind == "parquet":
+            columns = [column_of(name, cells) for name, cells in read_parquet(path, file)]
+            count = len(columns[0].values) if columns else 0
+            return features_of(path, columns, list(range(1, count + 1)), asked.columns)
+        contents = (
+            read_array(path, file, asked.array) if kind == "array" else read_sound(path, file)
+        )
     if asked.columns is None:
-        return found
-    chosen = pick(path, asked.columns, [None] * found.values.shape[-1])
+        return contents
+    chosen = chosen_columns(path, asked.columns, [None] * contents.values.shape[-1])
     names = tuple(f"feature {i + 1}" for i in chosen)
-    return found._replace(values=found.values[..., chosen], names=names).told(columns=list(names))
+    contents = contents._replace(values=contents.values[..., chosen], names=names)
+    return contents.noted(columns=list(names))
+
+
+def _kind_of(source: str, path: Path) -> str:
+    """Return the kind by the ending of the name, of what is inside for `.gz`; else it is text.
+
+    Raises:
+      Mistake: if it is no file; a pipe or a device is not waited for.
+      OSError: if the system refuses to tell.
+    """
+    try:
+        there = path.exists()
+    except ValueError:  # a zero in the name
+        there = False
+    if not there:
+        raise Mistake(
+            f"--data {source}: no such file; give digits, or a path to a .csv, .tsv, .npy, .npz, "
+            ".parquet, .xlsx, .wav or text file"
+        )
+    if path.is_dir():
+        raise Mistake(f"--data {source} is a folder; name a file in it")
+    if not path.is_file():
+        raise Mistake(f"--data {source} is a pipe or a device; save what it gives in a file first")
+    name = path.name.lower().removesuffix(".gz")
+    return _KINDS.get(Path(name).suffix, "text")
 
 
 def _check_options(source: str, kind: str, asked: Reading) -> None:
     """Refuse an option that means nothing for data of this kind."""
-    if asked.array is not None and not kind.startswith("array"):
+    if asked.array is not None and kind != "array":
         raise Mistake(f"--array is for an .npz of several arrays, not for {source}")
-    given = {"--columns": asked.columns is not None, "--fill": asked.fill is not None}
-    given["--standardise"] = asked.standardise and kind == "text"
-    for flag, there in given.items():
-        if there and kind in ("digits", "text"):
-            what = "digits" if kind == "digits" else "text, which is read as bytes"
-            raise Mistake(f"{flag} is for files of numbers, not for {what}")
+    if kind in ("digits", "text"):
+        what = "digits" if kind == "digits" else "text, which is read as bytes"
+        for flag, there in (
+            ("--columns", asked.columns is not None),
+            ("--fill", asked.fill is not None),
+            ("--standardise", asked.standardise and kind == "text"),
+        ):
+            if there:
+                raise Mistake(f"{flag} is for files of numbers, not for {what}")
 
 
-def _table(path: Path, kind: str, file: IO[Any], asked: Reading) -> Found:
-    if kind == "parquet":
-        columns = read_parquet(path, file)
-        count = len(columns[0].values) if columns else 0
-        return found_of(path, columns, list(range(1, count + 1)), asked.columns)
-    names: list[str] = []
-    separator = ""
-    if kind == "xlsx":
-        cells, lines, notes = read_sheet(path, file)
-    else:
-        cells, lines, separator, names, notes = read_rows(path, file)
-    if not cells:
-        raise Mistake(f"{path} has no rows of numbers; expected one time step a line")
-    table = table_of(cells, separator, names, asked.columns)
-    if table.doubtful:
-        notes += (f"{path.name}: line {lines[0]} is taken for names, though it has numbers",)
-    if table.comma:
-        between = f", columns set apart by {separated_by(separator)}" if separator else ""
-        notes += (f"{path.name}: numbers are read with a decimal comma{between}",)
-    found = found_of(path, table.columns, lines[table.header :], asked.columns)
-    return found._replace(notes=notes + found.notes)
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[Any]]:
+    """Open the file for reading bytes; what gzip has made smaller is made large again."""
+    with path.open("rb") as file:
+        compressed = path.suffix.lower() == ".gz" and file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        yield cast("IO[Any]", gzip.GzipFile(fileobj=file)) if compressed else file
 
 
-def _bytes(path: Path, content: bytes) -> Found:
-    """Any other file as text, each byte a one-hot row of 256; kept as bytes until it is cut."""
+def _bytes_of(path: Path, file: IO[Any]) -> bytes:
+    """Return all of a file, unless it is compressed and damaged."""
+    try:
+        content: bytes = file.read()
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise Mistake(f"{path} is a damaged .gz file; compress the data again") from None
+    return content
+
+
+def _text(path: Path, content: bytes) -> Contents:
+    """Return any other file as text, each byte a one-hot row of 256; as bytes until it is cut."""
     if not content:
         raise Mistake(f"{path} is empty; give a text file with at least one byte")
-    found = Found(np.frombuffer(content, np.uint8))
+    contents = Contents(np.frombuffer(content, np.uint8))
     if b"\0" in content:
-        return found.told(f"{path.name} holds more than text; each of its bytes is measured")
-    if not like_table(content):
-        return found
-    return found.told(
+        return contents.noted(f"{path.name} holds more than text; each of its bytes is measured")
+    if not looks_like_table(content):
+        return contents
+    return contents.noted(
         f"{path.name} looks like a table of numbers, but by its name it is text, of which each "
         "byte is measured; name it .csv to measure the numbers"
     )

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from recurrax.cli.data.asked import Found, listed
-from recurrax.cli.data.cells import date, is_known, is_missing, number, truth, uses_comma
-from recurrax.cli.mistakes import Mistake
+from recurrax.cli.console import Mistake, listed
+from recurrax.cli.data.contents import SEPARATORS, Contents
+from recurrax.cli.data.table_cells import date, is_known, is_missing, number, truth, uses_comma
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from recurrax.cli.data.contents import Rows
 
 _MOST_WORDS = 256  # different ones in a column that is made one-hot
 
@@ -25,66 +28,65 @@ class Column(NamedTuple):
     name: str | None
     kind: str  # "numbers", "dates", "words", or "nothing" where no cell has a value
     values: np.ndarray  # float64 [T], NaN where missing; of words all NaN
-    cells: list[str]  # as they stand in the file; of numbers that came as numbers none
+    cells: list[str]  # as they stand in the file
     wrong: int | None = None  # the first cell that is no number where most are
 
     def said(self, i: int) -> str:
         return f"column {self.name!r}" if self.name else f"column {i + 1}"
 
 
-# --- from cells to columns --------------------------------------------------------------------
-
-
-class Table(NamedTuple):
-    """Columns, and how they were told from each other."""
-
-    columns: list[Column]
-    header: bool  # whether the first row names them
-    doubtful: bool  # whether that row has numbers in it, too
-    comma: bool  # whether decimals have one
-
-
-def table_of(
-    rows: list[list[str]], separator: str, names: list[str], asked: str | None = None
-) -> Table:
-    """The columns of rows of one length.
+def table_contents(path: Path, rows: Rows, asked: str | None) -> Contents:
+    """Return the features of a table.
 
     Args:
-      rows: cells as they are written.
-      separator: what stood between the columns.
-      names: of the columns if the first row does not name them; none, or one for each.
-      asked: columns by name, which the first row then holds even where all below are words.
+      path: of the file.
+      rows: of the table, the first of which may name the columns.
+      asked: names or numbers of columns, with commas between; the names are in the first row then,
+        even where all below are words.
     """
-    cells = [list(column) for column in zip(*rows, strict=True)]
-    first = rows[0]
-    below = [column_of(None, column[1:], separator) for column in cells]
+    if not rows.cells:
+        raise Mistake(f"{path} has no rows of numbers; expected one time step a line")
+    first, lines, notes = rows.cells[0], rows.lines, list(rows.notes)
+    cells = [list(column) for column in zip(*rows.cells, strict=True)]
+    below = [column_of(None, column[1:], rows.separator) for column in cells]
     # Among words `3,5` says nothing of how numbers are written.
     comma = any(
-        c.kind in ("numbers", "nothing") and uses_comma(column, separator)
+        c.kind in ("numbers", "nothing") and uses_comma(column, rows.separator)
         for c, column in zip(below, cells, strict=True)
     )
     if comma:
-        below = [column_of(None, column[1:], separator, comma) for column in cells]
-    titles = [_is_title(cell, column) for cell, column in zip(first, below, strict=True)]
+        below = [column_of(None, column[1:], rows.separator, comma) for column in cells]
     wanted = {word for word in _words(asked or "") if not word.isdigit()}
-    if any(titles) or not wanted.isdisjoint(cell.strip() for cell in first):
-        named = [
-            c._replace(name=cell.strip() or None) for cell, c in zip(first, below, strict=True)
+    has_names = not wanted.isdisjoint(cell.strip() for cell in first) or any(
+        _is_title(cell, column) for cell, column in zip(first, below, strict=True)
+    )
+    if has_names:
+        columns = [c._replace(name=cell.strip()) for cell, c in zip(first, below, strict=True)]
+        if any(
+            is_known(cell) and not is_missing(cell) and c.kind in ("numbers", "dates")
+            for cell, c in zip(first, below, strict=True)
+        ):
+            notes.append(f"{path.name}: line {lines[0]} is taken for names, though it has numbers")
+        lines = lines[1:]
+    else:
+        names = rows.names if len(rows.names) == len(first) else (None,) * len(first)
+        columns = [
+            column_of(name, column, rows.separator, comma)
+            for name, column in zip(names, cells, strict=True)
         ]
-        known = [is_known(cell) and not is_missing(cell) for cell in first]
-        numbers = [c.kind in ("numbers", "dates") for c in below]
-        doubtful = any(a and b for a, b in zip(known, numbers, strict=True))
-        return Table(named, True, doubtful, comma)
-    given = names if len(names) == len(first) else [""] * len(first)
-    whole = [
-        column_of(name or None, column, separator, comma)
-        for name, column in zip(given, cells, strict=True)
-    ]
-    return Table(whole, False, False, comma)
+    if comma:
+        between = SEPARATORS.get(rows.separator, repr(rows.separator))
+        between = f", columns set apart by {between}" if rows.separator else ""
+        notes.append(f"{path.name}: numbers are read with a decimal comma{between}")
+    contents = features_of(path, columns, lines, asked)
+    return contents._replace(notes=(*notes, *contents.notes))
+
+
+# --- from cells to columns ------------------------------------------------------------------------
 
 
 def _is_title(cell: str, below: Column) -> bool:
-    """Whether a cell is of no kind that the cells below it are."""
+    """Return whether a cell is of no kind that the cells below it are."""
     if is_missing(cell) or below.kind in ("words", "nothing"):
         return False
     return date(cell) is None if below.kind == "dates" else not is_known(cell)
@@ -93,12 +95,11 @@ def _is_title(cell: str, below: Column) -> bool:
 def column_of(
     name: str | None, cells: list[str], separator: str = "", elsewhere: bool = False
 ) -> Column:
-    """A column of cells as they are written; `elsewhere` others have a decimal comma."""
-    array = None if elsewhere else _plain_numbers(cells)
-    if array is not None:
-        return Column(name, "nothing" if np.isnan(array).all() else "numbers", array, cells)
-    values = _numbers(cells, separator, elsewhere)
+    """Return a column of cells as they are written; `elsewhere` others have a decimal comma."""
     there = [i for i, cell in enumerate(cells) if not is_missing(cell)]
+    values = None if elsewhere else _plain_numbers(cells)
+    if values is None:
+        values = _numbers(cells, separator, elsewhere)
     bad = [i for i in there if values[i] is None]
     array = np.array([np.nan if value is None else value for value in values], np.float64)
     if not there:
@@ -112,28 +113,30 @@ def column_of(
     return Column(name, "words", np.full(len(cells), np.nan), cells)
 
 
-def _plain_numbers(cells: list[str]) -> np.ndarray | None:
-    """Where all are as Python writes them, which is quick."""
+def _plain_numbers(cells: list[str]) -> list[float | None] | None:
+    """Return the numbers where all are as Python writes them, which is quick."""
     try:
-        array = np.array([float(cell) for cell in cells], np.float64)
+        values: list[float | None] = [float(cell) for cell in cells]
     except ValueError:
         return None
-    return None if any("_" in cell for cell in cells) else array
+    return None if any("_" in cell for cell in cells) else values
 
 
 def _numbers(cells: list[str], separator: str, elsewhere: bool) -> list[float | None]:
-    """Of each cell; None for what is no number, NaN for what is missing."""
+    """Return the number of each cell; None for what is none, NaN for what is missing."""
     comma = uses_comma(cells, separator, elsewhere)
     truths = all(is_missing(cell) or truth(cell) is not None for cell in cells)
     read = truth if truths else partial(number, comma=comma)
     return [np.nan if is_missing(cell) else read(cell) for cell in cells]
 
 
-# --- from columns to features -----------------------------------------------------------------
+# --- from columns to features ---------------------------------------------------------------------
 
 
-def found_of(path: Path, columns: list[Column], lines: list[int], asked: str | None) -> Found:
-    """The features: the columns of numbers, or the ones asked for, words and dates encoded.
+def features_of(
+    path: Path, columns: list[Column], lines: Sequence[int], asked: str | None
+) -> Contents:
+    """Return the columns of numbers, or the ones asked for, words and dates encoded.
 
     Args:
       path: of the file.
@@ -146,31 +149,34 @@ def found_of(path: Path, columns: list[Column], lines: list[int], asked: str | N
     if asked is None:
         chosen = [i for i, column in enumerate(columns) if column.kind == "numbers"]
     else:
-        chosen = pick(path, asked, [column.name for column in columns])
-    parts = [_features(path, i, columns[i], lines) for i in chosen]
-    if not parts:
+        chosen = chosen_columns(path, asked, [column.name for column in columns])
+    if not chosen:
         raise Mistake(
             f"{path} has no rows of numbers, only {listed(_reasons(columns))}; name with "
             "--columns those of words or dates that are to be encoded"
         )
-    values, names, words = (list(chain(*part)) for part in zip(*parts, strict=True))
-    found = Found(np.stack(values, 1), tuple(names), tuple(lines))
-    encoded = frozenset(i for i, of_word in enumerate(words) if of_word)
-    found = found._replace(encoded=encoded).told(columns=names)
+    features = list(chain(*(_features(path, i, columns[i], lines) for i in chosen)))
+    names = [name for name, _, _ in features]
+    contents = Contents(
+        np.stack([values for _, values, _ in features], 1),
+        tuple(names),
+        tuple(lines),
+        frozenset(i for i, (_, _, of_word) in enumerate(features) if of_word),
+    ).noted(columns=names)
     dropped = [(i, c) for i, c in enumerate(columns) if asked is None and i not in chosen]
     if not dropped:
-        return found
+        return contents
     one = len(dropped) == 1
     full = any(column.kind != "nothing" for _, column in dropped)
     encode = f"; --columns NAMES encodes {'it' if one else 'them'}" if full else ""
-    return found.told(
+    return contents.noted(
         f"{path.name}: {listed(_reasons(columns), 8)} {'is' if one else 'are'} left out{encode}",
         dropped=[column.name or i + 1 for i, column in dropped],
     )
 
 
 def _reasons(columns: list[Column]) -> list[str]:
-    """Of each column that is none of numbers, what it is."""
+    """Return of each column that is none of numbers what it is."""
     reasons = []
     for i, column in enumerate(columns):
         if column.kind == "nothing":
@@ -181,8 +187,8 @@ def _reasons(columns: list[Column]) -> list[str]:
     return reasons
 
 
-def pick(path: Path, asked: str, names: list[str | None]) -> list[int]:
-    """Columns by their names, or by their numbers from 1."""
+def chosen_columns(path: Path, asked: str, names: Sequence[str | None]) -> list[int]:
+    """Return columns by their names, or by their numbers from 1."""
     words = _words(asked)
     if not words or not all(words):
         raise Mistake(f"--columns must be names or numbers with commas between, got {asked!r}")
@@ -196,7 +202,7 @@ def _words(asked: str) -> list[str]:
     return [word.strip() for word in next(csv.reader([asked], skipinitialspace=True), [])]
 
 
-def _place(path: Path, word: str, names: list[str | None]) -> int:
+def _place(path: Path, word: str, names: Sequence[str | None]) -> int:
     places = [i for i, name in enumerate(names) if name == word]
     if len(places) > 1:
         numbers = listed([str(i + 1) for i in places])
@@ -211,9 +217,9 @@ def _place(path: Path, word: str, names: list[str | None]) -> int:
 
 
 def _features(
-    path: Path, i: int, column: Column, lines: list[int]
-) -> tuple[list[Any], list[str], list[bool]]:
-    """The features that a column is made of, their names, and whether they are of words."""
+    path: Path, i: int, column: Column, lines: Sequence[int]
+) -> list[tuple[str, Any, bool]]:
+    """Return the features made of a column: each name, its values, and whether it is of a word."""
     said = column.said(i)
     if column.wrong is not None:
         raise Mistake(
@@ -224,9 +230,9 @@ def _features(
     if column.kind == "nothing":
         raise Mistake(f"--columns: {said} of {path} has no values")
     if column.kind == "dates":
-        return [column.values - np.nanmin(column.values)], [f"{said} in days"], [False]
+        return [(f"{said} in days", column.values - np.nanmin(column.values), False)]
     if column.kind == "numbers":
-        return [column.values], [said], [False]
+        return [(said, column.values, False)]
     cells = np.array([cell.strip() for cell in column.cells])
     words = [word for word in dict.fromkeys(cells.tolist()) if not is_missing(word)]
     if len(words) > _MOST_WORDS:
@@ -235,5 +241,4 @@ def _features(
             f"{words[0]!r}, and up to {_MOST_WORDS} can be encoded; dates are where they are "
             "written like 2026-01-31"
         )
-    one_hot = [(cells == word).astype(np.float64) for word in words]
-    return one_hot, [f"{said} = {word!r}" for word in words], [True] * len(words)
+    return [(f"{said} = {word!r}", (cells == word).astype(np.float64), True) for word in words]

@@ -7,11 +7,11 @@ import csv
 import io
 import re
 from collections import Counter
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-from recurrax.cli.data.cells import is_known, is_missing
-from recurrax.cli.data.source import beginning, content_of
-from recurrax.cli.mistakes import Mistake
+from recurrax.cli.console import Mistake
+from recurrax.cli.data.contents import SEPARATORS, Rows
+from recurrax.cli.data.table_cells import is_known, is_missing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,52 +23,49 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas", " ": "spaces"}
+# How files of other kinds begin, to say what a wrong ending hides.
+_BEGINNINGS = (
+    (b"PK\x03\x04", "a zip archive, as .xlsx and .npz are"),
+    (b"PAR1", "a .parquet file"),
+    (b"RIFF", "a .wav file"),
+    (b"\x93NUMPY", "a .npy file"),
+    (b"\x1f\x8b", "a .gz file"),
+    (b"\x89PNG", "a picture"),
+    (b"%PDF", "a .pdf file"),
+    (b"\xd0\xcf\x11\xe0", "an .xls file of old, to be saved as .xlsx or .csv"),
+)
 _NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _SAMPLE = 64  # lines by which the separator is told
 _HEAD = 4096  # bytes by which a table is told from a text
 
 
-class Rows(NamedTuple):
-    """The cells of a table, all rows of one length."""
-
-    cells: list[list[str]]
-    lines: list[int]  # where each row ends in the file
-    separator: str
-    comment: list[str]  # the cells of a comment right before the first row
-    notes: tuple[str, ...] = ()
-
-
-def read_rows(path: Path, file: IO[Any]) -> Rows:
-    """All rows of a text file but empty ones and comments."""
-    text, notes = _decoded(path, content_of(path, file))
-    told = re.match(r'sep=([^"\r\n])\r?\n', text, re.I)  # as Excel writes it
+def read_rows(path: Path, content: bytes) -> Rows:
+    """Return all rows of a text file but empty ones and comments."""
+    text, notes = _decoded(path, content)
+    marked = re.match(r'sep=([^"\r\n])\r?\n', text, re.I)  # as Excel writes it
     raw = list(io.StringIO(text, newline=""))
-    separator = told[1] if told else _separator(raw, "\t" if ".tsv" in path.name.lower() else None)
+    usual = "\t" if ".tsv" in path.name.lower() else None
+    separator = marked[1] if marked else _separator(raw, usual)
     comments = {i for i, line in enumerate(raw) if _is_comment(line)}
     # Empty lines in their place keep the numbers of the others.
-    left_out = comments | {0} if told else comments
-    kept = ["\n" if i in left_out else line for i, line in enumerate(raw)]
-    rows = _without_blank_ends(_split(path, kept, separator))
-    if not rows:
-        raise Mistake(f"{path} has no rows of numbers; expected one time step a line")
+    left_out = comments | {0} if marked else comments
+    rows = _split(path, ["\n" if i in left_out else line for i, line in enumerate(raw)], separator)
+    # A row of separators alone is a time step without values, but above and below all others.
+    full = [i for i, (_, row) in enumerate(rows) if any(map(str.strip, row))]
+    if not full:
+        return Rows([], [])
+    rows = rows[full[0] : full[-1] + 1]
     first = rows[0][0] - 1
     after = sum(i > first for i in comments)
     if after:
         s = "s" if after > 1 else ""
         notes += (f"{path.name}: {after} line{s} beginning with # left out as comment{s}",)
     above = raw[first - 1].lstrip("# ") if first - 1 in comments else ""
-    comment = _split(path, [above], separator)
-    return Rows(
-        _even(path, rows),
-        [line for line, _ in rows],
-        separator,
-        [cell.strip() for cell in comment[0][1]] if comment else [],
-        notes,
-    )
+    names = [cell.strip() for _, cells in _split(path, [above], separator) for cell in cells]
+    return Rows(_even(path, rows), [line for line, _ in rows], separator, tuple(names), notes)
 
 
-def like_table(content: bytes) -> bool:
+def looks_like_table(content: bytes) -> bool:
     """Whether text is rows of numbers, below names or not: even ones, and nothing but them."""
     *lines, _ = content[:_HEAD].decode("latin-1").split("\n")  # the last may be cut
     full = [line for line in lines if line.strip() and not _is_comment(line)]
@@ -91,7 +88,9 @@ def _decoded(path: Path, content: bytes) -> tuple[str, tuple[str, ...]]:
         text = content.decode("latin-1") if encoding == "utf-8" else "\0"
         notes = (f"{path.name} is not UTF-8; it is read as Latin-1",)
     if _NO_TEXT.search(text.rstrip("\x1a")):
-        raise Mistake(f"{path} cannot be read as a table of text; {beginning(content[:8])}")
+        known = [words for start, words in _BEGINNINGS if content.startswith(start)]
+        what = f"it begins like {known[0]}" if known else "it may be a file of another kind"
+        raise Mistake(f"{path} cannot be read as a table of text; {what}")
     return text.rstrip("\x1a"), notes
 
 
@@ -120,17 +119,11 @@ def _split(path: Path, lines: list[str], separator: str) -> list[tuple[int, list
         ) from None
 
 
-def _without_blank_ends(rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
-    """A row of separators alone is a time step without values, but above and below all others."""
-    full = [i for i, (_, row) in enumerate(rows) if any(map(str.strip, row))]
-    return rows[full[0] : full[-1] + 1] if full else []
-
-
 def _separator(lines: list[str], usual: str | None) -> str:
     """The one that makes even rows of the most cells that are no words."""
     head = lines[: 2 * _SAMPLE]
     sample = [line for line in head if line.strip() and not _is_comment(line)][:_SAMPLE]
-    order = sorted(_SEPARATORS, key=lambda separator: separator != usual)
+    order = sorted(SEPARATORS, key=lambda separator: separator != usual)
     return max(order, key=lambda separator: _fitness(sample, separator))
 
 
@@ -153,26 +146,14 @@ def _fitness(sample: list[str], separator: str) -> tuple[bool, float, int]:
 
 def _even(path: Path, rows: list[tuple[int, list[str]]]) -> list[list[str]]:
     """Without the empty cells that a separator at the end of a line makes."""
-    width = max(_filled(row) for _, row in rows)
+    width = max(i for _, row in rows for i, cell in enumerate(row, 1) if cell.strip())
     even = [(line, row[:width]) for line, row in rows]
     line, first = even[0]
     for number, row in even:
         if len(row) != len(first):
             raise Mistake(
-                f"{path} is ragged: line {number} has {_columns(len(row))}, line {line} has "
+                f"{path} is ragged: line {number} has {len(row)} "
+                f"column{'' if len(row) == 1 else 's'}, line {line} has "
                 f"{len(first)}; every time step needs the same features"
             )
     return [row for _, row in even]
-
-
-def _filled(row: list[str]) -> int:
-    """How long a row is without the empty cells at its end."""
-    return max((i for i, cell in enumerate(row, 1) if cell.strip()), default=0)
-
-
-def _columns(count: int) -> str:
-    return f"{count} column{'' if count == 1 else 's'}"
-
-
-def separated_by(separator: str) -> str:
-    return _SEPARATORS.get(separator, repr(separator))

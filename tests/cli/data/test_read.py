@@ -9,8 +9,8 @@ import re
 import numpy as np
 import pytest
 
-from recurrax.cli.data import Reading, read
-from recurrax.cli.mistakes import Mistake
+from recurrax.cli.console import Mistake
+from recurrax.cli.data.read import Reading, read
 
 
 def fails(text: str):

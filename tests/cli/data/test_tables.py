@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from recurrax.cli.data import Reading, read
-from recurrax.cli.mistakes import Mistake
+from recurrax.cli.console import Mistake
+from recurrax.cli.data.read import Reading, read
 
 XS = [[1, 2], [3, 4.5]]
 FAR = "far from unit size"

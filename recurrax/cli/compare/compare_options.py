@@ -1,12 +1,12 @@
-"""`recurrax compare`: cells and cures on one task, several seeds of each."""
+"""The options of `recurrax compare`, and the experiments that set many of them at once."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
-from recurrax.cli.option_types import arg, integer
+from recurrax.cli.options import arg, integer
 
 # What is done where neither an option nor an experiment says otherwise.
 DEFAULTS: dict[str, Any] = {
@@ -69,9 +69,71 @@ class CompareOptions:
     """Print the numbers as JSON and no table; what is not finite is the string "inf", "-inf" or "nan"."""  # noqa: E501
 
 
-def compare(options: CompareOptions) -> int:
-    """Run the command; returns the exit code."""
-    # Here, so that a command that does not train does not wait for Optax.
-    from recurrax.cli.run_comparison import run
+class Experiment(NamedTuple):
+    """A question, and the options of the command that ask it."""
 
-    return run(options, DEFAULTS)
+    question: str
+    options: dict[str, Any]
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "adding": Experiment(
+        "Which cells add two numbers that are up to 100 steps back?",
+        {
+            "task": "adding",
+            "length": 100,
+            "cells": "elman,elman-uniform,lstm,gru,irnn",
+            "cures": "clip",
+            "steps": 10000,
+            "rate": "0.005,irnn=0.0003",
+        },
+    ),
+    "exploding": Experiment(
+        "Does a network whose gradient explodes train without clipping, and with it?",
+        {
+            "task": "adding",
+            "length": 20,
+            "cells": "elman-exploding",
+            "cures": "none,clip",
+            "steps": 60000,
+            "optimizer": "sgd",
+            "rate": "0.1",
+            "report_every": 1000,
+        },
+    ),
+    "clipping": Experiment(
+        "Does clipping help a network whose gradient vanishes?",
+        {
+            "task": "adding",
+            "length": 100,
+            "cells": "elman,elman-uniform",
+            "cures": "none,clip",
+            "steps": 10000,
+            "rate": "0.005",
+        },
+    ),
+    "copying": Experiment(
+        "Which beginnings let an LSTM recall ten symbols after 200 steps?",
+        {
+            "task": "copying",
+            "length": 200,
+            "cells": "lstm,lstm-forget,lstm-chrono",
+            "cures": "clip",
+            "steps": 5000,
+            "hidden": 64,
+            "rate": "0.01",
+        },
+    ),
+    "digits": Experiment(
+        "Which cells tell handwritten digits that they read pixel by pixel?",
+        {
+            "task": "digits",
+            "cells": "elman,lstm,gru",
+            "cures": "clip",
+            "steps": 2000,
+            "batch": 64,
+            "hidden": 64,
+            "rate": "0.005,elman=0.001",
+        },
+    ),
+}

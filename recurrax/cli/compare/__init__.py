@@ -1,0 +1,1 @@
+"""`recurrax compare`: cells and cures on one task, several seeds of each."""

@@ -1,0 +1,1 @@
+"""`recurrax flow`: real data through cells, and where the gradient goes."""

@@ -1,0 +1,162 @@
+"""Which cells are measured, with which weights, and the measurement that every command makes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from recurrax import flow, interop
+from recurrax.cells.names import CELLS
+from recurrax.checks import check_finite
+from recurrax.cli.console import Mistake, as_mistakes
+from recurrax.cli.flow.measurement import Measurement
+from recurrax.cli.options import check_name, key_of
+from recurrax.literal import visible
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from recurrax.cell import Cell
+    from recurrax.cli.flow.flow_options import FlowOptions
+
+EXACT_UP_TO = 512  # joint state size N above which 32 random directions stand for all N
+PROBES = 32
+_FAMILIES = ("elman", "lstm", "gru")
+
+
+class Subject(NamedTuple):
+    """A cell with weights, to be measured."""
+
+    name: str
+    cell: Cell
+    params: Any
+
+
+def measure(subject: Subject, xs: np.ndarray) -> Measurement:
+    """Return all that the table says of one cell, along the sequences `[T, B, I]`."""
+    name, cell, params = subject
+    state = cell.initial_state(params, (xs.shape[1],))
+    size = sum(leaf[0].size for leaf in jax.tree.leaves(state))
+    probes = None if size <= EXACT_UP_TO else PROBES
+    inputs = jax.numpy.asarray(xs, jax.tree.leaves(state)[0].dtype)
+    with as_mistakes(ValueError):
+        decay = flow.decay(cell, params, state, inputs, probes=probes)
+        bounds = flow.bounds(cell, params) if hasattr(params, "w_rec") else None
+    horizon = flow.horizon(decay)
+    return Measurement(
+        name=name,
+        state_size=int(size),
+        bounds=bounds,
+        decay=decay,
+        rate=np.asarray(flow.rate(decay)),
+        horizon=np.asarray(horizon.steps),
+        horizon_reached=np.asarray(horizon.reached),
+        verdict=flow.verdict(decay),
+        probes=probes,
+    )
+
+
+def choose(options: FlowOptions, features: int) -> list[Subject]:
+    """Return the cells to measure, with fresh weights or those of a file or two."""
+    scale = options.recurrent_scale
+    if not np.isfinite(scale):
+        raise Mistake(f"--recurrent-scale must be finite, got {scale}")
+    if options.compare:
+        subjects = _before_and_after(options, options.compare, features)
+    elif options.params:
+        subjects = [_from_file(options, options.params, "--params", features)]
+    else:
+        subjects = _fresh(options, features)
+    return [s._replace(params=_scaled(s.params, scale)) for s in subjects]
+
+
+def _scaled(params: Any, scale: float) -> Any:
+    """Return params with their recurrent weights multiplied, in each cell of a stack."""
+    if hasattr(params, "w_rec"):
+        return params._replace(w_rec=params.w_rec * scale)
+    return tuple(_scaled(part, scale) for part in params)
+
+
+def _fresh(options: FlowOptions, features: int) -> list[Subject]:
+    asked = ",".join(_FAMILIES) if options.cells is None else options.cells
+    names = [name.strip() for name in asked.split(",")]
+    for name in names:
+        check_name("--cells", "cell", name, _FAMILIES)
+    if len(set(names)) < len(names):
+        raise Mistake(f"--cells names a cell twice: {options.cells}")
+    hidden = 64 if options.hidden is None else options.hidden
+    if hidden < 1:
+        raise Mistake(f"--hidden must be at least 1, got {hidden}")
+    if options.forget_bias is not None and "lstm" not in names:
+        raise Mistake("--forget-bias is for the lstm, which --cells leaves out")
+    forget_bias = 1.0 if options.forget_bias is None else options.forget_bias
+    with as_mistakes(ValueError):
+        bias = {"lstm": {"forget_bias": forget_bias}}
+        made = {n: CELLS[n].build(features, hidden, **bias.get(n, {})) for n in names}
+    key = key_of(options.seed)
+    return [Subject(name, cell, cell.init(key)) for name, cell in made.items()]
+
+
+# --- weights from files ---------------------------------------------------------------------------
+
+
+def _before_and_after(
+    options: FlowOptions, files: tuple[Path, Path], features: int
+) -> list[Subject]:
+    """Return the weights of two files, by the names of the files."""
+    if options.params:
+        raise Mistake("--params and --compare exclude each other: name both files to --compare")
+    before, after = files
+    if before.resolve() == after.resolve():
+        raise Mistake(f"--compare names one file twice: {before}")
+    stems, paths = [before.stem, after.stem], [str(before), str(after)]
+    names = [visible(name) for name in (stems if before.stem != after.stem else paths)]
+    if names[0] == names[1]:  # bytes that are no text look all the same
+        names = [f"{names[0]} ({when})" for when in ("before", "after")]
+    found = [_from_file(options, path, "--compare", features) for path in files]
+    return [s._replace(name=name) for s, name in zip(found, names, strict=True)]
+
+
+def _from_file(options: FlowOptions, path: Path, flag: str, features: int) -> Subject:
+    for other in ("cells", "hidden", "forget_bias"):
+        if getattr(options, other) is not None:
+            raise Mistake(
+                f"--{other.replace('_', '-')} and {flag} exclude each other: the file says which "
+                "cell it is"
+            )
+    try:
+        with as_mistakes(ValueError, OSError, ImportError):
+            cell, params = interop.load(path)
+    except Mistake:
+        _refuse_other_arrays(path, flag)
+        raise
+    with as_mistakes(ValueError, prefix=f"{flag} {path}: "):
+        check_finite("params", params, "Did training diverge?")
+    described = interop.describe(params)
+    assert described is not None  # load has rebuilt the cell from it
+    first = described
+    while first["family"] == "stack":
+        first = first["cells"][0]
+    if first["input_size"] != features:
+        raise Mistake(
+            f"{path} takes {first['input_size']} features a step, but {options.data} has "
+            f"{features}; give the data the weights were trained on"
+        )
+    return Subject(str(described["family"]), cell, params)
+
+
+def _refuse_other_arrays(path: Path, flag: str) -> None:
+    """Say what a file of other arrays holds."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = file.files
+    except Exception:  # no such file, or a damaged one, of which the reader has said so
+        return
+    if not any(name.startswith("params") for name in names):
+        raise Mistake(
+            f"{flag} {path} holds the arrays {', '.join(names)}, but what is needed is a file that "
+            "rx.interop.save wrote: put them into params, such as "
+            "rx.cells.GRUParams(w_in, w_rec, b, unit), and save those"
+        )

@@ -1,0 +1,192 @@
+"""Every question of the microscope, put to one cell: numbers, a picture, a sentence."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from recurrax import flow, plot
+from recurrax.cli.console import as_mistakes
+from recurrax.cli.flow.measurement import EXAMPLES
+from recurrax.words import steps_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from matplotlib.axes import Axes
+
+    from recurrax.cli.flow.cells_to_measure import Subject
+
+_TIMES = 128  # of a gradient map, each way
+_LARGEST = 512  # state N of which all directions are asked for
+_PROBES = 16  # directions of a gradient map, above that many in all
+
+
+class Case(NamedTuple):
+    """What every question is asked about: the first arguments of the functions of `rx.flow`."""
+
+    cell: Any
+    params: Any
+    state: Any
+    xs: Any
+
+    @property
+    def state_size(self) -> int:
+        """N."""
+        return sum(leaf[0].size for leaf in jax.tree.leaves(self.state))
+
+
+class Question(NamedTuple):
+    """A question that the page answers, by a function of `rx.flow` and the same of `rx.plot`."""
+
+    name: str  # of both functions
+    title: str
+    ask: Callable[[Case], tuple[Any, str]]  # the result, and a sentence on it
+    size: tuple[float, float] = (6.0, 3.8)  # of the picture, in inches
+
+
+class Answer(NamedTuple):
+    """What came of one question."""
+
+    name: str
+    title: str
+    result: Any | None  # None where it has no answer
+    words: str  # a sentence on it, or why there is none
+    draw: Callable[[], Axes] | None = None
+
+
+class _LeftOut(Exception):
+    """A question does not apply to this cell; the message is the reason."""
+
+
+def answers_of(subject: Subject, xs: np.ndarray) -> Iterator[Answer]:
+    """Answer all questions in turn; one that does not apply says why."""
+    _, cell, params = subject
+    few = xs[:, :EXAMPLES]
+    state = cell.initial_state(params, (few.shape[1],))
+    case = Case(cell, params, state, jnp.asarray(few, jax.tree.leaves(state)[0].dtype))
+    for name, title, ask, size in QUESTIONS:
+        try:
+            with as_mistakes(ValueError):
+                result, words = ask(case)
+        except _LeftOut as reason:
+            yield Answer(name, title, None, str(reason))
+        else:
+            yield Answer(name, title, result, words, partial(_draw, name, result, size))
+
+
+def _draw(name: str, result: Any, size: tuple[float, float]) -> Axes:
+    axes: Axes = getattr(plot, name)(result, plot.blank_axes(*size))
+    return axes
+
+
+def without_vectors(result: Any) -> Any:
+    """Return what of a result goes into the JSON: all but the gradients of a loss themselves."""
+    if isinstance(result, flow.LossGradients):
+        return {"loss": result.loss, "log_norm": result.log_norm}
+    return result
+
+
+# --- the questions -------------------------------------------------------------------------------
+
+
+def last_output(ys: Any) -> Any:
+    """Return a loss that looks at the last output only: half its mean square."""
+    return 0.5 * jnp.mean(jnp.square(ys[-1]))
+
+
+def _report(case: Case) -> tuple[Any, str]:
+    found = flow.report(*case)
+    wrong = [row.name for row in found.rows if row.agrees is False]
+    return found, (
+        f"Not borne out: {', '.join(wrong)}." if wrong else "All that is claimed is borne out."
+    )
+
+
+def _lyapunov(case: Case) -> tuple[Any, str]:
+    found = flow.lyapunov(*case, k=min(case.state_size, _LARGEST))
+    top = float(np.median(found.exponents[..., 0]))
+    return found, (
+        f"Small differences {growth_in_words(top)}; "
+        f"{_median(jnp.sum(found.exponents > 0, -1)):.0f} of {found.exponents.shape[-1]} exponents "
+        f"are positive, the dimension is {_median(found.dimension):.3g}."
+    )
+
+
+def growth_in_words(rate: float) -> str:
+    """Return what becomes of small differences at a rate in nats a step."""
+    if math.isinf(rate):
+        return "are lost within a step"
+    return f"{'grow' if rate > 0 else 'shrink'} by {abs(rate):.4g} nats a step"
+
+
+def _spectrum(case: Case) -> tuple[Any, str]:
+    if case.state_size > _LARGEST:
+        raise _LeftOut(f"All singular values are found for a state of up to N = {_LARGEST}.")
+    length = len(case.xs)
+    times = sorted({1, math.isqrt(length), length // 4 or 1, length})
+    found = flow.spectrum(*case, at=tuple(times))
+    left = ", ".join(
+        f"{_median(row):.0f} at t = {t}" for t, row in zip(found.t, found.surviving, strict=True)
+    )
+    count = found.log_singular_values.shape[-1]
+    return found, f"Directions of {count} with 5 % or more left: {left}."
+
+
+def _gradient_map(case: Case) -> tuple[Any, str]:
+    every = -(-len(case.xs) // _TIMES)
+    found = flow.gradient_map(*case, probes=_PROBES, every=every)
+    exact = case.state_size <= _PROBES
+    return found, (
+        "A row shows from which times the gradient at t gets its error, a column how far an event "
+        f"at s is felt. {'Exact' if exact else f'Along {_PROBES} directions, a close lower bound'}."
+    )
+
+
+def _loss_gradients(case: Case) -> tuple[Any, str]:
+    found = flow.loss_gradients(*case, last_output)
+    left = _median(found.log_norm[0]) - _median(found.log_norm[-1])
+    return found, (
+        "Of the loss at the last output (half its mean square), "
+        f"{f'e^{left:.3g}' if math.isfinite(left) else 'nothing'} of the gradient at the last "
+        "state is left at the first."
+    )
+
+
+def _lag_profile(case: Case) -> tuple[Any, str]:
+    found = flow.lag_profile(*case, last_output)
+    return found, (
+        f"Errors need to travel {steps_of(int(flow.truncation(found)))} of {len(case.xs)} for 95 % "
+        "of d L / d w_rec, of the same loss: the shortest truncation of backpropagation through "
+        "time."
+    )
+
+
+def _paths(case: Case) -> tuple[Any, str]:
+    try:
+        found = flow.paths(*case)
+    except ValueError as reason:  # not gated, or without a direct path
+        raise _LeftOut(str(reason)) from None
+    half = np.asarray(jnp.median(found.share.reshape(len(found.share), -1), 1)) > 0.5
+    when = f"from t = {int(np.argmax(half)) + 1} on" if half.any() else "at no t"
+    return found, f"More than half of the derivative has gone round by w_rec {when}."
+
+
+def _median(values: Any) -> float:
+    return float(np.median(np.asarray(values, np.float64)))
+
+
+QUESTIONS = (
+    Question("report", "Promised, predicted, measured", _report, (8.0, 5.6)),
+    Question("lyapunov", "Lyapunov exponents", _lyapunov),
+    Question("spectrum", "Singular values", _spectrum),
+    Question("gradient_map", "Every pair of times", _gradient_map),
+    Question("loss_gradients", "The gradient of a loss", _loss_gradients),
+    Question("lag_profile", "How far errors travel", _lag_profile),
+    Question("paths", "The direct path and the detour", _paths, (6.0, 4.6)),
+)

@@ -1,0 +1,115 @@
+"""Values of options: how they are read and shown, and which are refused in one sentence."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import tyro
+from tyro.constructors import PrimitiveConstructorSpec
+
+from recurrax.cli.console import Mistake
+from recurrax.words import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+# --- how options are read -------------------------------------------------------------------------
+
+
+def arg(metavar: str, default: str | None = None) -> Any:
+    """Return how an option is shown in the help."""
+    hint = None if default is None else f"(default: {default})"
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=hint)
+
+
+def integer(flag: str) -> PrimitiveConstructorSpec[Any]:
+    """Return the reader of a whole number."""
+    return _number(flag, int, "INT", "a whole number")
+
+
+def number(flag: str) -> PrimitiveConstructorSpec[Any]:
+    """Return the reader of a number."""
+    return _number(flag, float, "FLOAT", "a number")
+
+
+def two_files(flag: str) -> PrimitiveConstructorSpec[Any]:
+    """Return the reader of two paths."""
+
+    def parse(words: list[str]) -> tuple[Path, Path]:
+        if len(words) != 2:
+            raise Mistake(
+                f"{flag} needs two files, BEFORE AFTER; got {' '.join(words) or 'nothing'}"
+            )
+        return Path(words[0]), Path(words[1])
+
+    return _reader("BEFORE AFTER", parse)
+
+
+def _number(
+    flag: str, kind: Callable[[str], Any], metavar: str, wanted: str
+) -> PrimitiveConstructorSpec[Any]:
+    def parse(words: list[str]) -> Any:
+        try:
+            (word,) = words
+            return kind(word)
+        except ValueError:
+            came = repr(" ".join(words)) if words else "nothing"
+            raise Mistake(f"{flag} must be {wanted}, got {came}") from None
+
+    return _reader(metavar, parse)
+
+
+def _reader(metavar: str, parse: Callable[[list[str]], Any]) -> PrimitiveConstructorSpec[Any]:
+    """Return a reader of any count of words, so that `parse` says what is wrong with them."""
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=metavar,
+        instance_from_str=parse,
+        is_instance=lambda value: True,  # only defaults are asked about, which are ours
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+# --- which values are refused ---------------------------------------------------------------------
+
+
+def check_name(flag: str, what: str, name: str, known: Iterable[str]) -> None:
+    """Refuse a name that is not known, with the nearest that is."""
+    if name not in known:
+        meant = nearest(name, known, show=str)
+        choose = f"{meant} Choose from" if meant else "; choose from"
+        raise Mistake(f"{flag}: unknown {what} {name!r}{choose} {', '.join(known)}")
+
+
+def key_of(seed: int) -> Any:
+    """Return the random key of a seed."""
+    if not 0 <= seed < 2**32:
+        raise Mistake(f"--seed must be from 0 to 2^32 - 1, got {seed}")
+    return jax.random.key(seed)
+
+
+def check_folder(out: Path) -> None:
+    """Make a folder, and find out before the work whether its result can be written there."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise Mistake(
+            f"--out {out} cannot be written ({error.strerror}); name a folder of your own"
+        ) from None
+
+
+def check_task_options(name: str, length: int | None, text: Path | str | None) -> None:
+    """Refuse a length or a text that does not go with the task, or a text that is missing."""
+    if (name == "text") != (text is not None):
+        raise Mistake(
+            "--task text needs --text FILE, the text to learn from"
+            if name == "text"
+            else f"--text is for --task text, not for {name}"
+        )
+    if name == "digits" and length is not None:
+        raise Mistake("--length does not go with --task digits, whose sequences have 64 steps")

@@ -1,0 +1,189 @@
+"""`recurrax train`: a cell trained on a task, and what became of its gradient flow."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+from recurrax.cli.console import Mistake, say
+from recurrax.cli.options import arg, integer, number
+from recurrax.cli.train.run_folder import RunFolder
+
+STOPPED = 130  # what a shell says of a command that Ctrl-C ended
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """Train a cell on a task, and see what becomes of its gradient flow.
+
+    Prints a table, and writes into --out the curves (training.png), the numbers (report.json,
+    history.jsonl), the cell's weights before and after for recurrax flow --compare, the cell with
+    its readout (network.npz), and checkpoints. Ctrl-C saves and says how to go on.
+    """
+
+    out: Annotated[Path | None, arg("FOLDER", "none, it must be named")] = None
+    """Folder of the run; made if it is not there."""
+    task: Annotated[str | None, arg("NAME", "adding")] = None
+    """adding, multiplication, copying, temporal_order, counting, digits, or text with --text."""
+    length: Annotated[int | None, arg("INT", "the task's, mostly 100"), integer("--length")] = None
+    """Time steps T of a sequence; of copying the lag."""
+    text: Annotated[Path | None, arg("FILE", "none")] = None
+    """For --task text: any file, of which the next byte is learnt."""
+    cell: Annotated[str | None, arg("NAME", "lstm")] = None
+    """elman, elman-relu, lstm or gru."""
+    hidden: Annotated[int | None, arg("INT", "64"), integer("--hidden")] = None
+    """Hidden units H."""
+    init: Annotated[str | None, arg("NAME[=NUMBER]", "the cell's own")] = None
+    """How it begins, by rx.cures.init: orthogonal, identity, spectral_radius or largest_singular_value (=1 unless told) of w_rec; critical for elman; chrono (=T unless told), forget_bias=NUMBER or uniform_gate for lstm and gru."""  # noqa: E501
+    clip: Annotated[float | None, arg("FLOAT", "none"), number("--clip")] = None
+    """Largest norm of a gradient; longer ones are shortened to it."""
+    optimizer: Annotated[str | None, arg("NAME", "adam")] = None
+    """adam, adamw, nadam, rmsprop, adagrad, lion or sgd."""
+    rate: Annotated[float | None, arg("FLOAT", "0.001"), number("--rate")] = None
+    """Learning rate."""
+    steps: Annotated[int | None, arg("INT", "2000"), integer("--steps")] = None
+    """Training steps, fewer once an endless task is solved; with --resume there may be more."""
+    batch: Annotated[int | None, arg("INT", "32"), integer("--batch")] = None
+    """Sequences B in a training step."""
+    flow_every: Annotated[int | None, arg("INT", "never"), integer("--flow-every")] = None
+    """Training steps between two measurements of the gradient flow."""
+    seed: Annotated[int | None, arg("INT", "0"), integer("--seed")] = None
+    """Of the initial weights and the batches."""
+    resume: bool = False
+    """Go on with the run in --out; its options are known there and may be left out."""
+    no_progress: bool = False
+    """Show no progress bar."""
+
+
+_DEFAULTS: dict[str, Any] = {
+    "task": "adding",
+    "cell": "lstm",
+    "hidden": 64,
+    "optimizer": "adam",
+    "rate": 1e-3,
+    "steps": 2000,
+    "batch": 32,
+    "seed": 0,
+}
+_NOT_OF_THE_RUN = ("out", "resume", "no_progress")
+
+
+def train(options: TrainOptions) -> int:
+    """Run the command; return the exit code."""
+    if options.out is None:
+        raise Mistake("give --out FOLDER, where the run is kept, such as --out run")
+    folder = RunFolder(options.out)
+    asked = _asked(options, folder)
+    try:
+        # Here, so that a command that does not train does not wait for Optax.
+        from recurrax.cli.train.training_report import draw, finish
+        from recurrax.cli.train.training_run import Interrupted, begin, fit
+        from recurrax.cli.train.training_setup import training_setup
+
+        setup = training_setup(asked)
+        is_recorded = options.resume and asked == folder.asked(_kinds())
+        begin(folder, asked, setup, is_recorded)
+        try:
+            result = fit(folder, asked, setup, not options.no_progress)
+        except Interrupted as stop:
+            if len(stop.fit.history["step"]):
+                draw(folder, asked, setup.task, stop.fit)
+            raise
+        return finish(folder, asked, setup, result, not options.no_progress)
+    except KeyboardInterrupt as stop:
+        return _stopped(options, folder, asked, stop)
+
+
+# --- what is asked --------------------------------------------------------------------------------
+
+
+def _asked(options: TrainOptions, folder: RunFolder) -> dict[str, Any]:
+    """Return every option by name, as plain values that a file can hold."""
+    given = dataclasses.asdict(options)
+    for name in _NOT_OF_THE_RUN:
+        del given[name]
+    if given["text"] is not None:
+        given["text"] = str(given["text"].resolve())
+    if options.resume:
+        asked = _resumed(folder, given)
+        if _digest(asked["text"]) not in (None, asked["text_digest"]):
+            raise Mistake(
+                f"--text {asked['text']} has changed since the run began; name another --out to "
+                "begin anew with it"
+            )
+        return asked
+    folder.check_unused()
+    asked = {name: _DEFAULTS.get(name) if value is None else value for name, value in given.items()}
+    return asked | {"text_digest": _digest(asked["text"])}
+
+
+def _resumed(folder: RunFolder, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a run that goes on: its own; only of `steps` there may be more.
+
+    Raises:
+      Mistake: if one that is given is another than the run's.
+    """
+    recorded = folder.asked(_kinds())
+    for name, value in given.items():
+        was = recorded[name]
+        if value is not None and name != "steps" and value != was:
+            flag = f"--{name.replace('_', '-')}"
+            raise Mistake(
+                f"{flag} {value} contradicts the run in {folder.path}, which has "
+                f"{f'no {flag}' if was is None else f'{flag} {was}'}; leave it out to go on, or "
+                "name another folder"
+            )
+    steps = recorded["steps"] if given["steps"] is None else given["steps"]
+    if steps < recorded["steps"]:
+        raise Mistake(
+            f"--steps {steps} is fewer than the {recorded['steps']} of the run in {folder.path}; "
+            "leave it out to go on, or give more to train longer"
+        )
+    return recorded | {"steps": steps}
+
+
+def _kinds() -> dict[str, set[type]]:
+    """Return the types that every option's value may have in the record of a run."""
+    hints = get_type_hints(TrainOptions) | {"text_digest": str | None}
+    kinds = {}
+    for name, hint in hints.items():
+        if name not in _NOT_OF_THE_RUN:
+            kind = {str if part is Path else part for part in get_args(hint)}
+            kinds[name] = kind - ({type(None)} if name in _DEFAULTS else set())
+    return kinds
+
+
+def _digest(path: str | None) -> str | None:
+    """Return the SHA-256 of a file; None where there is none to read, which the task will say."""
+    try:
+        return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except (OSError, ValueError):  # a name that no file can have
+        return None
+
+
+# --- the end --------------------------------------------------------------------------------------
+
+
+def _stopped(
+    options: TrainOptions, folder: RunFolder, asked: dict[str, Any], stop: BaseException
+) -> int:
+    """Say what Ctrl-C left behind, and the command that goes on."""
+    fit = getattr(stop, "fit", None)
+    if not folder.record.exists():
+        say("stopped before the run began; nothing was written")
+        return STOPPED
+    if fit is not None:
+        left = (
+            f"stopped after {fit.step} of {asked['steps']} steps; they are saved in {folder.path}"
+        )
+    else:  # before the first step, after the last, or by a second Ctrl-C
+        left = f"stopped; what was saved before is in {folder.path}"
+    quiet = ["--no-progress"] if options.no_progress else []
+    command = shlex.join(["recurrax", "train", "--resume", "--out", str(folder.path), *quiet])
+    say(f"{left}. To go on:")
+    print(f"  {command}", file=sys.stderr)
+    return STOPPED
