@@ -19,7 +19,7 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    from recurrax.cli import run
+    from recurrax.cli.app import run
 
     for stream in (sys.stdout, sys.stderr):  # what a terminal has no letters for is spelt out
         if isinstance(stream, io.TextIOWrapper):

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 import recurrax as rx
-from recurrax import plot
 from recurrax.cli import run
 from recurrax.cli.data.contents import Sequences
-from recurrax.cli.flow.html_page import ANSWERED, LEFT_TO_CODE, page
+from recurrax.cli.flow.html_page import ANSWERED, LEFT_TO_CODE, Results, page_of
 from recurrax.cli.flow.measurement import Measurement, difference
 from recurrax.cli.flow.questions import growth_in_words
 from recurrax.cli.to_json import plain
@@ -149,10 +148,10 @@ def test_before_and_after(tmp_path, capsys):
 def test_the_page_says_what_changed():
     data = Sequences("x", np.zeros((1, 2, 3)), 1, notes=("x <b> is left out",))
     rows = [row("Net-1", -0.5, 28.0), row("b", -0.25, 30.0)]
-    text, _ = page("Title", data, rows, plot.blank_axes, {r.name: [] for r in rows})
+    text, _ = page_of(Results("Title", data, rows, {r.name: [] for r in rows}))
     assert "the rate rose" not in text
     change = difference(*rows)
-    text, _ = page("Title", data, rows, plot.blank_axes, {r.name: [] for r in rows}, change)
+    text, _ = page_of(Results("Title", data, rows, {r.name: [] for r in rows}, change))
     said = (
         "From Net-1 to b: the rate rose from -0.500 to -0.250 a step; the horizon went from 28 to "
         "30."
@@ -166,7 +165,7 @@ def test_the_page_says_what_changed():
 
 def test_the_page_says_of_which_examples_it_is():
     data = Sequences("x", np.zeros((4, 9, 3)), 4)
-    text, _ = page("Title", data, [], plot.blank_axes, {})
+    text, _ = page_of(Results("Title", data, [], {}))
     assert (
         "The first picture and the table are of all of them, what follows of the first 4. "
     ) in text
@@ -202,9 +201,9 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
 
 
 def row(name, rate, steps, reached=True):
-    flag = np.asarray([reached])
+    flag, decay = np.asarray([reached]), rx.flow.Decay(np.zeros((3, 1)), np.zeros((3, 1)))
     return Measurement(
-        name, 4, None, None, np.asarray([rate]), np.asarray([steps]), flag, "holds", None
+        name, 4, None, decay, np.asarray([rate]), np.asarray([steps]), flag, "holds", None
     )
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tyro
 
-from recurrax import plot, tasks
-from recurrax.cli.compare.compare_options import DEFAULTS, EXPERIMENTS
+from recurrax import tasks
+from recurrax.cli.compare.compare_options import DEFAULTS, EXPERIMENTS, CompareOptions
 from recurrax.cli.compare.comparison_table import (
     print_comparison,
     reading,
@@ -32,6 +33,7 @@ from recurrax.cli.options import check_folder, check_task_options, key_of
 from recurrax.cli.to_json import document
 from recurrax.interop import disk
 from recurrax.plot import over_seeds as seeds
+from recurrax.plot.axes import save
 from recurrax.plot.comparison import panels
 from recurrax.train.compare import compare
 from recurrax.train.optimizers import NAMES as OPTIMIZERS
@@ -41,7 +43,6 @@ from recurrax.words import unknown
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from recurrax.cli.compare.compare_options import CompareOptions
     from recurrax.train.compare import Comparison, Trial
 
 
@@ -59,7 +60,7 @@ def run_comparison(options: CompareOptions) -> int:
     text = document(dataclasses.asdict(options) | asked, **content)
     with as_mistakes(OSError, prefix=f"--out {options.out}: "):
         numbers.write_text(text + "\n", encoding="utf-8")
-    failed = picture_failures(picture, lambda: plot.save(panels(found), picture))
+    failed = picture_failures(picture, lambda: save(panels(found), picture))
     if options.json:
         print(text)
     else:
@@ -121,10 +122,17 @@ def _compared(
 
 def settled(options: CompareOptions) -> dict[str, Any]:
     """Return what was asked for, else what the experiment says, else the defaults."""
-    name = options.experiment
-    ready = {} if name is None else EXPERIMENTS[_known("experiment", name, EXPERIMENTS)].options
-    given = {field: getattr(options, field) for field in DEFAULTS}
-    return DEFAULTS | ready | {field: v for field, v in given.items() if v is not None}
+    asked, name = dict(DEFAULTS), options.experiment
+    if name is not None:
+        words = EXPERIMENTS[_known("experiment", name, EXPERIMENTS)].words
+        asked |= _given(tyro.cli(CompareOptions, args=words.split()))
+    return asked | _given(options)
+
+
+def _given(options: CompareOptions) -> dict[str, Any]:
+    """Return the options with a value, of those that have a default elsewhere."""
+    values = {name: getattr(options, name) for name in DEFAULTS}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _known(option: str, name: str, known: Iterable[str]) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from recurrax import plot
 from recurrax.cli.console import (
     NO_PICTURE,
     Mistake,
@@ -17,20 +16,20 @@ from recurrax.cli.console import (
     terminal,
 )
 from recurrax.cli.data.read import Reading, read
-from recurrax.cli.flow import html_page
 from recurrax.cli.flow.cells_to_measure import EXACT_UP_TO, PROBES, choose, measure
+from recurrax.cli.flow.html_page import Results, page_of
 from recurrax.cli.flow.measurement import COLUMNS, WORDS, difference, story
 from recurrax.cli.flow.questions import QUESTIONS, answers_of, without_vectors
 from recurrax.cli.options import check_folder
 from recurrax.cli.to_json import document
-from recurrax.plot.words import literal
+from recurrax.plot.axes import save
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from recurrax.cli.data.contents import Sequences
     from recurrax.cli.flow.flow_options import FlowOptions
-    from recurrax.cli.flow.measurement import Difference, Measurement
+    from recurrax.cli.flow.measurement import Measurement
     from recurrax.cli.flow.questions import Answer
 
 _LONGEST_NAME = 40  # letters of a file's name in a title
@@ -56,30 +55,26 @@ def flow(options: FlowOptions) -> int:
                     answers[subject.name].append(answer)
                     update(advance=1)
     change = difference(*cells) if options.compare else None
-    text = _numbers(options, sequences, cells, answers, change)
-    written, failed = _write(options, text, sequences, cells, answers, change)
+    results = Results(_title(options, sequences), sequences, cells, answers, change)
+    text = _numbers(options, results)
+    written, failed = _write(options, results, text)
     if options.json:
         print(text)
     else:
-        _print(sequences, cells, change)
+        _print(results)
         print_written(written)
     for words in failed:
         say(words)
     return NO_PICTURE if failed else 0
 
 
-def _numbers(
-    options: FlowOptions,
-    sequences: Sequences,
-    cells: list[Measurement],
-    answers: dict[str, list[Answer]],
-    change: Difference | None,
-) -> str:
+def _numbers(options: FlowOptions, results: Results) -> str:
     """Return the JSON: what was asked, the data, what two compare to, each cell by name."""
+    sequences, change = results.sequences, results.change
     length, batch, features = sequences.xs.shape
     data = {"name": sequences.name, "T": length, "B": batch, "I": features, **sequences.done}
-    numbers = {cell.name: cell.numbers() for cell in cells}
-    for name, found in answers.items():
+    numbers = {cell.name: cell.numbers() for cell in results.cells}
+    for name, found in results.answers.items():
         numbers[name]["questions"] = {
             a.name: {"left_out": a.words} if a.result is None else without_vectors(a.result)
             for a in found
@@ -92,35 +87,21 @@ def _numbers(
     )
 
 
-def _write(
-    options: FlowOptions,
-    text: str,
-    sequences: Sequences,
-    cells: list[Measurement],
-    answers: dict[str, list[Answer]],
-    change: Difference | None,
-) -> tuple[list[Path], list[str]]:
+def _write(options: FlowOptions, results: Results, text: str) -> tuple[list[Path], list[str]]:
     """Write the numbers, then the picture or the page.
 
     Returns:
       What was written, and a sentence for each picture that is missing.
     """
-    title = _title(options, sequences)
-
-    def draw() -> Any:
-        axes = plot.decay({cell.name: cell.decay for cell in cells}, plot.blank_axes())
-        axes.set_title(literal(title))
-        return axes
-
     stem = "gradient_report" if options.report else "gradient_flow"
     numbers = options.out / f"{stem}.json"
     picture = options.out / f"{stem}.{'html' if options.report else 'png'}"
     try:
         numbers.write_text(text + "\n", encoding="utf-8")
         if not options.report:
-            failed = picture_failures(picture, lambda: plot.save(draw(), picture))
+            failed = picture_failures(picture, lambda: save(results.draw(), picture))
             return [numbers] if failed else [picture, numbers], failed
-        page, failed = html_page.page(title, sequences, cells, draw, answers, change)
+        page, failed = page_of(results)
         picture.write_text(page, encoding="utf-8")
     except OSError as error:
         raise Mistake(
@@ -137,8 +118,9 @@ def _title(options: FlowOptions, sequences: Sequences) -> str:
     return f"Gradient flow on {name} (T = {length}, B = {batch}{suffix})"
 
 
-def _print(sequences: Sequences, cells: list[Measurement], change: Difference | None) -> None:
+def _print(results: Results) -> None:
     """Print the table, and a sentence for each cell and for two that are compared."""
+    _, sequences, cells, _, change = results
     length, batch, features = sequences.xs.shape
     console = terminal()
     chosen = "" if sequences.whole == length else f" of {sequences.whole}"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import html
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 
 from recurrax.cli.console import picture_failures
 from recurrax.cli.flow.measurement import COLUMNS, EXAMPLES, story
 from recurrax.literal import visible
-from recurrax.plot.axes import as_png
+from recurrax.plot.axes import as_png, blank_axes
+from recurrax.plot.decay import decay
+from recurrax.plot.words import literal
 from recurrax.version import __version__
 from recurrax.words import steps_of
 
@@ -58,15 +60,25 @@ _PAGE = """<!doctype html>
 """
 
 
-def page(
-    title: str,
-    sequences: Sequences,
-    cells: list[Measurement],
-    draw: Callable[[], Axes],
-    answers: Mapping[str, list[Answer]],
-    change: Difference | None = None,
-) -> tuple[str, list[str]]:
+class Results(NamedTuple):
+    """All that the picture, or the page, shows."""
+
+    title: str
+    sequences: Sequences
+    cells: list[Measurement]
+    answers: Mapping[str, list[Answer]]  # by the name of the cell
+    change: Difference | None = None
+
+    def draw(self) -> Axes:
+        """Draw the decay of all cells."""
+        axes = decay({cell.name: cell.decay for cell in self.cells}, blank_axes())
+        axes.set_title(literal(self.title))
+        return axes
+
+
+def page_of(results: Results) -> tuple[str, list[str]]:
     """Return the whole page, and a sentence for each picture that could not be drawn."""
+    title, sequences, cells, answers, change = results
     failed: list[str] = []
     length, batch, features = sequences.xs.shape
     few = (
@@ -83,7 +95,7 @@ def page(
         f"<p>{_text(sequences.name)}: T = {steps_of(length)}, B = {batch}, I = {features}. "
         f"{few}Logs are natural; a nat is a factor of e.</p>",
         *(f"<p>{_text(note)}.</p>" for note in sequences.notes),
-        _picture(draw, title, failed),
+        _picture(results.draw, title, failed),
         *(_section(cell, answers[cell.name], length, failed) for cell in cells),
         f"<p>Of rx.flow this page answers {ANSWERED}; {LEFT_TO_CODE} are left to code.</p>",
         f"<footer>recurrax {__version__}, jax {jax.__version__}</footer>",

@@ -10,9 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax import flow, plot
+from recurrax import flow
 from recurrax.cli.console import as_mistakes
 from recurrax.cli.flow.measurement import EXAMPLES
+from recurrax.plot.axes import blank_axes
+from recurrax.plot.gradient_map import gradient_map
+from recurrax.plot.lag_profile import lag_profile
+from recurrax.plot.loss_gradients import loss_gradients
+from recurrax.plot.lyapunov import lyapunov
+from recurrax.plot.paths import paths
+from recurrax.plot.report import report
+from recurrax.plot.spectrum import spectrum
 from recurrax.words import steps_of
 
 if TYPE_CHECKING:
@@ -42,11 +50,12 @@ class Case(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A question that the page answers, by a function of `rx.flow` and the same of `rx.plot`."""
+    """A question that the page answers, by a function of `rx.flow`."""
 
-    name: str  # of both functions
+    name: str  # of the function
     title: str
     ask: Callable[[Case], tuple[Any, str]]  # the result, and a sentence on it
+    draw: Callable[..., Axes]
     size: tuple[float, float] = (6.0, 3.8)  # of the picture, in inches
 
 
@@ -70,19 +79,18 @@ def answers_of(subject: Subject, xs: np.ndarray) -> Iterator[Answer]:
     few = xs[:, :EXAMPLES]
     state = cell.initial_state(params, (few.shape[1],))
     case = Case(cell, params, state, jnp.asarray(few, jax.tree.leaves(state)[0].dtype))
-    for name, title, ask, size in QUESTIONS:
+    for name, title, ask, draw, size in QUESTIONS:
         try:
             with as_mistakes(ValueError):
                 result, words = ask(case)
         except _LeftOut as reason:
             yield Answer(name, title, None, str(reason))
         else:
-            yield Answer(name, title, result, words, partial(_draw, name, result, size))
+            yield Answer(name, title, result, words, partial(_draw, draw, result, size))
 
 
-def _draw(name: str, result: Any, size: tuple[float, float]) -> Axes:
-    axes: Axes = getattr(plot, name)(result, plot.blank_axes(*size))
-    return axes
+def _draw(draw: Callable[..., Axes], result: Any, size: tuple[float, float]) -> Axes:
+    return draw(result, blank_axes(*size))
 
 
 def without_vectors(result: Any) -> Any:
@@ -182,11 +190,11 @@ def _median(values: Any) -> float:
 
 
 QUESTIONS = (
-    Question("report", "Promised, predicted, measured", _report, (8.0, 5.6)),
-    Question("lyapunov", "Lyapunov exponents", _lyapunov),
-    Question("spectrum", "Singular values", _spectrum),
-    Question("gradient_map", "Every pair of times", _gradient_map),
-    Question("loss_gradients", "The gradient of a loss", _loss_gradients),
-    Question("lag_profile", "How far errors travel", _lag_profile),
-    Question("paths", "The direct path and the detour", _paths, (6.0, 4.6)),
+    Question("report", "Promised, predicted, measured", _report, report, (8.0, 5.6)),
+    Question("lyapunov", "Lyapunov exponents", _lyapunov, lyapunov),
+    Question("spectrum", "Singular values", _spectrum, spectrum),
+    Question("gradient_map", "Every pair of times", _gradient_map, gradient_map),
+    Question("loss_gradients", "The gradient of a loss", _loss_gradients, loss_gradients),
+    Question("lag_profile", "How far errors travel", _lag_profile, lag_profile),
+    Question("paths", "The direct path and the detour", _paths, paths, (6.0, 4.6)),
 )

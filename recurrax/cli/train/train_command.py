@@ -81,19 +81,19 @@ def train(options: TrainOptions) -> int:
     try:
         # Here, so that a command that does not train does not wait for Optax.
         from recurrax.cli.train.training_report import draw, finish
-        from recurrax.cli.train.training_run import Interrupted, begin, fit
+        from recurrax.cli.train.training_run import begin, run_training
         from recurrax.cli.train.training_setup import training_setup
 
         setup = training_setup(asked)
         is_recorded = options.resume and asked == folder.asked(_kinds())
         begin(folder, asked, setup, is_recorded)
         try:
-            result = fit(folder, asked, setup, not options.no_progress)
-        except Interrupted as stop:
-            if len(stop.fit.history["step"]):
-                draw(folder, asked, setup.task, stop.fit)
+            fit = run_training(folder, asked, setup, not options.no_progress)
+        except KeyboardInterrupt as stop:  # with what was trained, unless it is a second one
+            if (partly := getattr(stop, "fit", None)) and len(partly.history["step"]):
+                draw(folder, asked, setup.task, partly)
             raise
-        return finish(folder, asked, setup, result, not options.no_progress)
+        return finish(folder, asked, setup, fit, not options.no_progress)
     except KeyboardInterrupt as stop:
         return _stopped(options, folder, asked, stop)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from recurrax import interop, plot
+from recurrax import interop
 from recurrax.cli.console import (
     NO_PICTURE,
     Mistake,
@@ -26,8 +26,9 @@ from recurrax.cli.flow.measurement import COLUMNS, difference
 from recurrax.cli.to_json import document
 from recurrax.cli.train.run_folder import write_text
 from recurrax.literal import visible
+from recurrax.plot.axes import blank_axes, save
 from recurrax.plot.over_seeds import known
-from recurrax.plot.training import lost_rows
+from recurrax.plot.training import lost_rows, training
 from recurrax.plot.words import literal
 from recurrax.words import steps_of
 
@@ -101,7 +102,7 @@ def _draw(folder: RunFolder, asked: Mapping[str, Any], task: Task, fit: Fit) -> 
     goal = task.goal[0] if task.goal[0] in metrics else "loss"  # which is the metric then
     fields = ["loss", *metrics, "gradient_norm"]
     fields += ["horizon"] if "flow" in history else []
-    first = plot.blank_axes(_WIDTH, _HEIGHT * len(fields))
+    first = blank_axes(_WIDTH, _HEIGHT * len(fields))
     figure = first.figure
     first.remove()
     panels = figure.subplots(len(fields), 1, sharex=True)
@@ -111,14 +112,14 @@ def _draw(folder: RunFolder, asked: Mapping[str, Any], task: Task, fit: Fit) -> 
             levels["clip"] = asked["clip"]
         if field == goal and not _is_open(task):
             levels["goal"] = task.goal[2]
-        plot.training(fit, ax, field=field, levels=levels)
+        training(fit, ax, field=field, levels=levels)
         ax.label_outer()
     if goal == "loss":
         panels[0].set_ylabel(literal(f"loss = {task.goal[0]}"))
     if "flow" in history:
         panels[-1].set_ylabel("horizon  (steps)")  # the whole label is longer than a panel is high
     panels[0].set_title(literal(_headline(asked, task)))
-    plot.save(panels[0], folder.picture)
+    save(panels[0], folder.picture)
 
 
 def _metrics_of(task: Task, history: Mapping[str, Any]) -> list[str]:

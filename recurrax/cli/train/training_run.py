@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from recurrax import interop, train
+from recurrax import interop
 from recurrax.cli.console import as_mistakes, say
 from recurrax.interop import disk
 from recurrax.train.checkpoint import check_directory
+from recurrax.train.fit import Fit, fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from recurrax.cli.train.run_folder import RunFolder
     from recurrax.cli.train.training_setup import TrainingSetup
 
-Interrupted = train.Interrupted
 _DAMAGE = ("checkpoint ", "history ")  # how warnings of damage begin
 _REPORTS = 20  # of a run, at least
 _LONGEST_REPORT = 50  # training steps between two reports, at most
@@ -57,13 +57,13 @@ def _same(a: Any, b: Any) -> bool:
     return all(np.array_equal(x, y, equal_nan=True) for x, y in pairs)
 
 
-def fit(
+def run_training(
     folder: RunFolder, asked: dict[str, Any], setup: TrainingSetup, progress: bool
-) -> train.Fit:
+) -> Fit:
     """Train, from the last checkpoint on."""
     every = max(1, min(_LONGEST_REPORT, asked["steps"] // _REPORTS))
     with as_mistakes(ValueError, ImportError, OSError), _warnings_as_sentences():
-        return train.fit(
+        return fit(
             setup.network,
             setup.task,
             setup.optimizer,
