@@ -11,6 +11,7 @@ from recurrax.cli.compare.compare_options import CompareOptions
 from recurrax.cli.console import Mistake, say
 from recurrax.cli.flow.flow_command import flow
 from recurrax.cli.flow.flow_options import FlowOptions
+from recurrax.cli.options import flag_of
 from recurrax.cli.train.train_command import TrainOptions, train
 from recurrax.words import nearest
 
@@ -90,6 +91,6 @@ def _no_command(args: Sequence[str]) -> int:
 
 def _unknown_option(name: str, kind: Any, word: str) -> str:
     """Return what to say of an option that the command does not have."""
-    known = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)]
+    known = [flag_of(field.name) for field in dataclasses.fields(kind)]
     meant = nearest(word.split("=")[0], known, cutoff=0.75, show=str)
     return f"unknown option {word!r}{meant} (see recurrax {name} --help)"

@@ -114,6 +114,11 @@ def progress(label: str, total: int, words: str = "") -> Iterator[Callable[..., 
             bar.stop()
 
 
+def spoken(name: str) -> str:
+    """Return the name of a metric as it is said."""
+    return name.replace("_", " ")
+
+
 def listed(words: list[str], most: int = 4) -> str:
     """Return `a`, `a and b`, `a, b and c`; of many the first few."""
     if len(words) > most:

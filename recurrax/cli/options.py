@@ -73,6 +73,11 @@ def _reader(metavar: str, parse: Callable[[list[str]], Any]) -> PrimitiveConstru
     )
 
 
+def flag_of(name: str) -> str:
+    """Return the flag of an option, such as `--report-every`."""
+    return f"--{name.replace('_', '-')}"
+
+
 # --- which values are refused ---------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recurrax.cli.console import print_table, terminal
+from recurrax.cli.console import print_table, spoken, terminal
 from recurrax.plot import over_seeds as seeds
 
 if TYPE_CHECKING:
@@ -68,11 +68,6 @@ def sentence(trial: Trial, goal: tuple[str, str, float]) -> str:
 def reading(value: Any, digits: str) -> str:
     """Return a number that seeds reached; the worst, which is not finite, by its name."""
     return f"{value:{digits}}" if math.isfinite(value) else "diverged"
-
-
-def spoken(metric: str) -> str:
-    """Return a metric's name as it is said."""
-    return metric.replace("_", " ")
 
 
 def _range(values: Any) -> str:

@@ -17,7 +17,6 @@ from recurrax.cli.compare.comparison_table import (
     print_comparison,
     reading,
     sentence,
-    spoken,
     summary,
 )
 from recurrax.cli.console import (
@@ -28,6 +27,7 @@ from recurrax.cli.console import (
     print_written,
     progress,
     say,
+    spoken,
 )
 from recurrax.cli.options import check_folder, check_task_options, key_of
 from recurrax.cli.to_json import document

@@ -29,12 +29,12 @@ def is_missing(cell: str) -> bool:
 
 
 def truth(cell: str) -> float | None:
-    """1 for true, 0 for false."""
+    """Return 1 for true, 0 for false, None for anything else."""
     return _TRUTHS.get(cell.strip().lower())
 
 
 def number(cell: str, comma: bool = False) -> float | None:
-    """A number, with thousands set apart or not; with a decimal comma where told so."""
+    """Return a number, thousands set apart or not; None for what is none."""
     cell = cell.strip().replace("\u2212", "-")
     if "," in cell or comma:
         cell = _with_point(cell, comma)
@@ -47,7 +47,7 @@ def number(cell: str, comma: bool = False) -> float | None:
 
 
 def _with_point(cell: str, comma: bool) -> str:
-    """A number as Python writes it."""
+    """Return a number as Python writes it, "" for what is none."""
     decimal, group = (",", ".") if comma else (".", ",")
     if _GROUPED.match(cell):
         cell = _GAPS.sub("", cell)
@@ -62,13 +62,13 @@ def _with_point(cell: str, comma: bool) -> str:
 
 
 def written(value: float) -> str:
-    """A number as a cell that is not taken for one with thousands, whatever stands beside it."""
+    """Return a number as a cell that nothing beside it makes one with thousands."""
     cell = repr(value)
     return f"{cell}e0" if _THOUSANDS["."].fullmatch(cell) else cell
 
 
 def uses_comma(cells: list[str], separator: str, elsewhere: bool = False) -> bool:
-    """Whether the numbers of a column have a decimal comma.
+    """Return whether the numbers of a column have a decimal comma.
 
     Args:
       cells: of the column.
@@ -91,7 +91,7 @@ def _numeric(cell: str) -> bool:
 
 
 def date(cell: str) -> float | None:
-    """An ISO date, with a time or without, in days."""
+    """Return an ISO date, with a time or without, in days since 1970; None for what is none."""
     cell = cell.strip()
     if not 8 <= len(cell) <= 40 or cell.count("-") < 2:  # not a plain number such as 20260101
         return None
@@ -104,7 +104,7 @@ def date(cell: str) -> float | None:
 
 
 def is_known(cell: str) -> bool:
-    """Whether it is anything but a word."""
+    """Return whether a cell is anything but a word."""
     if truth(cell) is not None or date(cell) is not None:
         return True
     value = number(cell, comma=False)

@@ -14,6 +14,7 @@ from recurrax.cli.data.contents import SEPARATORS, Rows
 from recurrax.cli.data.table_cells import is_known, is_missing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _MARKS = (
@@ -66,7 +67,7 @@ def read_rows(path: Path, content: bytes) -> Rows:
 
 
 def looks_like_table(content: bytes) -> bool:
-    """Whether text is rows of numbers, below names or not: even ones, and nothing but them."""
+    """Return whether text is nothing but even rows of numbers, below names or not."""
     *lines, _ = content[:_HEAD].decode("latin-1").split("\n")  # the last may be cut
     full = [line for line in lines if line.strip() and not _is_comment(line)]
     rows = [re.split(r"[,;\t| ]+", line.strip()) for line in full[1:]]
@@ -74,7 +75,7 @@ def looks_like_table(content: bytes) -> bool:
 
 
 def _is_comment(line: str) -> bool:
-    """Whether it begins with #, but not with Excel's #N/A and the like."""
+    """Return whether a line begins with #, but not with Excel's #N/A and the like."""
     return line.startswith("#") and not is_missing(re.split(r"[,;\t| ]", line, maxsplit=1)[0])
 
 
@@ -95,7 +96,10 @@ def _decoded(path: Path, content: bytes) -> tuple[str, tuple[str, ...]]:
 
 
 def _unmarked(head: bytes) -> str:
-    """UTF-16 of Western letters has a zero in every other byte, and no other text has one."""
+    """Return the encoding of text without a mark.
+
+    UTF-16 of Western letters has a zero in every other byte, and no other text has one.
+    """
     zeros = [head[start::2].count(0) / max(1, len(head) // 2) for start in (0, 1)]
     if max(zeros) > 0.5 and min(zeros) < 0.1:
         return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
@@ -103,24 +107,32 @@ def _unmarked(head: bytes) -> str:
 
 
 def _split(path: Path, lines: list[str], separator: str) -> list[tuple[int, list[str]]]:
-    """Rows with the numbers of their lines, without blank ones."""
-    if separator == " ":
-        pairs = ((n, line.split()) for n, line in enumerate(lines, 1))
-        return [(n, row) for n, row in pairs if row]
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    """Return the rows that are not blank, with the numbers of their lines."""
     try:
         return [
-            (reader.line_num, row) for row in reader if len(row) > 1 or (row and row[0].strip())
+            (number, row)
+            for number, row in _numbered_rows(lines, separator)
+            if len(row) > 1 or (row and row[0].strip())
         ]
     except csv.Error as error:
-        raise Mistake(
-            f"{path} cannot be read as a table: {error} after line {reader.line_num}; is a quote "
-            "left open?"
-        ) from None
+        raise Mistake(f"{path} cannot be read as a table: {error}; is a quote left open?") from None
+
+
+def _numbered_rows(lines: list[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of the line in which each row ends, from 1, and its cells."""
+    if separator == " ":
+        yield from ((number, line.split()) for number, line in enumerate(lines, 1))
+        return
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise csv.Error(f"{error} after line {reader.line_num}") from None
 
 
 def _separator(lines: list[str], usual: str | None) -> str:
-    """The one that makes even rows of the most cells that are no words."""
+    """Return the separator that makes even rows of the most cells that are no words."""
     head = lines[: 2 * _SAMPLE]
     sample = [line for line in head if line.strip() and not _is_comment(line)][:_SAMPLE]
     order = sorted(SEPARATORS, key=lambda separator: separator != usual)
@@ -128,14 +140,11 @@ def _separator(lines: list[str], usual: str | None) -> str:
 
 
 def _fitness(sample: list[str], separator: str) -> tuple[bool, float, int]:
-    """Whether there are columns, how well they fit, and how many they are."""
-    if separator == " ":
-        rows = [line.split() for line in sample]
-    else:
-        try:
-            rows = list(csv.reader(sample, delimiter=separator, skipinitialspace=True))
-        except csv.Error:
-            rows = []
+    """Return whether a separator makes columns, how well they fit, and how many they are."""
+    try:
+        rows = [row for _, row in _numbered_rows(sample, separator)]
+    except csv.Error:
+        rows = []
     if not rows:
         return False, 0.0, 0
     even, width = max((count, width) for width, count in Counter(map(len, rows)).items())
@@ -145,7 +154,7 @@ def _fitness(sample: list[str], separator: str) -> tuple[bool, float, int]:
 
 
 def _even(path: Path, rows: list[tuple[int, list[str]]]) -> list[list[str]]:
-    """Without the empty cells that a separator at the end of a line makes."""
+    """Return rows of one length, without the empty cells that a separator at the end makes."""
     width = max(i for _, row in rows for i, cell in enumerate(row, 1) if cell.strip())
     even = [(line, row[:width]) for line, row in rows]
     line, first = even[0]

@@ -12,7 +12,7 @@ from recurrax.cells.names import CELLS
 from recurrax.checks import check_finite
 from recurrax.cli.console import Mistake, as_mistakes
 from recurrax.cli.flow.measurement import Measurement
-from recurrax.cli.options import check_name, key_of
+from recurrax.cli.options import check_name, flag_of, key_of
 from recurrax.literal import visible
 
 if TYPE_CHECKING:
@@ -123,8 +123,7 @@ def _from_file(options: FlowOptions, path: Path, flag: str, features: int) -> Su
     for other in ("cells", "hidden", "forget_bias"):
         if getattr(options, other) is not None:
             raise Mistake(
-                f"--{other.replace('_', '-')} and {flag} exclude each other: the file says which "
-                "cell it is"
+                f"{flag_of(other)} and {flag} exclude each other: the file says which cell it is"
             )
     try:
         with as_mistakes(ValueError, OSError, ImportError):

@@ -45,7 +45,7 @@ class Case(NamedTuple):
 
     @property
     def state_size(self) -> int:
-        """N."""
+        """The size N of the joint state."""
         return sum(leaf[0].size for leaf in jax.tree.leaves(self.state))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 from recurrax.cli.console import Mistake, say
-from recurrax.cli.options import arg, integer, number
+from recurrax.cli.options import arg, flag_of, integer, number
 from recurrax.cli.train.run_folder import RunFolder
 
 STOPPED = 130  # what a shell says of a command that Ctrl-C ended
@@ -131,7 +131,7 @@ def _resumed(folder: RunFolder, given: dict[str, Any]) -> dict[str, Any]:
     for name, value in given.items():
         was = recorded[name]
         if value is not None and name != "steps" and value != was:
-            flag = f"--{name.replace('_', '-')}"
+            flag = flag_of(name)
             raise Mistake(
                 f"{flag} {value} contradicts the run in {folder.path}, which has "
                 f"{f'no {flag}' if was is None else f'{flag} {was}'}; leave it out to go on, or "

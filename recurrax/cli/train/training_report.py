@@ -18,6 +18,7 @@ from recurrax.cli.console import (
     print_written,
     progress,
     say,
+    spoken,
     terminal,
 )
 from recurrax.cli.data.contents import LONGEST
@@ -186,9 +187,9 @@ def _rows(summary: Summary) -> list[tuple[str, str, str, str]]:
     rows = []
     for name in ("loss", *_metrics_of(summary.task, history)):
         guess = f"{baseline[name]:.4g}"
-        rows.append((_spoken(name), at(0, name), at(-1, name), guess))
+        rows.append((spoken(name), at(0, name), at(-1, name), guess))
         if f"test_{name}" in history:
-            rows.append((f"{_spoken(name)}, test data", "-", at(-1, f"test_{name}"), guess))
+            rows.append((f"{spoken(name)}, test data", "-", at(-1, f"test_{name}"), guess))
     rows.append(("gradient norm", at(0, "gradient_norm"), at(-1, "gradient_norm"), ""))
     if "clip_fraction" in history:
         first, last = (at(i, "clip_fraction", ".0%") for i in (0, -1))
@@ -208,15 +209,11 @@ def _rows(summary: Summary) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def _spoken(name: str) -> str:
-    return name.replace("_", " ")
-
-
 def _story(summary: Summary) -> str:
     """Return whether it is solved, and how fast it went."""
     metric, relation, value = summary.task.goal
     done, fit = steps_of(summary.fit.step), summary.fit
-    goal = f"{_spoken(metric)} {relation} {value:g}."
+    goal = f"{spoken(metric)} {relation} {value:g}."
     if fit.solved:
         first = f"solved at step {fit.step}: {goal}"
     elif _is_open(summary.task):

@@ -10,7 +10,7 @@ import numpy as np
 from recurrax import cures, keys, tasks
 from recurrax.cells.names import CELLS
 from recurrax.cli.console import Mistake, as_mistakes
-from recurrax.cli.options import check_name, check_task_options, key_of
+from recurrax.cli.options import check_name, check_task_options, flag_of, key_of
 from recurrax.train import optimizers
 from recurrax.train.network import Network, network
 
@@ -63,9 +63,9 @@ def training_setup(asked: Mapping[str, Any]) -> TrainingSetup:
     """
     for name in ("length", "hidden", "steps", "batch", "flow_every"):
         if asked[name] is not None and asked[name] < 1:
-            raise Mistake(f"--{name.replace('_', '-')} must be at least 1, got {asked[name]}")
+            raise Mistake(f"{flag_of(name)} must be at least 1, got {asked[name]}")
         if asked[name] is not None and asked[name] >= 2**31:  # steps are counted in int32
-            raise Mistake(f"--{name.replace('_', '-')} must be below 2^31, got more")
+            raise Mistake(f"{flag_of(name)} must be below 2^31, got more")
     for name, meaning in (("rate", ""), ("clip", "; leave it out for no clipping")):
         value = asked[name]
         if value is not None and not (value > 0 and math.isfinite(value)):
