@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from recurrax import checks
 
@@ -53,8 +52,10 @@ def looks(ys_bar: list[chex.Array]) -> Literal["one", "many", "unknown"]:
     """Return whether a gradient is of one instant or of many; that of a traced one is unknown."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in ys_bar):
         return "unknown"
-    rows = [np.asarray(leaf).reshape(len(leaf), -1).any(1) for leaf in ys_bar]
-    return "one" if not rows or np.sum(np.any(rows, 0)) <= 1 else "many"
+    with jax.ensure_compile_time_eval():  # of concrete values within a jit too
+        rows = [jnp.any(leaf.reshape(len(leaf), -1) != 0, axis=1) for leaf in ys_bar]
+        count = int(jnp.sum(jnp.any(jnp.stack(rows), axis=0))) if rows else 0
+    return "one" if count <= 1 else "many"
 
 
 def shared_leaves(step: StepFn, params: Any, state: Any, x: Any) -> tuple[int | None, ...]:
