@@ -38,6 +38,8 @@ def chunk_size(spec: Spec, ops: Operands, *, forward: bool = False) -> int:
     length, batch = (int(n) for n in ops.xs.shape[:2])
     if spec.remat is not None:
         return min(spec.remat, length)
+    if spec.plan is not None:
+        return min(spec.plan.chunk, length)
     rooms = _CHUNK_BYTES_FORWARD if forward else _CHUNK_BYTES
     room: int = rooms.get(jax.default_backend(), _CHUNK_BYTES_ELSEWHERE)
     step = max(batch, 1) * int(ops.w_rec.shape[1]) * int(ops.w_rec.dtype.itemsize)

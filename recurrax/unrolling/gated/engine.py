@@ -14,7 +14,7 @@ from recurrax.checks import named
 from recurrax.gated.cell import GatedStep
 from recurrax.gated.refusal import Refusal
 from recurrax.unrolling.gated.chunks import Chunks
-from recurrax.unrolling.gated.operands import Flags, Operands, Spec
+from recurrax.unrolling.gated.operands import Flags, Operands, Plan, Spec
 from recurrax.unrolling.gated.recurrence import recurrence
 from recurrax.unrolling.gated.shard_map import varying
 from recurrax.unrolling.scan import Inputs, blank, keep_state, scan_engine
@@ -39,6 +39,7 @@ class Way(NamedTuple):
     states: bool  # whether the states after every step are wanted
     strict: bool  # whether a layer that cannot be hoisted is an error, or run by scan
     kernel: Any  # chooses who runs a layer's loop: (spec, flags, operands) -> Kernel or None
+    plan: Plan | None = None  # None where the shapes decide
 
 
 class Unrolled(NamedTuple):
@@ -61,12 +62,14 @@ def hoisted_engine(
     remat: int | None,
     strict: bool = True,
     kernel: Callable[..., Any] | None = None,
+    plan: Plan | None = None,
 ) -> tuple[Any, Any]:
     """Unroll a gated step over time, or a stack or residual of such, layer by layer.
 
     Takes and returns what `scan_engine` does. If not `strict`, a layer that is not gated, or whose
     pointwise function is an unusual one, is run by that engine. `kernel` may hand a layer's loop
     to a GPU kernel: a function of the layer's spec, flags and operands that gives one, or None.
+    `plan` says what is worked on at once and kept, in place of the rules by shape.
     """
     xs, mask, resets = inputs
     if mask is not None and not all(isinstance(s, GatedStep) for _, s in layers_of(step)):
@@ -75,7 +78,7 @@ def hoisted_engine(
         return scan_engine(step, collect, params, state, start, inputs, **options)
     if mask is not None:
         xs = blank(mask, xs, (True,))  # of gated layers alone: one array [T, *batch, I]
-    way = Way(mask, resets, reverse, remat, collect is keep_state, strict, kernel)
+    way = Way(mask, resets, reverse, remat, collect is keep_state, strict, kernel, plan)
     final, ys, states = _layer(step, params, state, start, xs, way)
     return final, collect(states, ys, mask)
 
@@ -213,7 +216,7 @@ def _gated(step: GatedStep, params: Any, state: Any, start: Any, xs: Any, way: W
         return None if given is None else given.reshape(length, math.prod(batch))
 
     ops = _operands(params, state, start, xs)
-    spec = Spec(step, way.reverse, way.remat, way.states)
+    spec = Spec(step, way.reverse, way.remat, way.states, plan=way.plan)
     switches = Flags(flags(way.mask), flags(way.resets))
     ops = varying(ops, (ops, switches))
     kernel = None if way.kernel is None else way.kernel(spec, switches, ops)

@@ -51,7 +51,8 @@ def forward(
     in_rows = remember and spec.remat is not None
     in_states = remember and spec.remat is None
     # At a masked step the state that is stored is not the one that the gates gave.
-    keep = in_states and flags.mask is None and keeps_gates(ops, local)
+    keep = in_states and flags.mask is None
+    keep = keep and (keeps_gates(ops, local) if spec.plan is None else spec.plan.keep)
     wanted = [spec.all_fields or in_states or k == spec.h for k in range(local.fields)]
 
     def chunk(carry: Any, first: Any, part: Any, _: Any) -> tuple[Any, Any]:

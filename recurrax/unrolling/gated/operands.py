@@ -37,6 +37,13 @@ class Operands(NamedTuple):
     xs: Any  # [T, B, I]
 
 
+class Plan(NamedTuple):
+    """How much is worked on at once and kept, where the shapes are not to decide it."""
+
+    chunk: int  # steps
+    keep: bool  # whether the forward pass keeps what the derivatives are computed from
+
+
 @dataclasses.dataclass(frozen=True)
 class Spec:
     """What is static.
@@ -47,6 +54,7 @@ class Spec:
       remat: how many steps apart the states are that are kept for the backward pass, or None.
       all_fields: whether every field of the state is wanted at every instant, or h alone.
       kernel: what runs both passes in place of the loops here, with their `forward` and `backward`.
+      plan: the size of chunks and what is kept, or None to choose them by the shapes.
     """
 
     step: GatedStep
@@ -54,6 +62,7 @@ class Spec:
     remat: int | None
     all_fields: bool
     kernel: Any = None
+    plan: Plan | None = None
 
     @property
     def h(self) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import sys
 from typing import NamedTuple
 
 import jax
@@ -15,36 +15,31 @@ from contract import B, I, like, make_case
 from slow_twin import jitted, row_loop, total
 
 import recurrax as rx
-from recurrax.unrolling.gated import chunk_size as plan
-from recurrax.unrolling.gated.engine import prefers_hoisted
+from recurrax.unrolling.gated.engine import hoisted_engine, prefers_hoisted
+from recurrax.unrolling.gated.operands import Plan
 
 T = 7  # not divided by the chunks below
 GATED = ["elman_tanh", "lstm", "gru", "own_gated", "stack", "residual"]
 TIGHT = {"rtol": 1e-12, "atol": 1e-13}
 
 
-@contextlib.contextmanager
-def planned(kept, chunk):
-    """One of the two ways to remember; at these sizes the plan would take one of them only."""
+# The two ways to remember; at these sizes the rules by shape would take one of them only.
+PLANS = {"hoisted, keeping": Plan(3, True), "hoisted, computing again": Plan(T, False)}
 
-    def chunk_size(spec, ops, *, forward=False):
-        return spec.remat or chunk
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "_OPERATIONS_PER_NUMBER", -1 if kept else 1e9)
-        for module in ("forward", "instants"):
-            patch.setattr(f"recurrax.unrolling.gated.{module}.chunk_size", chunk_size)
-        jax.clear_caches()
-        yield
-    jax.clear_caches()
+@pytest.fixture(autouse=True)
+def engines(monkeypatch):
+    """An engine for each plan."""
+    table = sys.modules["recurrax.unrolling.unroll"].ENGINES
+    for name, plan in PLANS.items():
+        monkeypatch.setitem(table, name, functools.partial(hoisted_engine, plan=plan))
 
 
 def assert_like_scan(run, *args, **options):
     """`run` on the hoisted engine, both ways: chunks of 3 that keep gates, one that keeps none."""
     expected = run(*args, engine="scan", **options)
-    for kept, chunk in ((True, 3), (False, T)):
-        with planned(kept, chunk):
-            assert_close(run(*args, engine="hoisted", **options), expected, **TIGHT)
+    for engine in PLANS:
+        assert_close(run(*args, engine=engine, **options), expected, **TIGHT)
 
 
 def flags(seed, share):
