@@ -13,8 +13,7 @@ import pytest
 from close import assert_close
 
 import recurrax as rx
-from recurrax.train.sharding import Placement
-from recurrax.train.source import material
+from recurrax.train.source import batch_source
 from recurrax.train.step import Carry, Program, train_step
 
 SWITCH = [(False, "float32"), (True, "float64")]  # jax_enable_x64, and what is then the default
@@ -187,16 +186,16 @@ def test_a_training_step_under_x64(every_task, key, x64, dtype):
     for task in chosen:
         cell = rx.cells.gru(task.input_size, 3, dtype=dtype)
         net = rx.train.network(cell, task.output_size)
-        given = material(task, net, 2)
+        source = batch_source(task, net, 2)
         optimizer = optax.adam(1e-3)
         program = Program(
-            net, given.draw, task.loss, task.metrics, optimizer, penalty, 1, Placement(None)
+            net, source.draw, task.loss, task.metrics, optimizer, penalty, flow_every=1
         )
 
-        def one(key, net=net, given=given, optimizer=optimizer, program=program):
+        def one(key, net=net, source=source, optimizer=optimizer, program=program):
             params = net.init(key)
-            carry = Carry(params, optimizer.init(params), jnp.int32(0), None)
-            return train_step(program, carry, given.draw(key, 0, 0, given.supply.example))
+            carry = Carry(params, optimizer.init(params), jnp.int32(0))
+            return train_step(program, carry, source.draw(key, 0, 0, source.feed.example))
 
         after, seen = jax.eval_shape(one, key)
         assert dtypes(after.params) == {dtype or "float64"}, task.name

@@ -105,7 +105,7 @@ def test_the_check_sees_what_it_is_for():
 def test_a_run_of_fit():
     def run(key):
         cell, task, sgd = rx.cells.gru(2, 5), rx.tasks.adding(7), optax.sgd(0.1)
-        options = {"steps": 3, "batch_size": 2, "inner": 2, "progress": False}
+        options = {"steps": 3, "batch_size": 2, "report_every": 2, "progress": False}
         return rx.train.fit(cell, task, sgd, key=key, **options).params
 
     seen = told(run)
@@ -117,7 +117,7 @@ def test_a_comparison():
     """The seeds, their batches, and the sequences they are judged and measured by."""
 
     def run(key):
-        options = {"steps": 2, "seeds": 2, "batch_size": 2, "inner": 1}
+        options = {"steps": 2, "seeds": 2, "batch_size": 2, "report_every": 1}
         found = rx.train.compare(
             rx.tasks.adding(7), {"a": rx.cells.elman(2, 5)}, key=key, **options
         )

@@ -58,7 +58,7 @@ def comparison(result: Comparison, ax: Axes | None = None, *, field: str = "lear
       >>> import jax, recurrax as rx
       >>> cells = {"a": rx.cells.elman(2, 3), "b": rx.cells.gru(2, 3)}
       >>> key, task = jax.random.key(0), rx.tasks.adding(4)
-      >>> found = rx.train.compare(task, cells, key=key, steps=4, inner=2)
+      >>> found = rx.train.compare(task, cells, key=key, steps=4, report_every=2)
       >>> ax = rx.plot.comparison(found, rx.plot.blank_axes(), field="rate")
       >>> [label.get_text() for label in ax.get_yticklabels()]
       ['a, none', 'b, none']

@@ -1,8 +1,8 @@
 """Training: one call, with its checkpoints, its history, and any number of devices."""
 
 from recurrax.train.compare import Comparison, Trial, compare
-from recurrax.train.ctrl_c import Interrupted
 from recurrax.train.fit import Fit, fit
+from recurrax.train.loop import Interrupted
 from recurrax.train.network import Network, NetworkParams, network
 from recurrax.train.presets import CELLS as CELLS
 from recurrax.train.presets import CURES as CURES

@@ -20,14 +20,13 @@ import jax
 import numpy as np
 
 from recurrax.interop.disk import remove, set_aside, there
-from recurrax.train.ledger import from_array, to_array
 from recurrax.train.snapshot import Identity, Snapshot, arrays, digest, rebuilt
 from recurrax.words import first_line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recurrax.train.ledger import Ledger
+    from recurrax.train.history import Ledger
 
 _FORMAT = "recurrax-checkpoint-2"
 _BEFORE = "recurrax-checkpoint-1"  # when step n drew its batch with fold_in(key, n)
@@ -131,7 +130,7 @@ def _contents(
     snapshot: Snapshot, who: Identity, solved: bool, ledger: Ledger
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Words that JSON can hold, and the arrays that orbax can."""
-    found = arrays(snapshot) | {_LEDGER: to_array(ledger)}
+    found = arrays(snapshot) | {_LEDGER: _as_array(ledger)}
     stored = {name: array for name, array in found.items() if array.size}  # it refuses empty ones
     words = {
         "format": _FORMAT,
@@ -142,6 +141,12 @@ def _contents(
         "empty": {name: [str(a.dtype), [*a.shape]] for name, a in found.items() if not a.size},
     }
     return words, stored
+
+
+def _as_array(ledger: Ledger) -> np.ndarray:
+    """Return the steps and seals of a ledger as uint64 `[M, 2]`."""
+    pairs = [(step, int(seal, 16)) for step, seal in ledger]
+    return np.array(pairs, np.uint64).reshape(-1, 2)
 
 
 def _write(path: Path, words: dict[str, Any], found: dict[str, np.ndarray]) -> None:
@@ -205,14 +210,14 @@ def _fitting(
                     path, f"another {name}: it was trained with {theirs}, and this run is {ours}"
                 )
             )
-    rows = found.pop(_LEDGER)
+    ledger = [(step, f"{seal:016x}") for step, seal in found.pop(_LEDGER).tolist()]
     try:
         snapshot = rebuilt(like, found)
     except ValueError as error:
         raise ValueError(_other(path, str(error))) from None
     if not np.array_equal(found["key"], arrays(like)["key"]):
         raise ValueError(_other(path, "another key, so its batches are not those of this run"))
-    return Loaded(snapshot, bool(words["solved"]), from_array(rows))
+    return Loaded(snapshot, bool(words["solved"]), ledger)
 
 
 def _other(path: Path, reason: str) -> str:

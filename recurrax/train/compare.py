@@ -8,24 +8,29 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 from recurrax import checks, keys
+from recurrax.flow import Watched, watch
 from recurrax.tasks import Task
-from recurrax.train.many_seeds import EXAMPLES, advance_seeds, flow, judged, start
+from recurrax.train.evaluate import evaluate
+from recurrax.train.loop import Loop, Schedule, check_old_spelling
 from recurrax.train.network import Network, network
 from recurrax.train.presets import Cure, cells_of, cures_of
-from recurrax.train.sharding import Placement
-from recurrax.train.source import Drawn
-from recurrax.train.step import Program
+from recurrax.train.sharding import ONE_DEVICE
+from recurrax.train.source import BatchSource, task_source
+from recurrax.train.step import Carry, Program
 
 if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell
-    from recurrax.flow import Watched
+    from recurrax.train.step import Draw
 
+_EXAMPLES, _PROBES = 4, 8  # sequences and directions along which the gradient flow is measured
+_JUDGED = 512  # sequences judged at once; of an endless task, all there are
 _ASTRAY = 10  # a final loss above so many times a memoryless guess's has diverged
 
 Optimizer = Callable[[float], Any]
@@ -71,10 +76,11 @@ def compare(
     hidden_size: int = 64,
     learning_rate: float | Mapping[str, float] = 1e-3,
     optimizer: Optimizer = optax.adam,
-    inner: int = 100,
+    report_every: int = 100,
     stop_early: bool = True,
     tell: Callable[[str, str, int, dict[str, Any]], None] | None = None,
     done: Callable[[Trial], None] | None = None,
+    inner: None = None,
 ) -> Comparison:
     """Train every cell with every cure, several seeds of each, and measure the gradient flow.
 
@@ -95,11 +101,12 @@ def compare(
       learning_rate: of all; or by name of a cell, or of a pair as in `"lstm/clip"`, with
         `"default"` for the others.
       optimizer: `optimizer(learning_rate)`, behind the cure's transformation.
-      inner: training steps between two reports.
+      report_every: training steps between two reports.
       stop_early: end a pair once each of its seeds has solved an endless task, or has only NaN
         left. On a task made of data the first would be to choose by the test, and is not done.
       tell: `tell(cell, cure, step, seen)` at each report, what was seen being `[S]` by name.
       done: `done(trial)` after each pair.
+      inner: what `report_every` was called; refused.
 
     Returns:
       A `Comparison`. The history of a `Trial` has the means since the report before of "loss",
@@ -120,12 +127,25 @@ def compare(
       >>> cells = {"small": rx.cells.gru(2, 8), "large": rx.cells.gru(2, 24)}
       >>> clip = rx.train.Cure(optimizer=rx.cures.clip_by_global_norm(1.0))
       >>> found = rx.train.compare(
-      ...     rx.tasks.adding(4), cells, {"clip": clip}, key=jax.random.key(0), steps=40, inner=20
+      ...     rx.tasks.adding(4),
+      ...     cells,
+      ...     {"clip": clip},
+      ...     key=jax.random.key(0),
+      ...     steps=40,
+      ...     report_every=20,
       ... )
       >>> [(trial.cell, trial.history["mse"].shape) for trial in found.trials]
       [('small', (2, 3)), ('large', (2, 3))]
     """
-    _check(task, key, steps=steps, seeds=seeds, batch_size=batch_size, inner=inner)
+    check_old_spelling(inner)
+    if not isinstance(task, Task):
+        raise TypeError(
+            f"task must be a rx.tasks.Task such as rx.tasks.adding(100), got {type(task).__name__}"
+        )
+    checks.check_key(key)
+    schedule = Schedule(steps, report_every, checkpoint_every=steps)
+    checks.check_positive_int("seeds", seeds)
+    checks.check_positive_int("batch_size", batch_size)
     networks = {
         name: network(cell, task.output_size, task.input_size)
         for name, cell in cells_of(cells, task, hidden_size).items()
@@ -137,16 +157,15 @@ def compare(
             "optimizer must be a function of the learning rate, such as optax.adam itself, got "
             f"{type(optimizer).__name__}: write optimizer=optax.adam and learning_rate=1e-3"
         )
-    grid = _Grid(task, key, jax.random.split(key, seeds), steps, batch_size, inner, stop_early)
-    programs = {
-        (cell, cure): _program(grid, networks[cell], chosen[cure], optimizer(rate))
-        for (cell, cure), rate in rates.items()
-    }
+    source = task_source(task, batch_size, ONE_DEVICE)
+    grid = _Grid(task, source, key, jax.random.split(key, seeds), schedule, stop_early)
+    pairs = []
+    for (cell, cure), rate in rates.items():
+        program = _program(task, source.draw, networks[cell], chosen[cure], optimizer(rate))
+        pairs.append(_Pair(cell, cure, rate, networks[cell], program))
     trials = []
-    for (cell, cure), program in programs.items():
-        names = (cell, cure, rates[cell, cure])
-        say = partial(tell or _silent, cell, cure)
-        trials.append(_trial(grid, networks[cell], program, names, say))
+    for pair in pairs:
+        trials.append(_trial(grid, pair, tell or _silent))
         (done or _silent)(trials[-1])
     baseline = {name: float(value) for name, value in task.baseline}
     return Comparison(task.name, task.length, task.goal, baseline, tuple(trials))
@@ -156,99 +175,120 @@ class _Grid(NamedTuple):
     """What all pairs share."""
 
     task: Task
+    source: BatchSource
     key: chex.PRNGKey
-    keys: chex.PRNGKey  # [S]
-    steps: int
-    batch_size: int
-    inner: int
+    seeds: chex.PRNGKey  # [S]
+    schedule: Schedule
     stop_early: bool
 
 
-def _program(grid: _Grid, net: Network, cure: Cure, optimizer: Any) -> Program:
-    """A training step of the network under a cure."""
+class _Pair(NamedTuple):
+    """A cell with a cure."""
+
+    cell: str
+    cure: str
+    learning_rate: float
+    network: Network  # without the cure
+    program: Program
+
+
+def _program(task: Task, draw: Draw, net: Network, cure: Cure, optimizer: Any) -> Program:
+    """Return the training step of a network under a cure."""
     if cure.cell is not None:
         net = network(cure.cell(net.cell), net.output_size, net.input_size)
-        jax.eval_shape(lambda key: net.cell.initial_state(net.cell.init(key)), grid.key)  # it fits
+        jax.eval_shape(lambda key: net.cell.initial_state(net.cell.init(key)), jax.random.key(0))
     if cure.optimizer is not None:
         optimizer = optax.chain(cure.optimizer, optimizer)
     return Program(
         network=net,
-        draw=Drawn(grid.task, grid.batch_size),
-        loss=grid.task.loss,
-        metrics=grid.task.metrics,
+        draw=draw,
+        loss=task.loss,
+        metrics=task.metrics,
         optimizer=optimizer,
         regularizer=cure.regularizer,
-        flow_every=None,
-        placement=Placement(None),
+        many=True,
     )
 
 
-def _trial(
-    grid: _Grid, net: Network, program: Program, names: tuple[str, str, float], tell: Any
-) -> Trial:
-    """One pair from its first step to its last."""
+def _trial(grid: _Grid, pair: _Pair, tell: Any) -> Trial:
+    """Train one pair from its first step to its last."""
     begin = time.perf_counter()
-    data, test = (None, None) if grid.task.split is None else jax.device_put(grid.task.split())
-    carry = start(program, grid.keys)
-    xs = grid.task.draw(keys.purpose(grid.key, keys.EXAMPLES), EXAMPLES, test).xs
-    measure = partial(flow, net.cell, xs.astype(carry.params.w_out.dtype))
-    first = measure(carry.params.cell, 0)
+    task, program, test = grid.task, pair.program, grid.source.test
+    loop = Loop(program, grid.seeds, _fresh(program, grid.seeds), grid.source.feed)
+    xs = task.draw(keys.purpose(grid.key, keys.EXAMPLES), _EXAMPLES, test).xs
+    xs = xs.astype(loop.carry.params.w_out.dtype)
+    first = _flow(pair.network.cell, loop.carry.params.cell, xs, 0)
     rows: list[dict[str, np.ndarray]] = []
-    ends: list[int] = []
-    solved_at = np.full(len(grid.keys), np.nan)
-    while not ends or ends[-1] < grid.steps:
-        done = ends[-1] if ends else 0
-        count = min(grid.inner, grid.steps - done)
-        carry, tally = advance_seeds(program, carry, grid.keys, data, np.int32(count))
-        row = {name: np.asarray(total) / count for name, total in tally.totals.items()}
-        if test is None:
-            solved_at[np.isnan(solved_at) & grid.task.solved(row)] = done + count
+    steps: list[int] = []
+    solved_at = np.full(len(grid.seeds), np.nan)
+    for report in loop.run(grid.schedule):
+        row = {name: total / report.taken for name, total in report.totals.items()}
         rows.append(row)
-        ends.append(done + count)
-        tell(done + count, row)
+        steps.append(report.step)
+        if test is None:
+            solved_at[np.isnan(solved_at) & task.solved(row)] = report.step
+        tell(pair.cell, pair.cure, report.step, row)
         if grid.stop_early and np.all(~np.isnan(solved_at) | ~np.isfinite(row["loss"])):
             break
-    final = judged(grid.task, program.network, carry.params, grid.key, test)
-    solved_at_end = grid.task.solved(final)
+    params = loop.carry.params
+    data = task.draw(keys.purpose(grid.key, keys.FRESH), _JUDGED) if test is None else test
+    final = evaluate(program, task, params, data, _JUDGED)
+    solved_at_end = task.solved(final)
     if test is not None:
-        solved_at[solved_at_end] = ends[-1]
-    history = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        solved_at[solved_at_end] = loop.step
+    losses = np.stack([row["loss"] for row in rows])
+    guess = dict(task.baseline)["loss"]
     return Trial(
-        *names,
-        step=np.asarray(ends),
-        history=history,
+        cell=pair.cell,
+        cure=pair.cure,
+        learning_rate=pair.learning_rate,
+        step=np.asarray(steps),
+        history={name: np.stack([row[name] for row in rows]) for name in rows[0]},
         solved_at=solved_at,
         solved_at_end=solved_at_end,
-        diverged=_diverged(grid.task, history["loss"], final["loss"]),
+        diverged=~(np.isfinite(losses).all(0) & (final["loss"] <= _ASTRAY * guess)),
         final=final,
         start=first,
-        end=measure(carry.params.cell, ends[-1]),
+        end=_flow(pair.network.cell, params.cell, xs, loop.step),
         seconds=time.perf_counter() - begin,
     )
 
 
-def _diverged(task: Task, losses: np.ndarray, final: np.ndarray) -> np.ndarray:
-    sane: np.ndarray = np.isfinite(losses).all(0) & (final <= _ASTRAY * dict(task.baseline)["loss"])
-    return ~sane
+@partial(jax.jit, static_argnums=0)
+def _fresh(program: Program, seeds: Any) -> Carry:
+    """Return params and optimizer at step 0, of each seed."""
+
+    def one(key: Any) -> Carry:
+        params = program.network.init(key)
+        return Carry(params, program.optimizer.init(params), jnp.int32(0))
+
+    carry: Carry = jax.vmap(one)(seeds)
+    return carry
+
+
+def _flow(cell: Cell, params: Any, xs: Any, step: int) -> Watched:
+    """Return the gradient flow `[S]` along xs, at one training step."""
+    found: Watched = jax.device_get(_watched(cell, params, xs, np.int32(step)))
+    return found
+
+
+@partial(jax.jit, static_argnums=0)
+def _watched(cell: Cell, params: Any, xs: Any, step: Any) -> Watched:
+    def one(params: Any) -> Watched:
+        options = {"step": step, "every": 1, "examples": _EXAMPLES, "probes": _PROBES}
+        return watch(cell, params, None, xs, **options)
+
+    found: Watched = jax.vmap(one)(params)
+    return found
 
 
 # --- arguments --------------------------------------------------------------------------------
 
 
-def _check(task: Any, key: Any, **counts: Any) -> None:
-    if not isinstance(task, Task):
-        raise TypeError(
-            f"task must be a rx.tasks.Task such as rx.tasks.adding(100), got {type(task).__name__}"
-        )
-    checks.check_key(key)
-    for name, count in counts.items():
-        checks.check_positive_int(name, count)
-
-
 def _rates(
     given: Any, cells: Mapping[str, Any], cures: Mapping[str, Any]
 ) -> dict[tuple[str, str], float]:
-    """The learning rate of each pair."""
+    """Return the learning rate of each pair."""
     by_name = given if isinstance(given, Mapping) else {"default": given}
     pairs = [(cell, cure) for cell in cells for cure in cures]
     known = {"default", *cells, *("/".join(pair) for pair in pairs)}
@@ -274,4 +314,4 @@ def _rates(
 
 
 def _silent(*_: Any) -> None:
-    """Nobody is told."""
+    """Tell nobody."""

@@ -1,7 +1,8 @@
-"""A network judged on data it was not trained on."""
+"""Networks judged on data they were not trained on."""
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,34 +11,35 @@ import numpy as np
 
 if TYPE_CHECKING:
     from recurrax.tasks import Batch, Task
-    from recurrax.train.network import Network
-    from recurrax.train.sharding import Placement
+    from recurrax.train.step import Program
 
 
 def evaluate(
-    network: Network, task: Task, where: Placement, params: Any, data: Batch, size: int
-) -> dict[str, float]:
-    """Loss and metrics over all of a data set, taken `size` sequences at a time.
+    program: Program, task: Task, params: Any, data: Batch, size: int
+) -> dict[str, np.ndarray]:
+    """Return loss and metrics, `[]` or `[S]` in float64, over all of a data set.
 
-    A mean over pieces, weighted by their sequences.
+    They are means over pieces of at most `size` sequences, weighted by their sequences.
     """
+    # Programs that differ in how they train are compiled once here.
+    program = dataclasses.replace(program, optimizer=None, regularizer=None, flow_every=None)
     count = data.weights.shape[1]
-    totals: dict[str, float] = {}
+    means: dict[str, np.ndarray] = {}
     for begin in range(0, count, size):
         columns = np.arange(begin, min(begin + size, count))
-        found = _piece(network, task, where, params, data, columns)
-        for name, value in found.items():
-            totals[name] = totals.get(name, 0.0) + float(value) * len(columns) / count
-    return totals
+        for name, value in _piece(program, task, params, data, columns).items():
+            share = np.asarray(value, np.float64) * len(columns) / count
+            means[name] = means.get(name, 0.0) + share
+    return means
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _piece(
-    network: Network, task: Task, where: Placement, params: Any, data: Batch, columns: Any
-) -> dict[str, Any]:
+@partial(jax.jit, static_argnums=(0, 1))
+def _piece(program: Program, task: Task, params: Any, data: Batch, columns: Any) -> dict[str, Any]:
     batch = task.take(data, columns)
-    outputs = network.apply(params, batch.xs)
-    found: dict[str, Any] = where.whole(
-        {"loss": task.loss(outputs, batch)} | task.metrics(outputs, batch)
-    )
-    return found
+
+    def one(params: Any) -> dict[str, Any]:
+        outputs = program.network.apply(params, batch.xs)
+        return {"loss": task.loss(outputs, batch)} | task.metrics(outputs, batch)
+
+    found: dict[str, Any] = (jax.vmap(one) if program.many else one)(params)
+    return program.placement.whole(found)  # type: ignore[no-any-return]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,27 +9,30 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import checks
-from recurrax.tasks import Task
 from recurrax.train.checkpoint import Loaded, Store, check_directory
-from recurrax.train.ctrl_c import Interrupted, listening
-from recurrax.train.loop import Schedule, starting
-from recurrax.train.network import Network, network
+from recurrax.train.evaluate import evaluate
+from recurrax.train.history import History, watched_row
+from recurrax.train.loop import Interrupted, Loop, Schedule, catch, check_old_spelling
+from recurrax.train.network import network_of
 from recurrax.train.progress import shown
-from recurrax.train.sharding import placement
 from recurrax.train.snapshot import Snapshot, identity
-from recurrax.train.source import material
-from recurrax.train.step import Program
+from recurrax.train.source import batch_source
+from recurrax.train.step import Carry, Program
+from recurrax.train.user_functions import check_functions, loss_and_metrics
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import chex
 
     from recurrax.cell import Cell
-    from recurrax.tasks import Batch
-    from recurrax.train.network import NetworkParams
+    from recurrax.tasks import Batch, Task
+    from recurrax.train.history import Row
+    from recurrax.train.loop import Report
+    from recurrax.train.network import Network, NetworkParams
     from recurrax.train.snapshot import Identity
+    from recurrax.train.source import BatchSource
     from recurrax.train.step import Regularizer
 
 
@@ -57,7 +59,7 @@ def fit(
     loss: Callable[[Any, Batch], Any] | None = None,
     metrics: Callable[[Any, Batch], dict[str, Any]] | None = None,
     regularizer: Regularizer | None = None,
-    inner: int = 200,
+    report_every: int = 200,
     evaluate_every: int | None = None,
     flow_every: int | None = None,
     stop_when_solved: bool = True,
@@ -65,6 +67,7 @@ def fit(
     checkpoint_every: int = 1000,
     resume: bool = False,
     progress: bool | str = True,
+    inner: None = None,
 ) -> Fit:
     """Train a cell with a linear readout, by any optimizer of Optax.
 
@@ -93,7 +96,7 @@ def fit(
       metrics: `metrics(outputs, batch) -> {name: scalar}` for batches of your own.
       regularizer: `regularizer(cell, params, state, xs) -> scalar` of the cell's params and
         initial state, added to the loss; in the history it is the "penalty".
-      inner: training steps between two reports.
+      report_every: training steps between two reports.
       evaluate_every: training steps between two evaluations on a data task's test split, for the
         history; by default there is one, at the end. Only that one tells whether it is solved.
       flow_every: training steps between two measurements by `rx.flow.watch`, if any.
@@ -111,6 +114,7 @@ def fit(
         regularizer computes.
       progress: True for a bar on a terminal, `"lines"` for lines of text anywhere, False for
         neither.
+      inner: what `report_every` was called; refused.
 
     Returns:
       A `Fit`. Its history holds, by name, an array with an entry a report: "step"; means since the
@@ -133,90 +137,119 @@ def fit(
       >>> found.solved, bool(found.history["mse"][-1] < 0.01)
       (True, True)
     """
+    check_old_spelling(inner)
     checks.check_key(key)
     _check_optimizer(optimizer)
-    judges = _judges(task, loss, metrics)
+    loss, metrics = loss_and_metrics(task, loss, metrics)
     checks.check_positive_int("batch_size", batch_size)
     if progress not in (True, False, "lines"):
         raise ValueError(f'progress must be True, False or "lines", got {progress!r}')
-    schedule = Schedule(steps, inner, evaluate_every, flow_every, checkpoint_every)
-    net = _network(cell, task)
-    given = material(task, net, batch_size)
-    program = Program(
-        network=net,
-        draw=given.draw,
-        loss=judges[0],
-        metrics=judges[1],
-        optimizer=optimizer,
-        regularizer=regularizer,
-        flow_every=flow_every,
-        placement=placement(given.batch_size),
+    schedule = Schedule(
+        steps, report_every, checkpoint_every, evaluate_every, flow_every, stop_when_solved
     )
-    if evaluate_every is not None and given.test is None:
+    net = network_of(cell, task)
+    source = batch_source(task, net, batch_size)
+    if evaluate_every is not None and source.test is None:
         raise ValueError(
             "evaluate_every needs a task made of data, with a test split; of an endless task every "
             "batch is new, and its metrics are in each report"
         )
+    program = Program(
+        network=net,
+        draw=source.draw,
+        loss=loss,
+        metrics=metrics,
+        optimizer=optimizer,
+        regularizer=regularizer,
+        flow_every=flow_every,
+        placement=source.placement,
+    )
     params = _start(net, params, key)
-    penalised = regularizer is not None
-    who = identity(params.cell, given.task, given.batch_size, penalised)
+    who = identity(params.cell, source.task, source.batch_size, regularizer is not None)
     store = _store(directory, resume, who)
-    start = Loaded(Snapshot(params, optimizer.init(params), key, jnp.int32(0)), False, [])
-    loaded = store.newest(start.snapshot) if resume and store else None
-    if loaded is not None and int(loaded.snapshot.step) > steps:
+    begun = Loaded(Snapshot(params, optimizer.init(params), key, jnp.int32(0)), False, [])
+    loaded = (store.newest(begun.snapshot) if store and resume else None) or begun
+    if int(loaded.snapshot.step) > steps:
         raise ValueError(
             f"steps must be at least the {int(loaded.snapshot.step)} that are done in {directory}, "
             f"got {steps}; they count from the beginning"
         )
-    run = starting(program, schedule, given, store, loaded or start, stop_when_solved)
-    metric = given.task.goal[0] if given.task else None
-    with shown(progress, steps, run.step, metric) as show, listening() as heard:
-        run.go(show, heard)
-    carry, history = run.carry, run.history.arrays()
-    result = Fit(carry.params, carry.opt_state, key, run.step, history, run.solved)
-    if heard.stop:
+    run = _Run(program, source, schedule, store, loaded)
+    metric = source.task.goal[0] if source.task else None
+    with shown(progress, steps, run.loop.step, metric) as show, catch() as ctrl_c:
+        reports = run.loop.run(schedule, ctrl_c, show.moved)
+        while not run.finished() and (report := next(reports, None)):
+            show.report(run.record(report, whole=not ctrl_c.pressed))
+            if report.step % checkpoint_every == 0:
+                run.save()
+        run.save()
+    carry, history = run.loop.carry, run.history.arrays()
+    result = Fit(carry.params, carry.opt_state, key, run.loop.step, history, run.solved)
+    if ctrl_c.pressed:
         raise Interrupted(_interrupted(result, steps, directory), result)
     return result
 
 
-def _network(cell: Any, task: Any) -> Network:
-    own = not isinstance(task, Task)
-    if isinstance(cell, Network):
-        if not own and (cell.input_size, cell.output_size) != (task.input_size, task.output_size):
-            raise ValueError(
-                f"the network takes {cell.input_size} features and gives {cell.output_size}, but "
-                f"the task {task.name!r} has {task.input_size} and asks for {task.output_size}: "
-                "pass the cell alone, and the readout will fit"
-            )
-        return cell
-    if own:
-        raise TypeError(
-            "cell must be a rx.train.network(cell, output_size) for batches of your own, which do "
-            f"not tell the output size; got {type(cell).__name__}"
-        )
-    return network(cell, task.output_size, task.input_size)
+class _Run:
+    """What is kept of a run on its way: its history, its checkpoints, and whether it is solved."""
 
+    def __init__(
+        self,
+        program: Program,
+        source: BatchSource,
+        schedule: Schedule,
+        store: Store | None,
+        loaded: Loaded,
+    ) -> None:
+        params, opt_state, key, step = loaded.snapshot
+        carry = Carry(params, opt_state, step)
+        check_functions(program, carry, key, source.feed.example)
+        self.loop = Loop(program, key, carry, source.feed)
+        path = None if store is None else store.directory / "history.jsonl"
+        names = ["loss", *self.loop.sums.totals, "gradient_norm_max", "steps_per_second"]
+        self.history = History(path, loaded.ledger, names, write=jax.process_index() == 0)
+        self.solved = loaded.solved
+        self._program, self._source, self._schedule = program, source, schedule
+        self._store, self._saved, self._key = store, self.loop.step, key
 
-def _judges(task: Any, loss: Any, metrics: Any) -> tuple[Any, Any]:
-    """Loss and metrics: the task's, or the user's."""
-    if isinstance(task, Task):
-        if loss is not None or metrics is not None:
-            raise ValueError(
-                f"loss and metrics come with the task {task.name!r}: leave them out, or change the "
-                "task with dataclasses.replace(task, loss=...)"
-            )
-        return task.loss, task.metrics
-    if not isinstance(task, Iterable):
-        raise TypeError(
-            "task must be a rx.tasks.Task, such as rx.tasks.adding(100), or an iterable of "
-            f"rx.tasks.Batch, got {type(task).__name__}"
-        )
-    if loss is None:
-        raise ValueError(
-            "loss must be given for batches of your own: loss(outputs, batch), such as "
-            "rx.tasks.cross_entropy"
-        )
-    return loss, metrics
+    def finished(self) -> bool:
+        """Return whether no step is to come."""
+        over = self.loop.ended or self.loop.step >= self._schedule.steps
+        # Of data it would be the test split that chose the end.
+        stops = self._schedule.stop_when_solved and self._source.test is None
+        return over or (self.solved and stops)
+
+    def record(self, report: Report, whole: bool) -> Row:
+        """Add a row to the history; `whole` unless Ctrl-C has cut it short."""
+        means = {name: float(total) / report.taken for name, total in report.totals.items()}
+        row: Row = {"step": report.step, "loss": means["loss"]} | means
+        row |= {"gradient_norm_max": float(report.largest)}
+        row |= {"steps_per_second": report.taken / report.seconds}
+        watched = self.loop.carry.watched
+        if watched is not None and int(watched.step) >= report.step - report.taken:
+            row["flow"] = watched_row(jax.device_get(watched))
+        task, test, every = self._source.task, self._source.test, self._schedule.evaluate_every
+        if task is not None and test is None and whole:
+            self.solved = self.solved or bool(task.solved(row))
+        elif task is not None and test is not None:
+            self.solved = False
+            if self.finished() or (every and report.step % every == 0):
+                size = self._source.batch_size
+                found = evaluate(self._program, task, self.loop.carry.params, test, size)
+                row |= {f"test_{name}": float(value) for name, value in found.items()}
+                self.solved = self.finished() and bool(task.solved(found))
+        self.history.append(row)
+        return row
+
+    def save(self) -> None:
+        """Write a checkpoint, unless there is one of this step."""
+        if self._store is None or self._saved == self.loop.step:
+            return
+        self._saved = self.loop.step
+        if jax.process_index() == 0:
+            carry = self.loop.carry
+            snapshot = Snapshot(carry.params, carry.opt_state, self._key, carry.step)
+            self._store.save(snapshot, self.solved, self.history.ledger)
 
 
 def _check_optimizer(optimizer: Any) -> None:

@@ -1,29 +1,37 @@
-"""What was seen while training: rows in memory, and the same as JSON lines in a file."""
+"""What was seen while training: rows in memory, and the same as JSON lines in a file.
+
+A checkpoint keeps a ledger of the rows up to it, by which damage to the file is found.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+import stat
 import warnings
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+import jax
 import numpy as np
 
 from recurrax.flow import Watched
 from recurrax.interop.disk import replaced, set_aside, there
-from recurrax.train.ledger import entry_of, is_lost, read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
-
-    from recurrax.train.ledger import Found, Ledger
-
-_NAMED = 5  # steps that a warning names, at most
 
 Row: TypeAlias = dict[str, Any]
 """Numbers by name; under "flow" the fields of a `Watched`, in the rows in which one was taken."""
+
+Entry: TypeAlias = tuple[int, str]
+Ledger: TypeAlias = list[Entry]
+"""For each row its step and its seal, the first 64 bits of the SHA-256 of what it says."""
+
+_NAMED = 5  # steps that a warning names, at most
+_LONGEST = 1 << 20  # bytes; no row is as long
 
 
 class History:
@@ -54,18 +62,20 @@ class History:
         self._path = path if write else None
         if path is None:
             return
-        found = read(path, self.ledger)
+        found = _read(path, self.ledger)
         unknown = dict.fromkeys(names, math.nan)
         self.rows = [
-            {"step": row["step"]} | unknown if is_lost(row) else _plain(row) for row in found.rows
+            {"step": row["step"]} | unknown if _is_lost(row) else _numbers(row)
+            for row in found.rows
         ]
         if write:
             _mend(path, found)
 
     def append(self, row: Row) -> None:
+        """Add a row, in memory and in the file."""
         self.rows.append(row)
         strict = _strict(row)
-        self.ledger.append(entry_of(strict))
+        self.ledger.append(_entry(strict))
         if self._path is None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,23 +85,118 @@ class History:
             os.fsync(file.fileno())
 
     def arrays(self) -> dict[str, Any]:
-        """By name, an array `[M]` with an entry a row; NaN where a row has no such number.
+        """Return by name an array `[M]` with an entry a row; NaN where a row has no such number.
 
-        Under "flow", if it was watched, a `Watched` of the rows in which it was.
+        Under "flow", if it was watched, there is a `Watched` of the rows in which it was.
         """
-        names = {name: None for row in self.rows for name in row if name != "flow"}
-        found: dict[str, Any] = {"step": np.zeros(0, np.int64)}
+        names = {"step": None} | {name: None for row in self.rows for name in row if name != "flow"}
+        found: dict[str, Any] = {}
         for name in names:
             column = [row.get(name, math.nan) for row in self.rows]
             found[name] = np.array(column, np.int64 if name == "step" else np.float64)
-        flows = [row["flow"] for row in self.rows if "flow" in row]
+        flows = [Watched(**row["flow"]) for row in self.rows if "flow" in row]
         if flows:
-            found["flow"] = Watched(**{name: _column(name, flows) for name in Watched._fields})
+            found["flow"] = jax.tree.map(lambda *values: np.array(values), *flows)
         return found
 
 
-def _mend(path: Path, found: Found) -> None:
-    """Leave in the file the rows that were found; tell if they are not all that it had."""
+def watched_row(record: Watched) -> dict[str, Any]:
+    """Return a `Watched` of scalars as plain numbers."""
+    numbers: Watched = jax.tree.map(float, record)
+    return numbers._replace(step=int(record.step))._asdict()
+
+
+# --- the file as the ledger knows it --------------------------------------------------------------
+
+
+class _Found(NamedTuple):
+    """What a file has of a ledger."""
+
+    rows: list[Row]  # one for each entry, as JSON; `_lost(entry)` for those that lack
+    lacking: list[int]  # the steps of these, those that were told before not among them
+    wrong: str | None  # what is wrong with the file; None: it is as it was written
+    size: int  # bytes that were read
+
+
+def _read(path: Path, ledger: Ledger) -> _Found:
+    """Find the rows of a ledger in a file, in whatever order and among whatever they lie.
+
+    Rows that come after them, of later steps, are right: the run went on after the checkpoint.
+    Of these the very last may have been torn by a kill.
+    """
+    places = {entry: place for place, entry in enumerate(ledger)}
+    found: dict[int, Row] = {}
+    wrong, number, size = None, 0, 0
+    last = ledger[-1][0] if ledger else 0
+    try:
+        for number, line in enumerate(_lines(path), 1):
+            size += len(line)
+            entry, row = _parsed(line) or (None, {})
+            place = None if entry is None else places.get(entry)
+            if place is not None:
+                found.setdefault(place, row)
+            if wrong is not None:
+                continue
+            if number <= len(ledger):
+                if place != number - 1:
+                    step = ledger[number - 1][0]
+                    wrong = f"row {number} is not that of step {step} as it was written"
+            elif entry is not None and entry[0] > last:
+                last = entry[0]
+            elif line.endswith(b"\n"):
+                wrong = f"row {number} is none that follows step {last}"
+    except FileNotFoundError:
+        wrong = "it is gone" if ledger or there(path) else None
+    except OSError as error:
+        wrong = f"it cannot be read: {error.strerror or error}"
+    if wrong is None and number < len(ledger):
+        wrong = f"it ends before row {number + 1}, that of step {ledger[number][0]}"
+    rows = [found.get(place) or _lost(entry) for place, entry in enumerate(ledger)]
+    lacking = [step for place, (step, _) in enumerate(ledger) if place not in found]
+    return _Found(rows, lacking, wrong, size)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield line by line, so that a file of any size can be looked at; up to one that is no row."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):  # to open a pipe would be to wait for ever
+        raise OSError("it is a folder" if stat.S_ISDIR(mode) else "it is no file")
+    with path.open("rb") as file:
+        while line := file.readline(_LONGEST):
+            yield line
+            if len(line) == _LONGEST:
+                return
+
+
+def _parsed(line: bytes) -> tuple[Entry, Row] | None:
+    """Return a row with its entry; None for anything else."""
+    try:
+        row = json.loads(line.decode())
+        if not isinstance(row, dict) or type(row.get("step")) is not int:
+            return None
+        return (row["step"], str(row["lost"])) if _is_lost(row) else _entry(row), row
+    except (ValueError, RecursionError):
+        return None
+
+
+def _entry(row: Row) -> Entry:
+    """Return the entry of a row as it is written."""
+    text = json.dumps(row, sort_keys=True)
+    return row["step"], hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _lost(entry: Entry) -> Row:
+    """Return what is written in place of a row that is lost, for which it stands from then on."""
+    step, seal = entry
+    return {"step": step, "lost": seal}
+
+
+def _is_lost(row: Row) -> bool:
+    return row.keys() == {"step", "lost"}
+
+
+def _mend(path: Path, found: _Found) -> None:
+    """Leave in the file the rows that were found; warn if they are not all that it had."""
     text = "".join(map(_line, found.rows)).encode()
     if found.wrong is None and found.size == len(text):
         return
@@ -100,13 +205,12 @@ def _mend(path: Path, found: Found) -> None:
         copy = set_aside(path) if found.wrong is not None and there(path) else None
     if found.wrong is not None:
         kept = "" if copy is None else f". The damaged one is kept as {copy.name}"
-        warnings.warn(
-            f"history {path} is damaged: {found.wrong}; {_loss(found)}{kept}", stacklevel=5
-        )
+        message = f"history {path} is damaged: {found.wrong}; {_loss(found)}{kept}"
+        warnings.warn(message, stacklevel=5)
 
 
-def _loss(found: Found) -> str:
-    """What is lost, in words."""
+def _loss(found: _Found) -> str:
+    """Return in words what is lost."""
     lacking, count = found.lacking, len(found.rows)
     if not lacking:
         return f"all {count} rows of the run were found" if count else "the run begins anew"
@@ -116,35 +220,6 @@ def _loss(found: Found) -> str:
     rows = "row is" if count == 1 else "rows are"
     steps = "step" if len(lacking) == 1 else "steps"
     return f"{len(lacking)} of {count} {rows} lost and NaN, of {steps} {', '.join(some)}"
-
-
-def watched_row(record: Watched) -> dict[str, Any]:
-    """A `Watched` of scalars as plain numbers."""
-    fields = record._asdict()
-    numbers = {
-        name: None if value is None else _number(value)
-        for name, value in fields.items()
-        if not isinstance(value, dict)
-    }
-    gates = {name: _numbers(value) for name, value in fields.items() if isinstance(value, dict)}
-    return numbers | gates | {"step": int(record.step)}
-
-
-def _numbers(values: dict[str, Any]) -> dict[str, float]:
-    return {name: _number(value) for name, value in values.items()}
-
-
-def _number(value: Any) -> float:
-    return float(np.asarray(value))
-
-
-def _column(name: str, flows: list[dict[str, Any]]) -> Any:
-    first = flows[0][name]
-    if first is None:
-        return None
-    if isinstance(first, dict):
-        return {gate: np.array([flow[name][gate] for flow in flows]) for gate in first}
-    return np.array([flow[name] for flow in flows], np.int64 if name == "step" else np.float64)
 
 
 # --- JSON has no word for NaN and infinity, so they are written as text ---------------------------
@@ -158,9 +233,9 @@ def _strict(value: Any) -> Any:
     return value
 
 
-def _plain(value: Any) -> Any:
+def _numbers(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
+        return {name: _numbers(entry) for name, entry in value.items()}
     return float(value) if isinstance(value, str) else value
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.cell import Cell
+from recurrax.tasks import Task
 from recurrax.unrolling import unroll
 
 if TYPE_CHECKING:
@@ -121,6 +122,25 @@ def network(cell: Cell, output_size: int, input_size: int | None = None) -> Netw
             f"the cell takes {told} features, but {size} come in: build it with input_size={size}"
         )
     return Network(cell, int(size), int(output_size))  # type: ignore[arg-type]
+
+
+def network_of(cell: Any, task: Any) -> Network:
+    """Return the network that `fit` trains: a cell's for a task, or the one that is given."""
+    own = not isinstance(task, Task)
+    if isinstance(cell, Network):
+        if not own and (cell.input_size, cell.output_size) != (task.input_size, task.output_size):
+            raise ValueError(
+                f"the network takes {cell.input_size} features and gives {cell.output_size}, but "
+                f"the task {task.name!r} has {task.input_size} and asks for {task.output_size}: "
+                "pass the cell alone, and the readout will fit"
+            )
+        return cell
+    if own:
+        raise TypeError(
+            "cell must be a rx.train.network(cell, output_size) for batches of your own, which do "
+            f"not tell the output size; got {type(cell).__name__}"
+        )
+    return network(cell, task.output_size, task.input_size)
 
 
 def _input_size(init: Any) -> int | None:

@@ -53,6 +53,9 @@ class Placement:
         return jax.lax.with_sharding_constraint(tree, NamedSharding(self.mesh, spec))
 
 
+ONE_DEVICE = Placement(None)
+
+
 def placement(batch_size: int | None) -> Placement:
     """All devices, if there are several and the batch divides among them.
 
@@ -71,7 +74,7 @@ def placement(batch_size: int | None) -> Placement:
             f"batch_size must be a multiple of the {len(devices)} devices of all "
             f"{jax.process_count()} processes, got {batch_size}"
         )
-    return Placement(None)
+    return ONE_DEVICE
 
 
 @partial(jax.jit, static_argnums=0)

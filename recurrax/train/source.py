@@ -1,4 +1,4 @@
-"""Where the batch of a training step comes from: a task, or the user's own iterator."""
+"""Where the batch of a training step comes from: a task, or the user's own iterable."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 
 from recurrax import keys
 from recurrax.tasks import Batch, Task, check_batch
+from recurrax.train.sharding import Placement, placement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from recurrax.train.network import Network
-    from recurrax.train.sharding import Placement
 
-_AHEAD = 16  # batches of an iterator that go to the device together
+_AHEAD = 16  # batches of an iterable that go to the device together
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawn:
+class FromTask:
     """Step n draws its batch with `keys.of_step(key, n)`: from the key and n alone.
 
     So a run that is resumed sees the same batches as one that was never stopped.
@@ -37,55 +37,55 @@ class Drawn:
 
 
 @dataclasses.dataclass(frozen=True)
-class Given:
-    """Batch `index` of those that were stacked for this call."""
+class FromIterable:
+    """A step takes batch `index` of those that were stacked for its call."""
 
     def __call__(self, key: Any, step: Any, index: Any, data: Batch) -> Batch:
         del key, step
         return Batch(*(jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False) for leaf in data))
 
 
-class Material(NamedTuple):
+class BatchSource(NamedTuple):
     """What there is to learn from."""
 
     task: Task | None  # None for the user's own batches
     draw: Callable[[Any, Any, Any, Any], Batch]  # (key, step, index, data), inside the loop
-    supply: Supply  # of data, outside of it
-    test: Batch | None
+    feed: Feed  # of data, outside of it
+    test: Batch | None  # on the devices
     batch_size: int
-
-    def placed(self, where: Placement) -> Material:
-        """With the data of a task on the devices."""
-        if self.task is None or self.task.split is None:
-            return self
-        data, test = where.place((self.supply.example, self.test))
-        return self._replace(supply=Supply(data), test=test)
+    placement: Placement
 
 
-def material(task: Task | Iterable[Batch], net: Network, batch_size: int) -> Material:
-    """Of a task, or of batches, whose own size then counts."""
-    if not isinstance(task, Task):
-        stacks = Stacks(task, net.input_size, net.output_size)
-        return Material(None, Given(), stacks, None, stacks.batch_size)
-    train, test = (None, None) if task.split is None else task.split()
-    return Material(task, Drawn(task, batch_size), Supply(train), test, batch_size)
+def batch_source(task: Task | Iterable[Batch], net: Network, batch_size: int) -> BatchSource:
+    """Return the source for `fit`: a task, or batches, whose own size then counts."""
+    if isinstance(task, Task):
+        return task_source(task, batch_size, placement(batch_size))
+    stacks = StackedBatches(task, net.input_size, net.output_size)
+    where = placement(stacks.batch_size)
+    return BatchSource(None, FromIterable(), stacks, None, stacks.batch_size, where)
 
 
-class Supply:
-    """What a compiled loop is handed for its next steps: the data of a task, always the same."""
+def task_source(task: Task, batch_size: int, where: Placement) -> BatchSource:
+    """Return the source that a task is, its data on the devices."""
+    train, test = (None, None) if task.split is None else where.place(tuple(task.split()))
+    return BatchSource(task, FromTask(task, batch_size), Feed(train), test, batch_size, where)
+
+
+class Feed:
+    """What a compiled loop is given for its next steps: the data of a task, always the same."""
 
     def __init__(self, data: Any = None) -> None:
         self.example = data  # something of the shape that `take` gives
 
     def skip(self, steps: int) -> None:
-        """So many steps are done already."""
+        """Leave out what the steps that are done already took."""
 
     def take(self, count: int) -> tuple[int, Any]:
-        """For how many of `count` steps there is something, and what."""
+        """Return the data of the next steps, and how many of `count` they are enough for."""
         return count, self.example
 
 
-class Stacks(Supply):
+class StackedBatches(Feed):
     """The user's batches, a few at a time, in stacks of one size so that nothing recompiles."""
 
     def __init__(self, batches: Iterable[Batch], input_size: int, output_size: int) -> None:

@@ -11,17 +11,21 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from recurrax import checks
 from recurrax.cures.clipping.clip_state_gradient import ClippedStep
 from recurrax.cures.clipping.norm import global_norm
 from recurrax.flow import Watched, watch
+from recurrax.tasks import Batch
+from recurrax.train.sharding import ONE_DEVICE, Placement
 
 if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell
-    from recurrax.tasks import Batch
     from recurrax.train.network import Network, NetworkParams
-    from recurrax.train.sharding import Placement
+
+Draw = Callable[[Any, Any, Any, Any], Batch]
+"""`draw(key, step, index, data) -> Batch`, of the step in all and its index in one call."""
 
 Regularizer = Callable[[Any, Any, Any, Any], Any]
 """`regularizer(cell, params, state, xs) -> scalar`, of the cell's params and initial state."""
@@ -32,13 +36,14 @@ class Program:
     """All that decides what is compiled."""
 
     network: Network
-    draw: Callable[[Any, Any, Any, Any], Batch]  # (key, step, index, data)
+    draw: Draw
     loss: Callable[[Any, Batch], Any]
     metrics: Callable[[Any, Batch], dict[str, Any]] | None
     optimizer: Any
-    regularizer: Regularizer | None
-    flow_every: int | None
-    placement: Placement
+    regularizer: Regularizer | None = None
+    flow_every: int | None = None
+    placement: Placement = ONE_DEVICE
+    many: bool = False  # whether keys, carry and sums have a leading axis [S], one entry a seed
 
 
 class Carry(NamedTuple):
@@ -47,14 +52,23 @@ class Carry(NamedTuple):
     params: NetworkParams
     opt_state: Any
     step: chex.Array  # int32 [], how many are done
-    watched: Watched | None
+    watched: Watched | None = None
 
 
-class Tally(NamedTuple):
+class Sums(NamedTuple):
     """What was seen since the last report."""
 
     totals: dict[str, chex.Array]  # [] by name, summed over the steps
     largest: chex.Array  # [], of the gradient norms
+
+
+class Steps(NamedTuple):
+    """Which training steps one call takes."""
+
+    fresh: Any  # bool, whether the sums begin at 0
+    key: chex.PRNGKey
+    data: Any
+    count: Any  # int32
 
 
 def train_step(program: Program, carry: Carry, batch: Batch) -> tuple[Carry, dict[str, Any]]:
@@ -94,60 +108,52 @@ def train_step(program: Program, carry: Carry, batch: Batch) -> tuple[Carry, dic
 # The number of steps is an argument, not a constant: one program serves any of them, and since it
 # is one, a run cut into other pieces ends with the same bits.
 @partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
-def advance(
-    program: Program, carry: Carry, tally: Tally, key: Any, data: Any, count: Any
-) -> tuple[Carry, Tally]:
-    """`count` training steps."""
+def advance_and_report(
+    program: Program, carry: Carry, sums: Sums, steps: Steps
+) -> tuple[Carry, Sums, chex.Array]:
+    """Take training steps, of each seed.
 
-    def body(index: Any, both: tuple[Carry, Tally]) -> tuple[Carry, Tally]:
-        carry, tally = both
-        batch = program.placement.spread(program.draw(key, carry.step, index, data))
-        carry, seen = train_step(program, carry, batch)
-        totals = {name: tally.totals[name] + value for name, value in seen.items()}
-        return carry, Tally(totals, jnp.maximum(tally.largest, seen["gradient_norm"]))
-
-    both: tuple[Carry, Tally] = jax.lax.fori_loop(0, count, body, (carry, tally))
-    done: tuple[Carry, Tally] = program.placement.whole(both)
-    return done
-
-
-@partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
-def advance_told(
-    program: Program, carry: Carry, tally: Tally, fresh: Any, key: Any, data: Any, count: Any
-) -> tuple[Carry, Tally, chex.Array]:
-    """`advance`, and the tally in one row `[K]` as well, which reaches the host in one transfer.
-
-    If fresh the tally begins at 0.
+    Returns:
+      The carry, the sums, and these in one array `[K]` or `[K, S]` as well, which reaches the host
+      in one transfer.
     """
-    tally = jax.tree.map(lambda leaf: jnp.where(fresh, jnp.zeros_like(leaf), leaf), tally)
-    carry, tally = advance(program, carry, tally, key, data, count)
-    row = program.placement.whole(jnp.stack([*tally.totals.values(), tally.largest]))
-    return carry, tally, row
+
+    def one(carry: Carry, sums: Sums, key: Any) -> tuple[Carry, Sums]:
+        def body(index: Any, both: tuple[Carry, Sums]) -> tuple[Carry, Sums]:
+            carry, sums = both
+            batch = program.placement.spread(program.draw(key, carry.step, index, steps.data))
+            carry, seen = train_step(program, carry, batch)
+            totals = {name: sums.totals[name] + value for name, value in seen.items()}
+            return carry, Sums(totals, jnp.maximum(sums.largest, seen["gradient_norm"]))
+
+        both: tuple[Carry, Sums] = jax.lax.fori_loop(0, steps.count, body, (carry, sums))
+        return both
+
+    sums = jax.tree.map(lambda leaf: jnp.where(steps.fresh, jnp.zeros_like(leaf), leaf), sums)
+    advance = jax.vmap(one) if program.many else one
+    carry, sums = program.placement.whole(advance(carry, sums, steps.key))
+    row = program.placement.whole(jnp.stack([*sums.totals.values(), sums.largest]))
+    return carry, sums, row
 
 
-def begin(program: Program, params: Any, opt_state: Any, step: Any, key: Any, data: Any) -> Carry:
-    """A carry on the devices, with nothing watched yet."""
-    carry = Carry(params, opt_state, step, None)
-    if program.flow_every is not None:
-        shapes = jax.eval_shape(partial(_first_watch, program), carry, key, data)
-        carry = carry._replace(watched=jax.tree.map(_unknown, shapes))
-    placed: Carry = program.placement.place(carry)
+def start(program: Program, carry: Carry, key: Any, data: Any) -> tuple[Carry, Sums]:
+    """Return copies of a carry and sums of zeros on the devices, with nothing watched yet."""
+
+    def first(carry: Carry, key: Any) -> tuple[Watched | None, Sums]:
+        batch = program.draw(key, carry.step, 0, data)
+        after, seen = train_step(program, carry, batch)
+        wide = {name: checks.at_least(leaf, jnp.float32) for name, leaf in seen.items()}
+        return after.watched, Sums(wide, seen["gradient_norm"])
+
+    watched, sums = jax.eval_shape(jax.vmap(first) if program.many else first, carry, key)
+    carry = carry._replace(watched=jax.tree.map(_unknown, watched))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), sums)
+    placed: tuple[Carry, Sums] = program.placement.place((carry, zeros))
     return placed
 
 
-def blank(program: Program, carry: Carry, key: Any, data: Any) -> Tally:
-    """Zeros for everything that a step sees."""
-
-    def one(carry: Carry, key: Any, data: Any) -> Any:
-        return train_step(program, carry, program.draw(key, carry.step, 0, data))[1]
-
-    seen = jax.eval_shape(one, carry, key, data)
-    wide = {name: jnp.promote_types(leaf.dtype, jnp.float32) for name, leaf in seen.items()}
-    totals = {name: jnp.zeros(seen[name].shape, dtype) for name, dtype in wide.items()}
-    return Tally(totals, jnp.zeros([], seen["gradient_norm"].dtype))
-
-
 def _watched(program: Program, carry: Carry, batch: Batch) -> Watched | None:
+    """Return the gradient flow along the batch, measured anew where it is due."""
     if program.flow_every is None:
         return None
     cell, params = measurable(program.network.cell), carry.params
@@ -164,11 +170,8 @@ def measurable(cell: Cell) -> Cell:
     return dataclasses.replace(cell, step=step)
 
 
-def _first_watch(program: Program, carry: Carry, key: Any, data: Any) -> Watched | None:
-    return _watched(program, carry, program.draw(key, carry.step, 0, data))
-
-
 def _unknown(leaf: Any) -> chex.Array:
+    """Return NaN, and -1 for the step, for what was not measured yet."""
     floating = jnp.issubdtype(leaf.dtype, jnp.floating)
     return jnp.full(leaf.shape, jnp.nan if floating else -1, leaf.dtype)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 from recurrax import checks
+from recurrax.tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +28,28 @@ _RESERVED = (
     "steps_per_second",
     "flow",
 )
+
+
+def loss_and_metrics(task: Any, loss: Any, metrics: Any) -> tuple[Any, Any]:
+    """Return the task's loss and metrics, or the user's for batches of their own."""
+    if isinstance(task, Task):
+        if loss is not None or metrics is not None:
+            raise ValueError(
+                f"loss and metrics come with the task {task.name!r}: leave them out, or change the "
+                "task with dataclasses.replace(task, loss=...)"
+            )
+        return task.loss, task.metrics
+    if not isinstance(task, Iterable):
+        raise TypeError(
+            "task must be a rx.tasks.Task, such as rx.tasks.adding(100), or an iterable of "
+            f"rx.tasks.Batch, got {type(task).__name__}"
+        )
+    if loss is None:
+        raise ValueError(
+            "loss must be given for batches of your own: loss(outputs, batch), such as "
+            "rx.tasks.cross_entropy"
+        )
+    return loss, metrics
 
 
 def check_functions(program: Program, carry: Carry, key: Any, data: Any) -> None:

@@ -19,7 +19,12 @@ import numpy as np
 if TYPE_CHECKING:
     import recurrax as rx
 
-LONG = {"steps": 3000, "checkpoint_every": 10, "inner": 20}  # a checkpoint takes most of the time
+# A checkpoint takes most of the time.
+LONG = {
+    "steps": 3000,
+    "checkpoint_every": 10,
+    "report_every": 20,
+}  # a checkpoint takes most of the time
 
 
 def start(name: str, flags: str = "", **given: Any) -> subprocess.Popen[str]:

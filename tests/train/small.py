@@ -18,7 +18,7 @@ KEY = jax.random.key(3)
 
 def fit(steps: int, **options: Any) -> rx.train.Fit:
     """Of the adding problem, never ended early unless asked."""
-    given: dict[str, Any] = {"batch_size": 8, "inner": 4, "progress": False, "key": KEY}
+    given: dict[str, Any] = {"batch_size": 8, "report_every": 4, "progress": False, "key": KEY}
     given |= {"stop_when_solved": False, "optimizer": OPTIMIZER, "cell": CELL, "task": TASK}
     return rx.train.fit(steps=steps, **given | options)
 

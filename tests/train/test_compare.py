@@ -21,7 +21,7 @@ CELLS = {"small": small.CELL}
 
 def compare(cells=CELLS, cures=None, **options):
     """Two seeds of eight steps, with a report every four."""
-    given = {"key": small.KEY, "steps": 8, "inner": 4, "seeds": 2, "batch_size": 8}
+    given = {"key": small.KEY, "steps": 8, "report_every": 4, "seeds": 2, "batch_size": 8}
     given |= {"learning_rate": 0.01, "task": small.TASK}
     given |= {"cures": {"clip": CLIP} if cures is None else cures} | options
     return rx.train.compare(cells=cells, **given)
@@ -114,11 +114,11 @@ def test_solved_on_the_way_is_not_solved_at_the_end():
         "learning_rate": 0.3,
         "stop_early": False,
     }
-    (seen,) = compare(steps=16, inner=1, **options).trials
+    (seen,) = compare(steps=16, report_every=1, **options).trials
     first, last = seen.history["mse"][0].max(), seen.final["mse"].min()
     assert first < last
     task = dataclasses.replace(small.TASK, goal=("mse", "<", float(first + last) / 2))
-    (trial,) = compare(task=task, steps=16, inner=1, **options).trials
+    (trial,) = compare(task=task, steps=16, report_every=1, **options).trials
     assert trial.solved_at.tolist() == [1, 1]
     assert trial.solved_at_end.tolist() == [False, False]
 

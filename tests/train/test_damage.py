@@ -17,7 +17,7 @@ from train.small import fit, same, without_speed
 from recurrax.train.history import History
 
 STEPS = [2, 4, 6, 8]
-OPTIONS = {"inner": 2, "checkpoint_every": 4, "flow_every": 4}
+OPTIONS = {"report_every": 2, "checkpoint_every": 4, "flow_every": 4}
 ROWS = [
     {"step": 2, "loss": 0.5, "gradient_norm": math.inf},
     {"step": 4, "loss": 0.25, "gradient_norm": math.nan},

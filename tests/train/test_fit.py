@@ -17,7 +17,7 @@ from train.small import CELL, DATA, KEY, OPTIMIZER, TASK, fit, loss, same, split
 import recurrax as rx
 from recurrax import keys
 from recurrax.cures.clipping.norm import global_norm
-from recurrax.train.step import advance_told
+from recurrax.train.step import advance_and_report
 
 
 def by_hand(steps: int):
@@ -61,10 +61,10 @@ def test_it_is_the_loop_by_hand():
 
 def test_reports_change_no_bit_and_one_program_serves_them_all():
     found = fit(10)
-    count = advance_told._cache_size()
-    assert same(found.params, fit(10, inner=3).params)
-    assert same(found.params, fit(10, inner=1000, batch_size=8).params)
-    assert advance_told._cache_size() == count
+    count = advance_and_report._cache_size()
+    assert same(found.params, fit(10, report_every=3).params)
+    assert same(found.params, fit(10, report_every=1000, batch_size=8).params)
+    assert advance_and_report._cache_size() == count
 
 
 def test_the_params_of_the_user_are_left_alone():
@@ -90,7 +90,7 @@ def test_it_stops_when_it_is_solved():
 
 
 def test_a_data_task_is_judged_by_its_test_split():
-    found = fit(6, task=DATA, inner=2, evaluate_every=4, batch_size=3)
+    found = fit(6, task=DATA, report_every=2, evaluate_every=4, batch_size=3)
     history = found.history
     assert np.isnan(history["test_mse"]).tolist() == [True, False, False]
     net, test = rx.train.network(CELL, 1), split().test
@@ -98,7 +98,7 @@ def test_a_data_task_is_judged_by_its_test_split():
     np.testing.assert_allclose(history["test_loss"][-1], expected, rtol=1e-5)
     assert found.solved == (history["test_mse"][-1] < 0.01)
     easy = dataclasses.replace(DATA, goal=("mse", "<", 1e3))
-    options = {"task": easy, "inner": 2, "evaluate_every": 2, "batch_size": 3}
+    options = {"task": easy, "report_every": 2, "evaluate_every": 2, "batch_size": 3}
     whole = fit(6, stop_when_solved=True, **options)
     assert (whole.step, whole.solved) == (6, True)  # to stop by the test split is to choose by it
 
@@ -106,7 +106,7 @@ def test_a_data_task_is_judged_by_its_test_split():
 def test_a_data_task_that_goes_on_is_judged_anew(tmp_path):
     """What the test split was at an earlier end says nothing of a later one."""
     goal = dataclasses.replace(DATA, goal=("mse", "<", 1e3))
-    options = {"inner": 2, "batch_size": 3, "stop_when_solved": True, "directory": tmp_path}
+    options = {"report_every": 2, "batch_size": 3, "stop_when_solved": True, "directory": tmp_path}
     assert fit(2, task=goal, **options).solved
     out_of_reach = dataclasses.replace(DATA, goal=("mse", "<", 0.0))
     found = fit(4, task=out_of_reach, resume=True, **options)
@@ -232,8 +232,8 @@ class TestErrors:
             fit(0)
         with says(ValueError, "checkpoint_every must be a positive integer, got -1"):
             fit(1, checkpoint_every=-1)
-        with says(TypeError, "inner must be a positive integer, got None"):
-            fit(1, inner=None)
+        with says(TypeError, "report_every must be a positive integer, got None"):
+            fit(1, report_every=None)
 
     def test_no_task(self):
         text = (

@@ -9,12 +9,11 @@ import pytest
 from close import says
 
 import recurrax as rx
-from recurrax.train import optimizers
-from recurrax.train.compare import _Grid, _program
-from recurrax.train.many_seeds import _fresh
-from recurrax.train.presets import CELLS, CURES, cells_of
-from recurrax.train.source import Drawn
-from recurrax.train.step import blank
+from recurrax.train import CELLS, CURES, optimizers
+from recurrax.train.compare import _fresh, _program
+from recurrax.train.presets import cells_of
+from recurrax.train.source import FromTask
+from recurrax.train.step import start
 
 TASK = rx.tasks.adding(8)
 
@@ -49,12 +48,9 @@ def test_a_cure_makes_a_training_step(name):
     """Traced, not run: what it does is tested beside it."""
     net = rx.train.network(rx.cells.lstm(2, 4), 1)
     keys = jax.random.split(jax.random.key(0), 2)
-    grid = _Grid(TASK, keys[0], keys, 1, 4, 1, True)
-    optimizer = optimizers.optimizer("adam", 0.01)
-    program = _program(grid, net, CURES[name], optimizer)
-    carry = jax.eval_shape(lambda keys: jax.tree.map(lambda a: a[0], _fresh(program, keys)), keys)
-    seen = blank(program, carry, keys[0], None).totals
-    assert program.draw == Drawn(TASK, 4)
+    adam = optimizers.optimizer("adam", 0.01)
+    program = _program(TASK, FromTask(TASK, 4), net, CURES[name], adam)
+    seen = jax.eval_shape(lambda: start(program, _fresh(program, keys), keys, None)[1].totals)
     assert ("penalty" in seen) == (name in ("omega", "orthogonality", "flossing"))
     assert ("clip_fraction" in seen) == (name in ("clip", "percentile", "zscore", "skip"))
 

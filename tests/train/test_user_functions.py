@@ -84,12 +84,12 @@ def test_resuming_another_run(tmp_path):
 
 def test_lines_that_are_no_rows_are_kept_aside(tmp_path):
     path = tmp_path / "history.jsonl"
-    fit(8, directory=tmp_path, inner=2, checkpoint_every=2)
+    fit(8, directory=tmp_path, report_every=2, checkpoint_every=2)
     lines = path.read_text().splitlines()
     damaged = "\n".join([lines[0], "x" + lines[1], *lines[2:]])
     path.write_text(damaged)
     with pytest.warns(UserWarning, match=r"row 2 is not that of step 4 .* kept as history.jsonl.d"):
-        found = fit(10, directory=tmp_path, inner=2, checkpoint_every=2, resume=True)
+        found = fit(10, directory=tmp_path, report_every=2, checkpoint_every=2, resume=True)
     assert found.history["step"].tolist() == [2, 4, 6, 8, 10]
     assert np.isnan(found.history["loss"]).tolist() == [False, True, False, False, False]
     assert (tmp_path / "history.jsonl.damaged1").read_text() == damaged

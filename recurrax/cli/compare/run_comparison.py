@@ -111,7 +111,7 @@ def _compared(
                 hidden_size=asked["hidden"],
                 learning_rate=_rates(asked["rate"]),
                 optimizer=partial(optimizer, _known("optimizer", asked["optimizer"], OPTIMIZERS)),
-                inner=asked["report_every"],
+                report_every=asked["report_every"],
                 tell=tell,
                 done=done,
             )

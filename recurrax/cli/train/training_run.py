@@ -70,7 +70,7 @@ def run_training(
             key=setup.key,
             steps=asked["steps"],
             batch_size=asked["batch"],
-            inner=every,
+            report_every=every,
             evaluate_every=None if setup.task.split is None else _EVALUATIONS * every,
             flow_every=asked["flow_every"],
             directory=folder.path,
