@@ -98,3 +98,10 @@ SECOND = {
         lambda t: jax.jvp(on.grad, (on.args,), (t,))[1]
     )(on.two(on.tangent)),
 }
+# What meets the rules of a primitive, each once: batches of both passes, shared params and not,
+# forward and reverse mode, and a derivative of the backward pass.
+OF_A_PRIMITIVE = {
+    **{name: FIRST[name] for name in ("value and grad", "jvp", "jacrev")},
+    **{name: BATCHED[name] for name in ("vmap of grad", "grad through an ensemble")},
+    "forward over reverse": SECOND["forward over reverse"],
+}

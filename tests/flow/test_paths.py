@@ -211,13 +211,13 @@ def test_a_cell_without_a_view_has_no_gates():
 # --- measured ------------------------------------------------------------------------------------
 
 # Forget bias, steps run before; rms of prod f, of d c_t / d c_0, and the share of the detour at
-# T = 10 and 30; then the first two at T = 100, known to a factor of two. H = 256.
+# T = 10 and 30. H = 256.
 MEASURED = {
-    (0, 0): ([0.00104, 1.65e-9], [0.0045, 5.0e-7], [0.97, 1.0], [5e-29, 2e-20]),
-    (1, 0): ([0.0440, 9.8e-5], [0.109, 0.0053], [0.913, 0.9995], [1.6e-13, 3.5e-7]),
-    (3, 0): ([0.613, 0.234], [1.13, 3.0], [0.84, 0.996], [0.012, 11]),
-    (3, 200): ([0.614, 0.248], [0.73, 0.75], [0.54, 0.943], [0.016, 1.5]),
+    (1, 0): ([0.0440, 9.8e-5], [0.109, 0.0053], [0.913, 0.9995]),
+    (3, 200): ([0.614, 0.248], [0.73, 0.75], [0.54, 0.943]),
 }
+# The first two at T = 100, known to a factor of two.
+MEASURED_LATER = {(0, 0): [5e-29, 2e-20], (3, 0): [0.012, 11]}
 
 
 def torch_like_lstm(hidden, forget_bias, seed):
@@ -252,10 +252,10 @@ def test_share_of_the_forget_gates_at_initialisation(forget_bias, before):
     np.testing.assert_allclose(share, expected[2], rtol=0.02)
 
 
-@pytest.mark.parametrize(("forget_bias", "before"), MEASURED)
+@pytest.mark.parametrize(("forget_bias", "before"), MEASURED_LATER)
 def test_the_same_after_a_hundred_steps(forget_bias, before):
     direct, total, share = rms_of_both_paths_and_share(forget_bias, before, 0, 100)[:, -1]
-    expected = MEASURED[forget_bias, before][3]
+    expected = MEASURED_LATER[forget_bias, before]
     assert (abs(np.log([direct, total]) - np.log(expected)) < np.log(2)).all()
     assert share > 0.99
 

@@ -44,8 +44,13 @@ def case(function, batch=(B,)):
 # --- no shipped cell is refused ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
-@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        *((name, "float32") for name in GATED),
+        *((name, dtype) for name in ("own_gated", "stack") for dtype in ("bfloat16", "float64")),
+    ],
+)
 def test_no_cell_of_the_table_is_refused(name, dtype, x64):
     """By no engine, in any dtype, with any batch axes; without running them."""
     cell, params, _, xs = make_case(name, jnp.dtype(dtype))

@@ -32,8 +32,10 @@ def compiled(run, **options):
     return jax.jit(functools.partial(run, **options), static_argnums=0)
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("resets", [None, RESETS], ids=["", "resets"])
+# Resets without reverse and the other way round: test_any_pattern.
+@pytest.mark.parametrize(
+    ("resets", "reverse"), [(None, False), (RESETS, True)], ids=["", "resets, reverse"]
+)
 def test_a_mask_is_an_if(case, reverse, resets):
     options = {"mask": HOLES, "resets": resets, "reverse": reverse}
     last, ys, states = row_loop(jitted(case.cell), *case[1:], **options)
@@ -95,8 +97,12 @@ def test_one_sequence_has_a_mask_of_one_axis(case):
     assert_close(one, (jax.tree.map(lambda a: a[0], last), ys[:, 0]))
 
 
-@pytest.mark.parametrize("remat", [None, 4])
-def test_what_stands_in_the_padding_reaches_nothing(case, remat):
+@pytest.mark.parametrize(
+    ("name", "remat"), [*((name, None) for name in ROWS), ("stack", 4), ("own_plain", 4)]
+)
+def test_what_stands_in_the_padding_reaches_nothing(name, remat, x64):
+    case = make_case(name, "float64")
+
     def value(cell, params, state, xs):
         out = rx.unroll(cell, params, state, xs, mask=HOLES, remat=remat)
         return total(out), out

@@ -52,7 +52,7 @@ def ikeda(u, s, x):
 @pytest.mark.parametrize(
     ("step", "number", "log_det", "starts", "length"),
     [
-        (standard, 1.0, 0.0, 24, 20_000),  # quiet for long, then stretching
+        (standard, 1.0, 0.0, 12, 20_000),  # quiet for long, then stretching
         (standard, 6.5, 0.0, 4, 1_000),
         (lozi, 0.5, np.log(0.5), 4, 2_000),
         (ikeda, 0.9, 2 * np.log(0.9), 4, 2_000),

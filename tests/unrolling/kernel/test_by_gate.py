@@ -12,6 +12,7 @@ from kernel_cells import all_cells, cumulative, gated
 import recurrax as rx
 from recurrax.unrolling.kernel.by_gate import backward_by_gate, forward_by_gate
 
+pytestmark = pytest.mark.slow
 ROWS = 3
 
 

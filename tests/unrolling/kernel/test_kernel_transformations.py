@@ -1,4 +1,4 @@
-"""Every transformation of JAX on the kernel, by Pallas's interpreter, against `engine="scan"`."""
+"""JAX's transformations where the kernel has rules of its own, by Pallas's interpreter."""
 
 from __future__ import annotations
 
@@ -10,30 +10,25 @@ import pytest
 from close import assert_close
 from contract import make_case
 from slow_twin import total
-
-# As the hoisted engine's: one table of transformations for every engine.
-from unrolling_transformations import BATCHED, FIRST, SECOND, On, sharded
+from unrolling_transformations import OF_A_PRIMITIVE, On, sharded
 
 import recurrax as rx
 from recurrax.unrolling.kernel import primitive as passes
 
+pytestmark = pytest.mark.slow
 LOOSE = {"rtol": 2e-3, "atol": 2e-3}
 
 
-@pytest.mark.parametrize(
-    ("name", "group"),
-    [("own_gated", FIRST), ("gru", BATCHED), ("gru", SECOND)],
-    ids=["first", "batched", "second"],
-)
-def test_transformations(name, group):
-    case = make_case(name, "float32", T=3)
+def test_transformations():
+    case = make_case("own_gated", "float32", T=3)
 
     def run(engine):
         on = On(case, engine)
-        return jax.jit(lambda: {name: transform(on) for name, transform in group.items()})()
+        table = OF_A_PRIMITIVE.items()
+        return jax.jit(lambda: {name: transform(on) for name, transform in table})()
 
     found, expected = run("interpreted"), run("scan")
-    for transformation in group:
+    for transformation in OF_A_PRIMITIVE:
         assert_close(found[transformation], expected[transformation], **LOOSE)
 
 
@@ -70,7 +65,7 @@ def test_shard_map_over_the_batch():
 
 
 def test_without_jit():
-    case = make_case("gru", "float32", T=2)
+    case = make_case("elman_tanh", "float32", T=2)
     found, expected = (On(case, engine) for engine in ("kernel", "scan"))
     with jax.disable_jit():
         assert_close(found.grad(found.args), expected.grad(expected.args), **LOOSE)

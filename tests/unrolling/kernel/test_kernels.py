@@ -14,6 +14,7 @@ from recurrax.unrolling.kernel.forward_kernel import forward_kernel
 from recurrax.unrolling.kernel.kernel_spec import Backward, Forward, Task
 from recurrax.unrolling.kernel.placement import Plan
 
+pytestmark = pytest.mark.slow
 N, T, B = 2, 3, 5
 LOOSE = {"rtol": 1e-4, "atol": 1e-5}
 

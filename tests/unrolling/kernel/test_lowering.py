@@ -12,6 +12,8 @@ from kernel_cells import all_cells
 
 import recurrax as rx
 
+pytestmark = pytest.mark.slow
+
 
 def a_gpu():
     """From jax 0.11 on Pallas asks which GPU it is for."""
@@ -37,9 +39,18 @@ def lowered(cell, dtype, batch=4, **options):
         return traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
-@pytest.mark.parametrize("hidden", [5, 64, 128])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("name", ["elman", "lstm", "gru"])
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+# Each cell with each dtype and with each size, and each size with each dtype.
+@pytest.mark.parametrize(
+    ("name", "dtype", "hidden"),
+    [
+        (name, dtype, (5, 64, 128)[(i + j) % 3])
+        for i, name in enumerate(["elman", "lstm", "gru"])
+        for j, dtype in enumerate(DTYPES)
+    ],
+)
 def test_shipped_cells(name, dtype, hidden):
     text = lowered(getattr(rx.cells, name)(3, hidden, dtype=jnp.dtype(dtype)), dtype)
     assert text.count("__gpu$xla.gpu.triton") == 2  # forward and backward

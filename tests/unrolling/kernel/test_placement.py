@@ -11,6 +11,7 @@ import pytest
 
 from recurrax.unrolling.kernel import placement as plans
 
+pytestmark = pytest.mark.slow
 H200 = plans.Device((9, 0), 227 * 1024)
 SMALL = plans.Device((8, 6), 99 * 1024)
 
