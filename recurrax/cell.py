@@ -58,6 +58,17 @@ class Cell:
     initial_state: InitialState
     step: StepFn
 
+    def __repr__(self) -> str:
+        """The call that makes it, where its step knows how to write it; else its step."""
+        return cell_text(self.step, self.init)
+
+
+def cell_text(step: StepFn, init: Any) -> str:
+    """A cell with this step and this `init` in one line."""
+    write = getattr(step, "call_text", None)
+    name = getattr(step, "__name__", type(step).__name__)
+    return f"Cell(step={name})" if write is None else str(write(init))
+
 
 def as_step(cell: Cell | StepFn) -> StepFn:
     """The step function of a cell, or the bare step function itself."""

@@ -13,10 +13,11 @@ from recurrax.gated.cell import (
     ORTHOGONAL,
     ZEROS,
     GatedStep,
-    GateView,
     Initializer,
     gated_cell,
+    printed_as,
 )
+from recurrax.gated.view import GateView
 
 if TYPE_CHECKING:
     import chex
@@ -138,12 +139,14 @@ def elman(
       >>> params = rx.cells.elman(3, 8).init(jax.random.key(0))
       >>> params.w_in.shape, params.w_rec.shape, params.b.shape
       ((3, 8), (8, 8), (8,))
+      >>> rx.cells.elman(3, 8, activation="relu")
+      elman(3, 8, float32, activation='relu')
 
     Source: Elman (1990), "Finding structure in time".
     """
     checks.check_choice("activation", activation, tuple(_STEPS))
     step = _STEPS[activation]
-    return gated_cell(
+    cell = gated_cell(
         step.pointwise,
         gates=step.gates,
         state=step.state,
@@ -156,4 +159,12 @@ def elman(
         params=_PARAMS[activation],
         slope=step.slope,
         view=step.view,
+    )
+    return printed_as(
+        cell,
+        "elman",
+        activation=None if activation == "tanh" else activation,
+        recurrent_init=recurrent_init,
+        input_init=input_init,
+        bias_init=bias_init,
     )

@@ -11,11 +11,11 @@ from recurrax.gated.cell import (
     ORTHOGONAL,
     ZEROS,
     GatedStep,
-    GateView,
     Initializer,
     gated_cell,
+    printed_as,
 )
-from recurrax.gated.view import gate_activations
+from recurrax.gated.view import GateView, gate_activations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,10 +127,12 @@ def gru(
       >>> params = rx.cells.gru(3, 8).init(jax.random.key(0))
       >>> params.w_rec.shape, params.unit.b_n.shape
       ((8, 24), (8,))
+      >>> rx.cells.gru(3, 8)
+      gru(3, 8, float32)
 
     Source: Cho et al. (2014), in the form of torch's `GRU`.
     """
-    return gated_cell(
+    cell = gated_cell(
         gru_pointwise,
         gates=gru_step.gates,
         state=GRUState,
@@ -143,4 +145,11 @@ def gru(
         dtype=dtype,
         params=GRUParams,
         view=gru_step.view,
+    )
+    return printed_as(
+        cell,
+        "gru",
+        recurrent_init=recurrent_init,
+        input_init=input_init,
+        bias_init=bias_init,
     )

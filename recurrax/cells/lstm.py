@@ -13,11 +13,11 @@ from recurrax.gated.cell import (
     ORTHOGONAL,
     ZEROS,
     GatedStep,
-    GateView,
     Initializer,
     gated_cell,
+    printed_as,
 )
-from recurrax.gated.view import gate_activations
+from recurrax.gated.view import GateView, gate_activations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,6 +142,8 @@ def lstm(
       >>> params = rx.cells.lstm(3, 8, forget_bias=2.0).init(jax.random.key(0))
       >>> params.w_rec.shape, float(params.b[8])
       ((8, 32), 2.0)
+      >>> rx.cells.lstm(3, 8, forget_bias=2.0)
+      lstm(3, 8, float32, forget_bias=2)
 
     Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000); the
     forget bias is that of Jozefowicz et al. (2015).
@@ -152,7 +154,7 @@ def lstm(
     per_gate = (bias_init,) * 4 if callable(bias_init) else bias_init
     if isinstance(per_gate, (tuple, list)) and len(per_gate) == 4:  # else gated_cell reports it
         per_gate = (per_gate[0], Shifted(per_gate[1], float(forget_bias)), *per_gate[2:])
-    return gated_cell(
+    cell = gated_cell(
         lstm_pointwise,
         gates=lstm_step.gates,
         state=LSTMState,
@@ -164,4 +166,12 @@ def lstm(
         dtype=dtype,
         params=LSTMParams,
         view=lstm_step.view,
+    )
+    return printed_as(
+        cell,
+        "lstm",
+        forget_bias=float(forget_bias),
+        recurrent_init=recurrent_init,
+        input_init=input_init,
+        bias_init=bias_init,
     )

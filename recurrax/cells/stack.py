@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from recurrax import checks
-from recurrax.cell import Cell, InitialState, Params, State, StepFn
+from recurrax.cell import Cell, InitialState, Params, State, StepFn, cell_text
 from recurrax.gated.cell import GatedInit
 
 if TYPE_CHECKING:
@@ -54,6 +54,11 @@ class StackStep:
             s, x = step(p, s, x)
             new.append(s)
         return tuple(new), x
+
+    def call_text(self, init: Any) -> str:
+        """A stack as the call that makes it."""
+        inits = getattr(init, "inits", (None,) * len(self.steps))
+        return f"stack({', '.join(map(cell_text, self.steps, inits))})"
 
     def check_inputs(self, params: Params, state: State, xs: Any) -> None:
         """The first cell sees the inputs."""
@@ -118,6 +123,10 @@ class ResidualStep:
                 "have the same shape: build the cell with input_size == hidden_size"
             )
         return state, x + y
+
+    def call_text(self, init: Any) -> str:
+        """A residual as the call that makes it."""
+        return f"residual({cell_text(self.step, init)})"
 
     def check_inputs(self, params: Params, state: State, xs: Any) -> None:
         """The wrapped cell sees the inputs as they are."""

@@ -20,10 +20,11 @@ from recurrax import checks
 from recurrax.cell import Cell
 from recurrax.gated import checks as gated_checks
 from recurrax.gated.diagonals import pre_activations
-from recurrax.gated.probe import check_pointwise
 
 if TYPE_CHECKING:
     import chex
+
+    from recurrax.gated.view import GateView
 
 Initializer: TypeAlias = Callable[..., Any]
 Pointwise: TypeAlias = Callable[[Any, Any, Any, Any], Any]
@@ -42,54 +43,6 @@ class GatedParams(NamedTuple):
     w_rec: chex.Array  # [H, G*H]
     b: chex.Array  # [G*H]
     unit: Any = None  # a pytree of [H] arrays, or None
-
-
-@dataclasses.dataclass(frozen=True)
-class GateView:
-    """The gates of a cell as its reader knows them: what `flow.paths` takes statistics of.
-
-    A pointwise function sees pre-activations; which squashed number is the forget gate, it alone
-    knows. It says so here, and best takes its own gates from the same `values`.
-
-    Args:
-      names: of the gates, such as `("i", "f", "g", "o")`.
-      kinds: `"sigmoid"` or `"tanh"` for each: at which ends it saturates, 0 and 1 or -1 and 1.
-      values: `values(unit, z_in, z_rec)` with the arguments of the pointwise function, `z_in` and
-        `z_rec [G, ..., H]`; returns one activation `[..., H]` for each name, as one array or a
-        tuple.
-
-    Raises:
-      ValueError: if there is not one kind for each name, or a kind is unknown.
-
-    Example:
-      >>> import jax, jax.numpy as jnp, recurrax as rx
-      >>> from typing import NamedTuple
-      >>> class MGUState(NamedTuple):
-      ...     h: jax.Array
-      >>> def gates(unit, z_in, z_rec):
-      ...     f = jax.nn.sigmoid(z_in[0] + z_rec[0])
-      ...     return f, jnp.tanh(z_in[1] + f * z_rec[1])
-      >>> def mgu(unit, z_in, z_rec, state):
-      ...     f, n = gates(unit, z_in, z_rec)
-      ...     return MGUState((1 - f) * state.h + f * n)
-      >>> cell = rx.gated_cell(
-      ...     mgu,
-      ...     gates=2,
-      ...     state=MGUState,
-      ...     input_size=3,
-      ...     hidden_size=8,
-      ...     view=rx.GateView(("f", "n"), ("sigmoid", "tanh"), gates),
-      ... )
-      >>> cell.step.view.names
-      ('f', 'n')
-    """
-
-    names: tuple[str, ...]
-    kinds: tuple[str, ...]
-    values: Callable[[Any, Any, Any], Any]
-
-    def __post_init__(self) -> None:
-        gated_checks.check_view(self.names, self.kinds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +81,14 @@ class GatedStep:
         gated_checks.check_pointwise_result(self.pointwise, self.state, state)
         return state, state.h
 
+    def __repr__(self) -> str:
+        """Its name."""
+        return getattr(self, "__name__", None) or checks.named(self)
+
+    def call_text(self, init: Any) -> str:
+        """A cell with this step as the call that makes it, for `Cell` to print."""
+        return getattr(init, "call", "") or f"Cell(step={self!r})"
+
     def documented(self, name: str, doc: str) -> GatedStep:
         """The same step with a name and a docstring, as a module-level function has them."""
         step = dataclasses.replace(self)
@@ -152,6 +113,7 @@ class GatedInit:
     unit_init: tuple[Any, tuple[Initializer, ...]]  # (treedef, initialisers), hashable
     dtype: Any
     params: type
+    call: str = dataclasses.field(default="", compare=False, repr=False)  # as a cell is printed
 
     def __call__(self, key: chex.PRNGKey) -> Any:
         checks.check_key(key)
@@ -262,6 +224,8 @@ def gated_cell(
       >>> state, ys = rx.unroll(cell, params, cell.initial_state(params), jnp.ones((20, 3)))
       >>> ys.shape
       (20, 8)
+      >>> cell
+      gated_cell(mgu, 3, 8, float32)
     """
     for name, size in (
         ("gates", gates),
@@ -286,10 +250,42 @@ def gated_cell(
         params=params,
     )
     step = GatedStep(pointwise, int(gates), state, slope, view)
-    check_pointwise(step, init.hidden_size, unit_def)
+    drawn = {"recurrent_init": recurrent_init, "input_init": input_init, "bias_init": bias_init}
+    call = call_text(f"gated_cell({checks.named(pointwise)}, ", init, drawn)
+    init = dataclasses.replace(init, call=call)
+    gated_checks.check_pointwise(step, init.hidden_size, unit_def)
     if view is not None:
         gated_checks.check_view_values(step, init.hidden_size, unit_def)
     return Cell(init=init, initial_state=ZeroState(state), step=step)
+
+
+def printed_as(cell: Cell, name: str, **arguments: Any) -> Cell:
+    """The same cell, which prints itself as a call of `name` with its sizes and these arguments."""
+    init: Any = cell.init
+    call = call_text(f"{name}(", init, arguments)
+    return dataclasses.replace(cell, init=dataclasses.replace(init, call=call))
+
+
+def call_text(begin: str, init: GatedInit, arguments: dict[str, Any]) -> str:
+    """The call in words: sizes, dtype, and what is not as by default."""
+    words = [str(init.input_size), str(init.hidden_size), str(jnp.dtype(init.dtype))]
+    for name, value in arguments.items():
+        if _DEFAULTS.get(name) != value:
+            words.append(f"{name}={_written(value)}")
+    return f"{begin}{', '.join(words)})"
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return f"({', '.join(map(_written, value))})"
+    if isinstance(value, float):
+        return f"{value:g}"
+    # What `orthogonal()` returns is called `orthogonal.<locals>.init`.
+    name = getattr(value, "__qualname__", repr(value))
+    return str(name).split(".<locals>")[0]
+
+
+_DEFAULTS = {"recurrent_init": ORTHOGONAL, "input_init": LECUN_NORMAL, "bias_init": ZEROS}
 
 
 def _each_callable(inits: list[Any]) -> tuple[Initializer, ...]:

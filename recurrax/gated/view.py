@@ -1,13 +1,67 @@
-"""Activate a row of gates in one operation."""
+"""The gates of a cell: what their activations are called, and how a row of them is activated."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
+from recurrax.gated import checks as gated_checks
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import chex
+
+
+@dataclasses.dataclass(frozen=True)
+class GateView:
+    """The gates of a cell as its reader knows them: what `flow.paths` takes statistics of.
+
+    A pointwise function sees pre-activations; which squashed number is the forget gate, it alone
+    knows. It says so here, and best takes its own gates from the same `values`.
+
+    Args:
+      names: of the gates, such as `("i", "f", "g", "o")`.
+      kinds: `"sigmoid"` or `"tanh"` for each: at which ends it saturates, 0 and 1 or -1 and 1.
+      values: `values(unit, z_in, z_rec)` with the arguments of the pointwise function, `z_in` and
+        `z_rec [G, ..., H]`; returns one activation `[..., H]` for each name, as one array or a
+        tuple.
+
+    Raises:
+      ValueError: if there is not one kind for each name, or a kind is unknown.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, recurrax as rx
+      >>> from typing import NamedTuple
+      >>> class MGUState(NamedTuple):
+      ...     h: jax.Array
+      >>> def gates(unit, z_in, z_rec):
+      ...     f = jax.nn.sigmoid(z_in[0] + z_rec[0])
+      ...     return f, jnp.tanh(z_in[1] + f * z_rec[1])
+      >>> def mgu(unit, z_in, z_rec, state):
+      ...     f, n = gates(unit, z_in, z_rec)
+      ...     return MGUState((1 - f) * state.h + f * n)
+      >>> cell = rx.gated_cell(
+      ...     mgu,
+      ...     gates=2,
+      ...     state=MGUState,
+      ...     input_size=3,
+      ...     hidden_size=8,
+      ...     view=rx.GateView(("f", "n"), ("sigmoid", "tanh"), gates),
+      ... )
+      >>> cell.step.view.names
+      ('f', 'n')
+    """
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    values: Callable[[Any, Any, Any], Any]
+
+    def __post_init__(self) -> None:
+        gated_checks.check_view(self.names, self.kinds)
+
 
 _HALF = {"sigmoid": 0.5, "tanh": 1.0}
 

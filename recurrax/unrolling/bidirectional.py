@@ -42,6 +42,11 @@ class Bidirectional:
     forward: Cell
     backward: Cell
 
+    def __repr__(self) -> str:
+        """The call that makes it."""
+        cells = (self.forward,) if self.forward == self.backward else (self.forward, self.backward)
+        return f"bidirectional({', '.join(map(repr, cells))})"
+
     def init(self, key: chex.PRNGKey) -> Directions:
         """Both cells' params."""
         checks.check_key(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -117,3 +118,36 @@ def test_inputs_of_a_residual_are_checked_by_its_cell(key):
     params = cell.init(key)
     with pytest.raises(ValueError, match="xs has its batch axis first"):
         rx.unroll(cell, params, cell.initial_state(params, (2,)), jnp.swapaxes(xs, 0, 1))
+
+
+def test_a_cell_prints_itself_as_the_call_that_makes_it():
+    def running_sum(params, state, x):
+        return state + x, state + x
+
+    own = rx.Cell(init=jax.random.normal, initial_state=jnp.zeros, step=running_sum)
+    wide = rx.cells.lstm(3, 4, bias_init=(jax.nn.initializers.ones,) * 4)
+    table = {
+        "lstm(3, 4, float32, forget_bias=1)": rx.cells.lstm(3, 4),
+        "lstm(3, 4, float32, forget_bias=0, bias_init=(ones, ones, ones, ones))": wide,
+        "elman(3, 4, float32)": rx.cells.elman(3, 4),
+        "elman(3, 4, float32, activation='relu')": rx.cells.elman(3, 4, activation="relu"),
+        "stack(gru(3, 4, float32), residual(gru(4, 4, float32)))": rx.stack(
+            rx.cells.gru(3, 4), rx.residual(rx.cells.gru(4, 4))
+        ),
+        "bidirectional(gru(3, 4, float32))": rx.bidirectional(rx.cells.gru(3, 4)),
+        "gru(3, 4, float32, recurrent_init=normal)": rx.cells.gru(
+            3, 4, recurrent_init=jax.nn.initializers.normal()
+        ),
+        "Cell(step=running_sum)": own,
+    }
+    for text, cell in table.items():
+        assert repr(cell) == text
+    assert repr(rx.cells.lstm_step) == "lstm_step"
+
+
+def test_how_a_cell_prints_itself_does_not_count_when_it_is_compared():
+    cell = rx.cells.gru(3, 4)
+    other = dataclasses.replace(cell, init=dataclasses.replace(cell.init, call="other"))
+    assert repr(other) == "other"
+    assert other == cell
+    assert hash(other) == hash(cell)
