@@ -92,7 +92,7 @@ def _bind(eqn: JaxprEqn, values: list[Any]) -> list[Any]:
 
 
 def _inline(jaxpr: Jaxpr, consts: Any, arguments: Any, seen: dict[Any, Any]) -> list[Any]:
-    """Evaluate a jaxpr; what comes out may be `Rows`."""
+    """Evaluate a jaxpr; what comes out may be `PaddedGates`."""
     values = dict(zip(jaxpr.constvars, consts, strict=True))
     values.update(zip(jaxpr.invars, arguments, strict=True))
 
@@ -118,7 +118,7 @@ def _inline(jaxpr: Jaxpr, consts: Any, arguments: Any, seen: dict[Any, Any]) -> 
 
 
 def _whole(value: Any) -> Any:
-    return value.whole() if isinstance(value, rows.Rows) else value
+    return value.whole() if isinstance(value, rows.PaddedGates) else value
 
 
 def _key(eqn: JaxprEqn, given: list[Any]) -> Any:

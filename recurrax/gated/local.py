@@ -44,19 +44,21 @@ class Derivatives(NamedTuple):
     direct: tuple[tuple[Any, ...], ...]  # for each field and each old field: [B, H]
 
 
-def local(step: GatedStep, *shapes: Any) -> Local:
-    """The `Local` of a step at some shapes; traced once, since every pass over time asks for it."""
+def local(step: GatedStep, *shapes: Any) -> PointwiseDerivatives:
+    """A step traced at some shapes; once, since every pass over time asks for it."""
     leaves, tree = jax.tree.flatten(shapes)
     # What else a trace depends on: which float a Python number becomes.
     return _local(step, tree, tuple(leaves), jnp.result_type(float))
 
 
 @lru_cache(maxsize=128)
-def _local(step: GatedStep, tree: Any, leaves: tuple[Any, ...], float_: Any) -> Local:
-    return Local(step, *jax.tree.unflatten(tree, leaves))
+def _local(
+    step: GatedStep, tree: Any, leaves: tuple[Any, ...], float_: Any
+) -> PointwiseDerivatives:
+    return PointwiseDerivatives(step, *jax.tree.unflatten(tree, leaves))
 
 
-class Local:
+class PointwiseDerivatives:
     """The pointwise function of a step, traced at the shapes of one instant.
 
     Args:

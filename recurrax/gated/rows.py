@@ -2,8 +2,8 @@
 
 The transpose of unpacking gates, `i, f, g, o = z`, pads each gate's gradient with zeros and adds
 the padded ones up. Compilers do not see through that: it costs as much as all the rest. So while a
-function is inlined, a padded array stays a few `Rows`, elementwise operations work part by part,
-and taking a gate out again finds the part that went in.
+function is inlined, a padded array stays the few rows that are not zero, elementwise operations
+work part by part, and taking a gate out again finds the part that went in.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Rows:
+class PaddedGates:
     """An array that is zero but for some parts.
 
     Args:
@@ -62,14 +62,14 @@ class Rows:
 
 
 def evaluate(eqn: JaxprEqn, values: list[Any], bind: Bind) -> Any:
-    """The result of an equation with one output, some of whose inputs may be `Rows`.
+    """The result of an equation with one output, some of whose inputs may be `PaddedGates`.
 
     Returns NotImplemented where the equation is none of those that keep to the parts.
     """
     name = eqn.primitive.name
     if name == "pad":
         return _pad(eqn, *values)
-    if not any(isinstance(v, Rows) for v in values):
+    if not any(isinstance(v, PaddedGates) for v in values):
         return NotImplemented
     if name == "slice":
         return _slice(eqn, values[0])
@@ -86,13 +86,13 @@ def _pad(eqn: JaxprEqn, operand: Any, value: Any) -> Any:
     plain = low >= 0 and high >= 0 and inside == 0 and all(c == (0, 0, 0) for c in config[1:])
     number = isinstance(value, (int, float, np.generic, np.ndarray))
     zero = number and bool(np.all(np.asarray(value) == 0))
-    if not plain or not zero or isinstance(operand, Rows):
+    if not plain or not zero or isinstance(operand, PaddedGates):
         return NotImplemented
     aval: Any = eqn.outvars[0].aval
-    return Rows(aval.shape, aval.dtype, {(low, low + operand.shape[0]): operand})
+    return PaddedGates(aval.shape, aval.dtype, {(low, low + operand.shape[0]): operand})
 
 
-def _slice(eqn: JaxprEqn, rows: Rows) -> Any:
+def _slice(eqn: JaxprEqn, rows: PaddedGates) -> Any:
     start, limit = eqn.params["start_indices"], eqn.params["limit_indices"]
     whole = all(a == 0 for a in start[1:]) and tuple(limit[1:]) == rows.shape[1:]
     if not whole or (eqn.params["strides"] or ()) not in ((), (1,) * len(rows.shape)):
@@ -103,7 +103,7 @@ def _slice(eqn: JaxprEqn, rows: Rows) -> Any:
         low, high = max(low, first), min(high, after)
         if low < high:
             inside[low - first, high - first] = rows.part(low, high)
-    found = Rows((after - first, *rows.shape[1:]), rows.dtype, inside)
+    found = PaddedGates((after - first, *rows.shape[1:]), rows.dtype, inside)
     return found.whole() if (0, after - first) in inside or not inside else found
 
 
@@ -142,7 +142,7 @@ def _by_parts(eqn: JaxprEqn, values: list[Any], bind: Bind) -> Any:
     aval: Any = eqn.outvars[0].aval
     edges = {0, aval.shape[0]}
     for v in values:
-        if isinstance(v, Rows) and v.shape[0] == aval.shape[0]:
+        if isinstance(v, PaddedGates) and v.shape[0] == aval.shape[0]:
             edges.update(edge for pair in v.parts for edge in pair)
     borders = sorted(edges)
     parts = {}
@@ -153,12 +153,12 @@ def _by_parts(eqn: JaxprEqn, values: list[Any], bind: Bind) -> Any:
             # One row or a number may have stood for all of them.
             found = jnp.asarray(found, aval.dtype)
             parts[first, after] = jnp.broadcast_to(found, (after - first, *aval.shape[1:]))
-    return Rows(aval.shape, aval.dtype, parts)
+    return PaddedGates(aval.shape, aval.dtype, parts)
 
 
 def _part(value: Any, first: int, after: int, rows: int) -> Any:
     """Some rows of an operand; a number, or one row that stands for all, is taken as it is."""
-    if isinstance(value, Rows):
+    if isinstance(value, PaddedGates):
         return value.whole() if value.shape[0] < rows else value.part(first, after)
     if np.ndim(value) == 0 or (value.shape[0] == 1 and rows > 1):
         return value

@@ -30,7 +30,7 @@ class Inputs(NamedTuple):
 
 def scan_engine(
     step: StepFn,
-    collect: Callable[[Any, Any, Any], Any],
+    want_states: bool,
     params: Any,
     state: Any,
     start: Any,
@@ -39,11 +39,11 @@ def scan_engine(
     reverse: bool,
     remat: int | None,
 ) -> tuple[Any, Any]:
-    """Unroll a step over time.
+    """Unroll any step over time.
 
     Args:
       step: `(params, state, x) -> (state, y)`.
-      collect: `(state, y, mask) -> out`, what is kept of each instant.
+      want_states: whether the whole state is wanted after each step, or the output.
       params: the step's params.
       state: the state before the first step.
       start: the state that a reset returns to, or None without resets.
@@ -53,8 +53,33 @@ def scan_engine(
         differentiation needs of each step.
 
     Returns:
-      The last state, and `[T, ...]` of what was collected, in the order of the inputs.
+      The last state, and the states (masked ones are the carried ones) or the outputs (zero where
+      masked), `[T, ...]` in the order of the inputs.
     """
+
+    def collect(state: Any, y: Any, mask: Any) -> Any:
+        return state if want_states else zero_where_masked(y, mask)
+
+    return scan(step, collect, params, state, start, inputs, reverse=reverse, remat=remat)
+
+
+def zero_where_masked(ys: Any, mask: Any) -> Any:
+    """Outputs, zero where the mask is False."""
+    return ys if mask is None else _where(mask, ys, jax.tree.map(jnp.zeros_like, ys))
+
+
+def scan(
+    step: StepFn,
+    collect: Callable[[Any, Any, Any], Any],
+    params: Any,
+    state: Any,
+    start: Any,
+    inputs: Inputs,
+    *,
+    reverse: bool,
+    remat: int | None,
+) -> tuple[Any, Any]:
+    """As `scan_engine`, keeping `collect(state, y, mask)` of each instant."""
 
     rows: tuple[bool, ...] = ()
     if inputs.mask is not None:
@@ -75,16 +100,6 @@ def scan_engine(
     return _scan_in_chunks(body, state, inputs, remat, reverse)
 
 
-def keep_output(state: Any, y: Any, mask: Any) -> Any:
-    """Collect the outputs, zero where masked."""
-    return y if mask is None else _where(mask, y, jax.tree.map(jnp.zeros_like, y))
-
-
-def keep_state(state: Any, y: Any, mask: Any) -> Any:
-    """Collect the whole states; masked ones are already the carried ones."""
-    return state
-
-
 def _where(flags: chex.Array, yes: Any, no: Any) -> Any:
     """`jnp.where` over a tree, with flags `[*batch]` against leaves `[*batch, ...]`."""
 
@@ -92,7 +107,7 @@ def _where(flags: chex.Array, yes: Any, no: Any) -> Any:
 
 
 def _wide(flags: chex.Array, leaf: Any) -> chex.Array:
-    """Flags `[*batch]` with the trailing axes that broadcast against a leaf `[*batch, ...]`."""
+    """Switches `[*batch]` with the trailing axes that broadcast against a leaf `[*batch, ...]`."""
     return flags.reshape(flags.shape + (1,) * (jnp.ndim(leaf) - flags.ndim))
 
 

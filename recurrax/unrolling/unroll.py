@@ -12,21 +12,12 @@ from recurrax import checks
 from recurrax.cell import Cell, StepFn, as_step
 from recurrax.unrolling.batch import check_rows
 from recurrax.unrolling.bidirectional import Bidirectional, Directions
-from recurrax.unrolling.gated import check_gated, hoisted_engine
-from recurrax.unrolling.kernel import auto_engine, kernel_engine
-from recurrax.unrolling.scan import Inputs, keep_output, keep_state, scan_engine
+from recurrax.unrolling.engines import ENGINES
+from recurrax.unrolling.gated.engine import check_gated
+from recurrax.unrolling.scan import Inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import chex
-
-ENGINES: dict[str, Callable[..., tuple[Any, Any]]] = {
-    "auto": auto_engine,
-    "scan": scan_engine,
-    "hoisted": hoisted_engine,
-    "kernel": kernel_engine,
-}
 
 
 def unroll(
@@ -90,7 +81,7 @@ def unroll(
     if isinstance(cell, Bidirectional):
         states, (ahead, back) = _both_ways(unroll, cell, params, state, xs, reverse, options)
         return states, jax.tree.map(lambda a, b: jnp.concatenate([a, b], -1), ahead, back)
-    return _unroll(cell, params, state, xs, keep_output, reverse=reverse, **options)
+    return _unroll(cell, params, state, xs, False, reverse=reverse, **options)
 
 
 def unroll_states(
@@ -138,7 +129,7 @@ def unroll_states(
     if isinstance(cell, Bidirectional):
         ahead, back = _both_ways(unroll_states, cell, params, state, xs, reverse, options)
         return Directions(ahead, back)
-    return _unroll(cell, params, state, xs, keep_state, reverse=reverse, **options)[1]
+    return _unroll(cell, params, state, xs, True, reverse=reverse, **options)[1]
 
 
 def _both_ways(
@@ -164,7 +155,7 @@ def _unroll(
     params: Any,
     state: Any,
     xs: Any,
-    collect: Any,
+    want_states: bool,
     *,
     mask: Any,
     resets: Any,
@@ -201,10 +192,12 @@ def _unroll(
     given = (params, state, Inputs(xs, mask, resets))
     if length == 0:  # there is no loop to make fast, and nothing to recompute
         with jax.disable_jit(False):  # which refuses a scan of no steps
-            nothing: tuple[Any, Any] = _run("scan", step, start_of, collect, reverse, None, *given)
+            nothing: tuple[Any, Any] = _run(
+                "scan", step, start_of, want_states, reverse, None, *given
+            )
         return nothing
     every = None if remat is None else min(int(remat), length)
-    found: tuple[Any, Any] = _run(engine, step, start_of, collect, reverse, every, *given)
+    found: tuple[Any, Any] = _run(engine, step, start_of, want_states, reverse, every, *given)
     return found
 
 
@@ -243,7 +236,7 @@ def _run(
     engine: str,
     step: StepFn,
     initial_state: Any,
-    collect: Any,
+    want_states: bool,
     reverse: bool,
     remat: int | None,
     params: Any,
@@ -254,4 +247,4 @@ def _run(
     if initial_state is not None and inputs.resets is not None:
         start = initial_state(params, tuple(inputs.resets.shape[1:]))
     run = ENGINES[engine]
-    return run(step, collect, params, state, start, inputs, reverse=reverse, remat=remat)
+    return run(step, want_states, params, state, start, inputs, reverse=reverse, remat=remat)

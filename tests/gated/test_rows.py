@@ -15,7 +15,7 @@ from hypothesis import given
 from jax import lax
 
 from recurrax.gated.graph import trace
-from recurrax.gated.rows import Rows
+from recurrax.gated.rows import PaddedGates
 
 G, B, H = 4, 2, 3
 ZERO = np.float32(0)  # a literal, as the transpose of a slice has it
@@ -290,16 +290,16 @@ def test_any_few_operations(data):
 def test_whole_puts_each_part_in_its_place():
     parts = {(4, 5): jnp.full((1, 2), 3.0), (1, 3): jnp.arange(4.0).reshape(2, 2)}
     expected = jnp.asarray([[0, 0], [0, 1], [2, 3], [0, 0], [3, 3], [0, 0]], jnp.float32)
-    assert_same(Rows((6, 2), jnp.float32, parts).whole(), expected)
+    assert_same(PaddedGates((6, 2), jnp.float32, parts).whole(), expected)
 
 
 def test_whole_of_no_parts_is_zero():
-    assert_same(Rows((2, 3), jnp.dtype("int32"), {}).whole(), jnp.zeros((2, 3), jnp.int32))
+    assert_same(PaddedGates((2, 3), jnp.dtype("int32"), {}).whole(), jnp.zeros((2, 3), jnp.int32))
 
 
 def test_a_part_is_what_went_in():
     part = jnp.arange(6.0).reshape(3, 2)
-    rows = Rows((6, 2), jnp.float32, {(1, 4): part})
+    rows = PaddedGates((6, 2), jnp.float32, {(1, 4): part})
     assert rows.part(1, 4) is part
     assert_same(rows.part(2, 3), part[1:2])
     assert rows.part(4, 6) is None

@@ -16,13 +16,13 @@ import jax.numpy as jnp
 from recurrax.flow.lags import outer_products as lags_outer
 from recurrax.flow.lags.parts import Part, by_instant, by_rows
 from recurrax.flow.numbers.scaled import ZERO, Scaled, add, rescale
-from recurrax.unrolling.gated.chunk import Instants as Chunk
-from recurrax.unrolling.gated.chunk import Part as Rows
+from recurrax.unrolling.gated.chunk import ChunkDerivatives as Chunk
+from recurrax.unrolling.gated.chunk import ChunkInputs as Rows
 from recurrax.unrolling.gated.chunk import in_chunks, weighted
 from recurrax.unrolling.gated.chunks import Chunks
-from recurrax.unrolling.gated.engine import why_not
-from recurrax.unrolling.gated.forward import Memory, forward
-from recurrax.unrolling.gated.operands import Flags, Operands, Spec
+from recurrax.unrolling.gated.engine import reason_not_gated
+from recurrax.unrolling.gated.forward import Residuals, forward
+from recurrax.unrolling.gated.operands import LayerSpec, Operands, Switches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 class Walk(NamedTuple):
     """A gated cell's trajectory, with one batch axis, whatever there was."""
 
-    spec: Spec
+    spec: LayerSpec
     ops: Operands
-    memory: Memory
+    memory: Residuals
 
 
 def walked(step: GatedStep, params: Any, state: Any, xs: Any) -> tuple[Any, Any]:
     """The states after each step and what else the derivatives need; None if the engine cannot."""
-    if why_not(step, params, state, xs) is not None:
+    if reason_not_gated(step, params, state, xs) is not None:
         return None, None
     memory = forward(*_posed(step, params, state, xs), remember=True)[2]
     assert memory is not None
@@ -51,12 +51,14 @@ def walked(step: GatedStep, params: Any, state: Any, xs: Any) -> tuple[Any, Any]
     return step.state(*(a.reshape(-1, *b.shape) for a, b in pairs)), memory.kept
 
 
-def _posed(step: GatedStep, params: Any, state: Any, xs: Any) -> tuple[Spec, Flags, Operands]:
+def _posed(
+    step: GatedStep, params: Any, state: Any, xs: Any
+) -> tuple[LayerSpec, Switches, Operands]:
     size, hidden = math.prod(state.h.shape[:-1]), state.h.shape[-1]
     fields = tuple(a.reshape(size, hidden) for a in state)
     xs = xs.reshape(len(xs), size, xs.shape[-1])
     ops = Operands(params.w_in, params.w_rec, params.b, params.unit, fields, None, xs)
-    return Spec(step, reverse=False, remat=None, all_fields=True), Flags(None, None), ops
+    return LayerSpec(step, reverse=False, remat=None, all_fields=True), Switches(None, None), ops
 
 
 def gated_instants(
@@ -67,7 +69,7 @@ def gated_instants(
     after = tuple(a.reshape(len(a), *b.shape) for a, b in zip(states, ops.state, strict=True))
     dtype = jnp.result_type(jnp.float32, *(leaf.dtype for leaf in ops.state))  # of errors
     h = jnp.concatenate([ops.state[spec.h][None], after[spec.h][:-1]]).astype(dtype)
-    walk = Walk(spec, ops, Memory(after, kept, None))
+    walk = Walk(spec, ops, Residuals(after, kept, None))
     return GatedInstants(walk, ops.w_rec.T.astype(dtype), h, None)
 
 

@@ -18,20 +18,20 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.unrolling.gated.accumulate import product_over_all, sum_over_all, wide
-from recurrax.unrolling.gated.chunk import Instants, Part, in_chunks, weighted
-from recurrax.unrolling.gated.operands import Flags, Operands, Spec, where
+from recurrax.unrolling.gated.chunk import ChunkDerivatives, ChunkInputs, in_chunks, weighted
+from recurrax.unrolling.gated.operands import LayerSpec, Operands, Switches, where
 from recurrax.unrolling.gated.shard_map import varying
 
 if TYPE_CHECKING:
     from recurrax.gated.local import Derivatives
-    from recurrax.unrolling.gated.forward import Memory
+    from recurrax.unrolling.gated.forward import Residuals
 
 
 def backward(
-    spec: Spec,
-    flags: Flags,
+    spec: LayerSpec,
+    flags: Switches,
     ops: Operands,
-    memory: Memory,
+    residuals: Residuals,
     final: tuple[Any, ...],
     stacks: tuple[Any, ...],
     wanted: Operands,
@@ -42,7 +42,7 @@ def backward(
       spec: what is static.
       flags: mask and resets.
       ops: the arrays of the forward pass.
-      memory: what the forward pass kept.
+      residuals: what the forward pass kept.
       final: gradients of the last state's fields, None for zero.
       stacks: gradients of the fields after every step, `[T, B, H]`, None for zero.
       wanted: True in the place of each gradient that is wanted.
@@ -50,13 +50,13 @@ def backward(
     Returns:
       The gradients, None where none is wanted.
     """
-    chunks, local, rows = in_chunks(spec, ops, memory)
+    chunks, local, rows = in_chunks(spec, ops, residuals)
     to_h, to_x = ops.w_rec.T, ops.w_in.T
     needs_error = not local.one_gate_gradient or bool(jax.tree.leaves(ops.unit))
 
     def chunk(carry: Any, first: Any, now: Any, before: Any) -> tuple[Any, Any]:
         (error, total), (part, errors) = carry, now
-        instants = Instants(spec, local, chunks, ops, part, before)
+        instants = ChunkDerivatives(spec, local, chunks, ops, part, before)
         error, start, dz, all_errors = _loop(
             spec, instants.derivatives(), part.resets, error, errors, to_h, needs_error
         )
@@ -77,7 +77,7 @@ def backward(
         jnp.zeros_like(a) if e is None else e for a, e in zip(ops.state, final, strict=True)
     )
     error, total = varying((error, _zeros(ops, wanted)), (ops, final, stacks))
-    arrays = (Part(ops.xs, *flags, memory.states, memory.kept), stacks)
+    arrays = (ChunkInputs(ops.xs, *flags, residuals.states, residuals.kept), stacks)
     (error, total), d_xs = chunks.backwards().run(chunk, (error, total), arrays, rows)
     grads = total._replace(state=error, xs=d_xs)
     chosen: Operands = jax.tree.map(
@@ -104,7 +104,7 @@ def _zeros(ops: Operands, wanted: Operands) -> Operands:
 
 
 def _loop(
-    spec: Spec,
+    spec: LayerSpec,
     derivatives: Derivatives,
     resets: Any,
     error: tuple[Any, ...],
@@ -142,7 +142,7 @@ def _loop(
     return error, start, dz, all_errors
 
 
-def _gate_gradient(spec: Spec, rec: Any, error: Any, nothing: Any) -> Any:
+def _gate_gradient(spec: LayerSpec, rec: Any, error: Any, nothing: Any) -> Any:
     """`sum_k rec[k] e[k]`, `[B, G*H]`."""
     # Side by side and not broadcast over a gate axis: so the sum is one vectorised loop. And
     # computed once, not again for each use.

@@ -16,12 +16,12 @@ from recurrax.unrolling.gated.operands import where
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from recurrax.gated.local import Local
-    from recurrax.unrolling.gated.forward import Memory
-    from recurrax.unrolling.gated.operands import Operands, Spec
+    from recurrax.gated.local import PointwiseDerivatives
+    from recurrax.unrolling.gated.forward import Residuals
+    from recurrax.unrolling.gated.operands import LayerSpec, Operands
 
 
-class Part(NamedTuple):
+class ChunkInputs(NamedTuple):
     """One chunk of what the backward pass has."""
 
     xs: Any  # [C, B, I]
@@ -31,12 +31,14 @@ class Part(NamedTuple):
     kept: Any  # what the derivatives are computed from, [C, ...], or None to compute it anew
 
 
-def in_chunks(spec: Spec, ops: Operands, memory: Memory) -> tuple[Chunks, Local, Any]:
+def in_chunks(
+    spec: LayerSpec, ops: Operands, residuals: Residuals
+) -> tuple[Chunks, PointwiseDerivatives, Any]:
     """How time is cut, the traced pointwise function, and the state before each chunk."""
     chunks = Chunks(ops.xs.shape[0], chunk_size(spec, ops), spec.reverse)
-    rows = memory.rows
-    if memory.states is not None:
-        rows = chunks.rows_before(ops.state, memory.states)
+    rows = residuals.chunk_starts
+    if residuals.states is not None:
+        rows = chunks.rows_before(ops.state, residuals.states)
     return chunks, spec.local(ops), rows
 
 
@@ -46,7 +48,7 @@ def weighted(weights: Any, fields: Any, like: Any) -> Any:
     return sum(parts[1:], parts[0]).astype(like.dtype) if parts else jnp.zeros_like(like)
 
 
-class Instants:
+class ChunkDerivatives:
     """The steps of one chunk.
 
     Args:
@@ -59,7 +61,13 @@ class Instants:
     """
 
     def __init__(
-        self, spec: Spec, local: Local, chunks: Chunks, ops: Operands, part: Part, before: Any
+        self,
+        spec: LayerSpec,
+        local: PointwiseDerivatives,
+        chunks: Chunks,
+        ops: Operands,
+        part: ChunkInputs,
+        before: Any,
     ) -> None:
         self.spec, self.local, self.ops, self.part = spec, local, ops, part
         states, kept = part.states, part.kept

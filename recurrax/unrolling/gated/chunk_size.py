@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import jax
 
 if TYPE_CHECKING:
-    from recurrax.gated.local import Local
-    from recurrax.unrolling.gated.operands import Operands, Spec
+    from recurrax.gated.local import PointwiseDerivatives
+    from recurrax.unrolling.gated.operands import LayerSpec, Operands
 
 # Of the pre-activations of one chunk. On a CPU they are to stay in the cache, and the backward pass
 # has larger products to gain by; on an accelerator each product is a launch, and memory is plenty.
@@ -27,7 +27,7 @@ _CHUNK_BYTES_ELSEWHERE = 2**26
 _OPERATIONS_PER_NUMBER = 1200
 
 
-def chunk_size(spec: Spec, ops: Operands, *, forward: bool = False) -> int:
+def chunk_size(spec: LayerSpec, ops: Operands, *, forward: bool = False) -> int:
     """How many steps are worked on at once; a divisor of T where one is near.
 
     Args:
@@ -56,7 +56,7 @@ def _near_divisor(length: int, target: int) -> int:
     return min(near, key=lambda d: max(d / target, target / d), default=target)
 
 
-def keeps_gates(ops: Operands, local: Local) -> bool:
+def keeps_gates(ops: Operands, local: PointwiseDerivatives) -> bool:
     """Whether the forward pass keeps what the derivatives are computed from."""
     size, hidden = ops.w_in.shape[0], ops.w_rec.shape[0]
     batch = ops.xs.shape[1]

@@ -14,10 +14,10 @@ from recurrax.checks import named
 from recurrax.gated.cell import GatedStep
 from recurrax.gated.refusal import Refusal
 from recurrax.unrolling.gated.chunks import Chunks
-from recurrax.unrolling.gated.operands import Flags, Operands, Plan, Spec
+from recurrax.unrolling.gated.operands import LayerSpec, Operands, Plan, Switches
 from recurrax.unrolling.gated.recurrence import recurrence
 from recurrax.unrolling.gated.shard_map import varying
-from recurrax.unrolling.scan import Inputs, blank, keep_state, scan_engine
+from recurrax.unrolling.scan import Inputs, blank, scan, scan_engine, zero_where_masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,11 +25,7 @@ if TYPE_CHECKING:
     from recurrax.cell import StepFn
 
 
-# Below this many steps there is little to hoist, and the plain scan compiles faster.
-SHORT = 4
-
-
-class Way(NamedTuple):
+class LayerOptions(NamedTuple):
     """How a layer is run, beside what it is run on."""
 
     mask: Any  # bool [T, *batch] or None
@@ -42,7 +38,7 @@ class Way(NamedTuple):
     plan: Plan | None = None  # None where the shapes decide
 
 
-class Unrolled(NamedTuple):
+class LayerResult(NamedTuple):
     """What a layer gives."""
 
     final: Any
@@ -52,7 +48,7 @@ class Unrolled(NamedTuple):
 
 def hoisted_engine(
     step: StepFn,
-    collect: Callable[[Any, Any, Any], Any],
+    want_states: bool,
     params: Any,
     state: Any,
     start: Any,
@@ -74,13 +70,14 @@ def hoisted_engine(
     xs, mask, resets = inputs
     if mask is not None and not all(isinstance(s, GatedStep) for _, s in layers_of(step)):
         # A plain layer may divide by what it is given, so it is given what scan would.
-        options: Any = {"reverse": reverse, "remat": remat}
-        return scan_engine(step, collect, params, state, start, inputs, **options)
+        return scan_engine(
+            step, want_states, params, state, start, inputs, reverse=reverse, remat=remat
+        )
     if mask is not None:
         xs = blank(mask, xs, (True,))  # of gated layers alone: one array [T, *batch, I]
-    way = Way(mask, resets, reverse, remat, collect is keep_state, strict, kernel, plan)
-    final, ys, states = _layer(step, params, state, start, xs, way)
-    return final, collect(states, ys, mask)
+    options = LayerOptions(mask, resets, reverse, remat, want_states, strict, kernel, plan)
+    final, ys, states = _layer(step, params, state, start, xs, options)
+    return final, states if want_states else zero_where_masked(ys, mask)
 
 
 def layers_of(step: StepFn, name: str = "the cell") -> list[tuple[str, StepFn]]:
@@ -109,13 +106,7 @@ def check_gated(step: StepFn, engine: str = "hoisted") -> None:
             )
 
 
-def prefers_hoisted(step: StepFn, length: int) -> bool:
-    """Whether the hoisted engine is the faster one: where a layer is gated and there is a loop."""
-    long = not isinstance(length, int) or length >= SHORT
-    return long and any(isinstance(layer, GatedStep) for _, layer in layers_of(step))
-
-
-def why_not(step: GatedStep, params: Any, state: Any, xs: Any) -> str | None:
+def reason_not_gated(step: GatedStep, params: Any, state: Any, xs: Any) -> str | None:
     """Why a gated layer cannot be hoisted, in words; None if it can."""
     hidden = params.w_rec.shape[0]
     leaves = [*jax.tree.leaves(params.unit), *state]
@@ -130,47 +121,51 @@ def why_not(step: GatedStep, params: Any, state: Any, xs: Any) -> str | None:
     if jax.sharding.AxisType.Explicit in kinds:
         return "arrays are sharded over an explicit mesh"
     try:
-        Spec(step, False, None, False).local(_operands(params, state, None, xs))
+        LayerSpec(step, False, None, False).local(_operands(params, state, None, xs))
     except Refusal as error:
         return f"its pointwise function cannot be taken apart: {error}"
     return None
 
 
-def _layer(step: StepFn, params: Any, state: Any, start: Any, xs: Any, way: Way) -> Unrolled:
+def _layer(
+    step: StepFn, params: Any, state: Any, start: Any, xs: Any, options: LayerOptions
+) -> LayerResult:
     if isinstance(step, StackStep):
-        return _stack(step, params, state, start, xs, way)
+        return _stack(step, params, state, start, xs, options)
     if isinstance(step, ResidualStep):
-        found = _layer(step.step, params, state, start, xs, way)
+        found = _layer(step.step, params, state, start, xs, options)
         return found._replace(ys=xs + found.ys)
     if isinstance(step, GatedStep):
-        reason = why_not(step, params, state, xs)
+        reason = reason_not_gated(step, params, state, xs)
         if reason is None:
-            return _gated(step, params, state, start, xs, way)
-        if way.strict:
-            engine = "hoisted" if way.kernel is None else "kernel"
+            return _gated(step, params, state, start, xs, options)
+        if options.strict:
+            engine = "hoisted" if options.kernel is None else "kernel"
             raise TypeError(
                 f'engine="{engine}" cannot run {named(step)}: {reason}. Use engine="auto" or '
                 '"scan".'
             )
 
     def collect(state: Any, y: Any, mask: Any) -> Any:
-        return y, state if way.states else None
+        return y, state if options.states else None
 
-    inputs = Inputs(xs, way.mask, way.resets)
-    final, (ys, states) = scan_engine(
-        step, collect, params, state, start, inputs, reverse=way.reverse, remat=way.remat
+    inputs = Inputs(xs, options.mask, options.resets)
+    final, (ys, states) = scan(
+        step, collect, params, state, start, inputs, reverse=options.reverse, remat=options.remat
     )
-    return Unrolled(final, ys, states)
+    return LayerResult(final, ys, states)
 
 
-def _stack(step: StackStep, params: Any, state: Any, start: Any, xs: Any, way: Way) -> Unrolled:
+def _stack(
+    step: StackStep, params: Any, state: Any, start: Any, xs: Any, options: LayerOptions
+) -> LayerResult:
     starts = (None,) * len(step.steps) if start is None else start
     layers = []
     for each in zip(step.steps, params, state, starts, strict=True):
-        layers.append(_layer(*each, xs, way))
+        layers.append(_layer(*each, xs, options))
         xs = layers[-1].ys
-    states = tuple(layer.states for layer in layers) if way.states else None
-    return Unrolled(tuple(layer.final for layer in layers), xs, states)
+    states = tuple(layer.states for layer in layers) if options.states else None
+    return LayerResult(tuple(layer.final for layer in layers), xs, states)
 
 
 def _operands(params: Any, state: Any, start: Any, xs: Any) -> Operands:
@@ -191,7 +186,7 @@ def _operands(params: Any, state: Any, start: Any, xs: Any) -> Operands:
     )
 
 
-def _in_chunks(spec: Spec, flags: Flags, ops: Operands, size: int) -> tuple[Any, Any]:
+def _in_chunks(spec: LayerSpec, flags: Switches, ops: Operands, size: int) -> tuple[Any, Any]:
     """One kernel for each chunk, whose states are computed again for the backward pass."""
 
     def chunk(state: Any, first: Any, part: Any, _: Any) -> Any:
@@ -203,12 +198,16 @@ def _in_chunks(spec: Spec, flags: Flags, ops: Operands, size: int) -> tuple[Any,
     return found
 
 
-def _run_part(spec: Spec, ops: Operands, state: Any, flags: Flags, xs: Any) -> tuple[Any, Any]:
+def _run_part(
+    spec: LayerSpec, ops: Operands, state: Any, flags: Switches, xs: Any
+) -> tuple[Any, Any]:
     found: tuple[Any, Any] = recurrence(spec, flags, ops._replace(state=state, xs=xs))
     return found
 
 
-def _gated(step: GatedStep, params: Any, state: Any, start: Any, xs: Any, way: Way) -> Unrolled:
+def _gated(
+    step: GatedStep, params: Any, state: Any, start: Any, xs: Any, options: LayerOptions
+) -> LayerResult:
     batch, hidden = state.h.shape[:-1], state.h.shape[-1]
     length = xs.shape[0]
 
@@ -216,15 +215,15 @@ def _gated(step: GatedStep, params: Any, state: Any, start: Any, xs: Any, way: W
         return None if given is None else given.reshape(length, math.prod(batch))
 
     ops = _operands(params, state, start, xs)
-    spec = Spec(step, way.reverse, way.remat, way.states, plan=way.plan)
-    switches = Flags(flags(way.mask), flags(way.resets))
+    spec = LayerSpec(step, options.reverse, options.remat, options.states, plan=options.plan)
+    switches = Switches(flags(options.mask), flags(options.resets))
     ops = varying(ops, (ops, switches))
-    kernel = None if way.kernel is None else way.kernel(spec, switches, ops)
-    if kernel is None or way.remat is None:
+    kernel = None if options.kernel is None else options.kernel(spec, switches, ops)
+    if kernel is None or options.remat is None:
         final, stacks = recurrence(dataclasses.replace(spec, kernel=kernel), switches, ops)
     else:
         plain = dataclasses.replace(spec, remat=None, kernel=kernel)
-        final, stacks = _in_chunks(plain, switches, ops, way.remat)
+        final, stacks = _in_chunks(plain, switches, ops, options.remat)
     final = step.state(*(a.reshape(*batch, hidden) for a in final))
     stacks = [None if a is None else a.reshape(length, *batch, hidden) for a in stacks]
-    return Unrolled(final, stacks[spec.h], step.state(*stacks) if way.states else None)
+    return LayerResult(final, stacks[spec.h], step.state(*stacks) if options.states else None)

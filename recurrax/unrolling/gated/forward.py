@@ -16,24 +16,26 @@ import numpy as np
 
 from recurrax.unrolling.gated.chunk_size import chunk_size, keeps_gates
 from recurrax.unrolling.gated.chunks import Chunks
-from recurrax.unrolling.gated.operands import Flags, Operands, Spec, where
+from recurrax.unrolling.gated.operands import LayerSpec, Operands, Switches, where
 from recurrax.unrolling.gated.shard_map import varying
 
 if TYPE_CHECKING:
-    from recurrax.gated.local import Local
+    from recurrax.gated.local import PointwiseDerivatives
 
 
-class Memory(NamedTuple):
+class Residuals(NamedTuple):
     """What the backward pass is given besides the operands."""
 
     states: tuple[Any, ...] | None  # the fields after every step, [T, B, H]
     kept: tuple[Any, ...] | None  # what the derivatives are computed from, [T, ...]
-    rows: tuple[Any, ...] | None  # with remat: the fields before every chunk, [chunks, B, H]
+    chunk_starts: (
+        tuple[Any, ...] | None
+    )  # with remat: the fields before every chunk, [chunks, B, H]
 
 
 def forward(
-    spec: Spec, flags: Flags, ops: Operands, *, remember: bool
-) -> tuple[Any, Any, Memory | None]:
+    spec: LayerSpec, flags: Switches, ops: Operands, *, remember: bool
+) -> tuple[Any, Any, Residuals | None]:
     """Unroll.
 
     Args:
@@ -44,7 +46,7 @@ def forward(
 
     Returns:
       The last state's fields; the fields after every step (h alone where `spec` says so, the
-      others None); and, to remember, a `Memory`.
+      others None); and, to remember, a `Residuals`.
     """
     chunks = Chunks(ops.xs.shape[0], chunk_size(spec, ops, forward=True), spec.reverse)
     local = spec.local(ops)
@@ -67,17 +69,17 @@ def forward(
     out = tuple(a if spec.all_fields or k == spec.h else None for k, a in enumerate(fields))
     if not remember:
         return final, out, None
-    memory = Memory(
+    residuals = Residuals(
         states=tuple(fields) if in_states else None,
         kept=tuple(kept) if keep else None,
-        rows=rows if in_rows else None,
+        chunk_starts=rows if in_rows else None,
     )
-    return final, out, memory
+    return final, out, residuals
 
 
 def run_chunk(
-    spec: Spec,
-    local: Local,
+    spec: LayerSpec,
+    local: PointwiseDerivatives,
     ops: Operands,
     state: Any,
     xs: Any,
@@ -119,7 +121,7 @@ def run_chunk(
 
 
 def buffers(
-    local: Local, steps: int, ops: Operands, wanted: list[bool], *, keep: bool
+    local: PointwiseDerivatives, steps: int, ops: Operands, wanted: list[bool], *, keep: bool
 ) -> tuple[Any, Any]:
     """Room for the wanted fields after each step, and for what is kept of it."""
     fields = [_buffer(steps, a) if w else None for a, w in zip(ops.state, wanted, strict=True)]

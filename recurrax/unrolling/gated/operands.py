@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     import chex
 
     from recurrax.gated.cell import GatedStep
-    from recurrax.gated.local import Local
+    from recurrax.gated.local import PointwiseDerivatives
 
 
-class Flags(NamedTuple):
+class Switches(NamedTuple):
     """What is not differentiated."""
 
     mask: chex.Array | None  # bool [T, B]
@@ -45,7 +45,7 @@ class Plan(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Spec:
+class LayerSpec:
     """What is static.
 
     Args:
@@ -78,7 +78,7 @@ class Spec:
         """`[..., G*H]` to `[G, ..., H]`, as the pointwise function wants it."""
         return split_gates(z, self.step.gates)
 
-    def local(self, ops: Operands) -> Local:
+    def local(self, ops: Operands) -> PointwiseDerivatives:
         """The pointwise function at the shapes of one instant."""
 
         def instant(ops: Operands) -> Any:

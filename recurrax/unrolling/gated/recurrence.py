@@ -18,7 +18,7 @@ from recurrax.unrolling.gated.backward import backward
 from recurrax.unrolling.gated.folded import Folded, axis_leaves
 from recurrax.unrolling.gated.forward import forward
 from recurrax.unrolling.gated.linear_map import apply
-from recurrax.unrolling.gated.operands import Flags, Operands, Spec
+from recurrax.unrolling.gated.operands import LayerSpec, Operands, Switches
 from recurrax.unrolling.gated.tangent import tangent
 
 if TYPE_CHECKING:
@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def recurrence(spec: Spec, flags: Flags, ops: Operands) -> tuple[Any, Any]:
+def recurrence(spec: LayerSpec, flags: Switches, ops: Operands) -> tuple[Any, Any]:
     """The last state's fields, and the fields after every step (None where not wanted)."""
     final, stacks, _ = _forward(spec, flags, ops, remember=False)
     return final, stacks
 
 
-def _forward(spec: Spec, flags: Flags, ops: Operands, *, remember: bool) -> tuple[Any, Any, Any]:
+def _forward(
+    spec: LayerSpec, flags: Switches, ops: Operands, *, remember: bool
+) -> tuple[Any, Any, Any]:
     run = forward if spec.kernel is None else spec.kernel.forward
     found: tuple[Any, Any, Any] = run(spec, flags, ops, remember=remember)
     return found
@@ -46,14 +48,14 @@ class Derivative:
 
     Args:
       spec: what is static.
-      tree: the structure of what it is linearised at: flags, operands, memory.
+      tree: the structure of what it is linearised at: flags, operands, residuals.
       ops: the structure of the operands.
       axes: where the batch axis is in each array that it is linearised at, None for none.
       ops_axes: the same for the operands.
       fields: how many fields the state has.
     """
 
-    spec: Spec
+    spec: LayerSpec
     tree: Any
     ops: Any
     axes: tuple[int | None, ...]
@@ -62,19 +64,19 @@ class Derivative:
 
     def forward(self, at: Leaves, x: Leaves, wanted: Sequence[bool]) -> Leaves:
         """Forward mode."""
-        flags, ops, memory = jax.tree.unflatten(self.tree, at)
+        flags, ops, residuals = jax.tree.unflatten(self.tree, at)
         moved = jax.tree.unflatten(self.ops, x)
-        final, stacks = tangent(self.spec, flags, ops, memory, moved)
+        final, stacks = tangent(self.spec, flags, ops, residuals, moved)
         out = [*final, *stacks]
         return [a if here else None for a, here in zip(out, wanted, strict=True)]
 
     def backward(self, at: Leaves, y: Leaves, wanted: Sequence[bool]) -> Leaves:
         """Reverse mode."""
-        flags, ops, memory = jax.tree.unflatten(self.tree, at)
+        flags, ops, residuals = jax.tree.unflatten(self.tree, at)
         final, stacks = tuple(y[: self.fields]), tuple(y[self.fields :])
         which = jax.tree.unflatten(self.ops, wanted)
         run = backward if self.spec.kernel is None else self.spec.kernel.backward
-        found = run(self.spec, flags, ops, memory, final, stacks, which)
+        found = run(self.spec, flags, ops, residuals, final, stacks, which)
         return list(self.ops.flatten_up_to(found))
 
     def batched(self, size: int, at: Sequence[Any], x: Sequence[Any]) -> LinearMap | None:
@@ -91,10 +93,10 @@ class Derivative:
 
 
 @partial(recurrence.defjvp, symbolic_zeros=True)
-def _recurrence_jvp(spec: Spec, primals: Any, tangents: Any) -> tuple[Any, Any]:
+def _recurrence_jvp(spec: LayerSpec, primals: Any, tangents: Any) -> tuple[Any, Any]:
     flags, ops = primals
-    final, stacks, memory = _forward(spec, flags, ops, remember=True)
-    at = (flags, ops, memory)
+    final, stacks, residuals = _forward(spec, flags, ops, remember=True)
+    at = (flags, ops, residuals)
     leaves, tree = jax.tree.flatten(at)
     ops_tree: Any = jax.tree.structure(ops)
     moved = ops_tree.flatten_up_to(tangents[1])
@@ -107,9 +109,9 @@ def _recurrence_jvp(spec: Spec, primals: Any, tangents: Any) -> tuple[Any, Any]:
     return (final, stacks), (tuple(out[: len(final)]), tuple(out[len(final) :]))
 
 
-def _batch_axes(spec: Spec, at: tuple[Flags, Operands, Any]) -> Any:
+def _batch_axes(spec: LayerSpec, at: tuple[Switches, Operands, Any]) -> Any:
     """Where the batch axis is in each part; -1 where there is none."""
-    flags, ops, memory = at
+    flags, ops, residuals = at
 
     def kept(a: Any) -> int:
         # What is kept of an instant is shaped like a gate; where that cannot be told, no fold.
@@ -120,11 +122,11 @@ def _batch_axes(spec: Spec, at: tuple[Flags, Operands, Any]) -> Any:
     none: Any = None
     zero: Any = 0
     return (
-        Flags(*(none if a is None else 1 for a in flags)),
+        Switches(*(none if a is None else 1 for a in flags)),
         Operands(-1, -1, -1, -1, zero, zero if ops.start else none, 1),
-        memory._replace(
-            states=memory.states and 1,
-            kept=memory.kept and tuple(kept(a) for a in memory.kept),
-            rows=memory.rows and 1,
+        residuals._replace(
+            states=residuals.states and 1,
+            kept=residuals.kept and tuple(kept(a) for a in residuals.kept),
+            chunk_starts=residuals.chunk_starts and 1,
         ),
     )

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.unrolling.gated.chunk import Instants, Part, in_chunks, weighted
-from recurrax.unrolling.gated.operands import Flags, Operands, Spec, where
+from recurrax.unrolling.gated.chunk import ChunkDerivatives, ChunkInputs, in_chunks, weighted
+from recurrax.unrolling.gated.operands import LayerSpec, Operands, Switches, where
 
 if TYPE_CHECKING:
-    from recurrax.unrolling.gated.forward import Memory
+    from recurrax.unrolling.gated.forward import Residuals
 
 
 def tangent(
-    spec: Spec, flags: Flags, ops: Operands, memory: Memory, moved: Operands
+    spec: LayerSpec, flags: Switches, ops: Operands, residuals: Residuals, moved: Operands
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """How the states move when the operands do.
 
@@ -29,17 +29,17 @@ def tangent(
       spec: what is static.
       flags: mask and resets.
       ops: the arrays of the forward pass.
-      memory: what the forward pass kept.
+      residuals: what the forward pass kept.
       moved: the tangents of the operands, None for zero.
 
     Returns:
       The tangents of the last state's fields and of the fields after every step.
     """
-    chunks, local, rows = in_chunks(spec, ops, memory)
+    chunks, local, rows = in_chunks(spec, ops, residuals)
 
     def chunk(state: Any, first: Any, now: Any, before: Any) -> tuple[Any, Any]:
         part, d_xs = now
-        instants = Instants(spec, local, chunks, ops, part, before)
+        instants = ChunkDerivatives(spec, local, chunks, ops, part, before)
         rec, direct = instants.derivatives()
         dz_rec = None if moved.w_rec is None else instants.old[spec.h] @ moved.w_rec
         dz_in = _input_tangent(ops, moved, part.xs, d_xs)
@@ -75,7 +75,7 @@ def tangent(
 
     start = _or_zero(ops.start, moved.start)
     state = _or_zero(ops.state, moved.state)
-    arrays = (Part(ops.xs, *flags, memory.states, memory.kept), moved.xs)
+    arrays = (ChunkInputs(ops.xs, *flags, residuals.states, residuals.kept), moved.xs)
     final, stacks = chunks.run(chunk, state, arrays, rows)
     return final, stacks
 

@@ -16,36 +16,38 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.unrolling.kernel.by_gate import backward_by_gate
-from recurrax.unrolling.kernel.kernel_spec import Backward, Pulled
+from recurrax.unrolling.kernel.kernel_spec import Backward, Gradients
 from recurrax.unrolling.kernel.launch import launch
 from recurrax.unrolling.kernel.tile import hold, product, select
 
 if TYPE_CHECKING:
-    from recurrax.unrolling.kernel.kernel_spec import Task
+    from recurrax.unrolling.kernel.kernel_spec import KernelSpec
     from recurrax.unrolling.kernel.tile import Tile
 
 
-def backward_kernel(task: Task, given: Backward) -> Pulled:
+def backward_kernel(task: KernelSpec, given: Backward) -> Gradients:
     """The gradients, on the device: what `twins.backward` computes."""
     groups, length, batch, _ = given.z[0].shape
     hidden = given.w_rec.shape[1]
     wide = jax.ShapeDtypeStruct((groups, batch, hidden), jnp.float32)
     state = tuple(wide for _ in given.final)
-    out = Pulled(
+    out = Gradients(
         tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in given.z),
         jax.tree.map(lambda _: wide, given.unit),
         state,
         None if given.resets is None else state,
     )
 
-    def kernel(tile: Tile, refs: Backward, outs: Pulled) -> None:
+    def kernel(tile: Tile, refs: Backward, outs: Gradients) -> None:
         _loop(task, tile, _Pull(task, tile, refs), length, refs, outs)
 
-    found: Pulled = launch(task, kernel, given, out, "recurrax_backward")
+    found: Gradients = launch(task, kernel, given, out, "recurrax_backward")
     return found
 
 
-def _loop(task: Task, tile: Tile, pull: _Pull, length: int, refs: Backward, outs: Pulled) -> None:
+def _loop(
+    task: KernelSpec, tile: Tile, pull: _Pull, length: int, refs: Backward, outs: Gradients
+) -> None:
     """All steps of one tile of examples, the last one first."""
     nothing = jnp.zeros((task.plan.rows, task.plan.columns), jnp.float32)
 
@@ -76,7 +78,7 @@ def _loop(task: Task, tile: Tile, pull: _Pull, length: int, refs: Backward, outs
 class _Pull:
     """One step back: `(t, error) -> (d_unit, gradients of z, the error before)`."""
 
-    def __init__(self, task: Task, tile: Tile, refs: Backward) -> None:
+    def __init__(self, task: KernelSpec, tile: Tile, refs: Backward) -> None:
         self.task, self.tile, self.refs = task, tile, refs
         self.gates = range(task.step.gates)
         self.held = hold(tile, task.step.gates, refs)

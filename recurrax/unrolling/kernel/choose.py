@@ -12,17 +12,15 @@ import jax.numpy as jnp
 
 from recurrax.checks import named
 from recurrax.gated.refusal import Refusal
-from recurrax.unrolling.gated.engine import hoisted_engine, prefers_hoisted
 from recurrax.unrolling.gated.recurrence import recurrence
 from recurrax.unrolling.kernel import placement as plans
 from recurrax.unrolling.kernel.by_gate import backward_by_gate, forward_by_gate
 from recurrax.unrolling.kernel.device_passes import Kernel
-from recurrax.unrolling.scan import scan_engine
 from recurrax.words import first_line
 
 if TYPE_CHECKING:
     from recurrax.gated.cell import GatedStep
-    from recurrax.unrolling.gated.operands import Flags, Operands, Spec
+    from recurrax.unrolling.gated.operands import LayerSpec, Operands, Switches
 
 
 class Region(NamedTuple):
@@ -38,28 +36,7 @@ class Region(NamedTuple):
 MEASURED: tuple[Region, ...] = ()
 
 
-def kernel_engine(*args: Any, interpret: bool = False, **options: Any) -> tuple[Any, Any]:
-    """Run every layer by the kernel; takes and returns what `scan_engine` does.
-
-    Args:
-      *args: as for `scan_engine`.
-      interpret: whether by Pallas's interpreter, on any device.
-      **options: as for `scan_engine`.
-    """
-    return hoisted_engine(*args, **options, kernel=partial(_demanded, interpret=interpret))
-
-
-def auto_engine(
-    step: Any, collect: Any, params: Any, state: Any, start: Any, inputs: Any, **options: Any
-) -> tuple[Any, Any]:
-    """The fastest engine for each layer; takes and returns what they do."""
-    arguments = (step, collect, params, state, start, inputs)
-    if not prefers_hoisted(step, jax.tree.leaves(inputs.xs)[0].shape[0]):
-        return scan_engine(*arguments, **options)
-    return hoisted_engine(*arguments, **options, strict=False, kernel=_offered)
-
-
-def _demanded(spec: Spec, flags: Flags, ops: Operands, *, interpret: bool) -> Kernel | None:
+def required(spec: LayerSpec, flags: Switches, ops: Operands, *, interpret: bool) -> Kernel | None:
     """The kernel, or an error that says why not; none where there is nothing to run."""
     if 0 in ops.xs.shape[:2]:
         return None
@@ -78,7 +55,7 @@ def _demanded(spec: Spec, flags: Flags, ops: Operands, *, interpret: bool) -> Ke
     return Kernel(chosen, interpret)
 
 
-def _offered(spec: Spec, flags: Flags, ops: Operands) -> Kernel | None:
+def where_faster(spec: LayerSpec, flags: Switches, ops: Operands) -> Kernel | None:
     """The kernel where it is known to be right and faster."""
     device = plans.attached()
     if device is None or jax.device_count() > 1 or not _measured(ops):
@@ -152,7 +129,7 @@ def _on_tiles(made: Any, step: GatedStep, unit: Any, hidden: int, errors: int) -
 
 
 def _refused(
-    spec: Spec, flags: Flags, ops: Operands, chosen: plans.Plan, device: plans.Device
+    spec: LayerSpec, flags: Switches, ops: Operands, chosen: plans.Plan, device: plans.Device
 ) -> str | None:
     """Why this device cannot."""
     gates, fields, dtype = spec.step.gates, len(ops.state), ops.w_rec.dtype
@@ -183,7 +160,7 @@ def _refused(
 
 
 @lru_cache(maxsize=256)
-def _trial(spec: Spec, chosen: plans.Plan, tree: Any, leaves: tuple[Any, ...]) -> str | None:
+def _trial(spec: LayerSpec, chosen: plans.Plan, tree: Any, leaves: tuple[Any, ...]) -> str | None:
     """Why both passes cannot be compiled; compiled to see, once for each new problem."""
     flags, ops = jax.tree.unflatten(tree, leaves)
     tried = dataclasses.replace(spec, remat=None, kernel=Kernel(chosen))

@@ -15,11 +15,11 @@ import jax.numpy as jnp
 
 from recurrax.unrolling.gated.accumulate import product_over_all, sum_over_all
 from recurrax.unrolling.gated.chunks import Chunks
-from recurrax.unrolling.gated.forward import Memory
-from recurrax.unrolling.gated.operands import Flags, Operands, Spec, where
+from recurrax.unrolling.gated.forward import Residuals
+from recurrax.unrolling.gated.operands import LayerSpec, Operands, Switches, where
 from recurrax.unrolling.kernel import primitive as passes
 from recurrax.unrolling.kernel.by_gate import backward_by_gate, forward_by_gate
-from recurrax.unrolling.kernel.kernel_spec import Backward, Forward, Task
+from recurrax.unrolling.kernel.kernel_spec import Backward, Forward, KernelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +41,8 @@ class Kernel:
     interpret: bool = False
 
     def forward(
-        self, spec: Spec, flags: Flags, ops: Operands, *, remember: bool
-    ) -> tuple[Any, Any, Memory | None]:
+        self, spec: LayerSpec, flags: Switches, ops: Operands, *, remember: bool
+    ) -> tuple[Any, Any, Residuals | None]:
         """What `hoisted.forward` does."""
         mask, resets = _lead(flags)
         given = Forward(
@@ -58,21 +58,21 @@ class Kernel:
         wanted = tuple(remember or spec.all_fields or k == spec.h for k in range(len(ops.state)))
         final, stacks = _first(passes.forward(self._task(spec, wanted), given))
         out = tuple(a if spec.all_fields or k == spec.h else None for k, a in enumerate(stacks))
-        return final, out, Memory(stacks, None, None) if remember else None
+        return final, out, Residuals(stacks, None, None) if remember else None
 
     def backward(
         self,
-        spec: Spec,
-        flags: Flags,
+        spec: LayerSpec,
+        flags: Switches,
         ops: Operands,
-        memory: Memory,
+        residuals: Residuals,
         final: tuple[Any, ...],
         stacks: tuple[Any, ...],
         wanted: Operands,
     ) -> Operands:
         """What `hoisted.backward` does."""
         task = self._task(spec, (True,) * len(ops.state))
-        old = _before(spec, flags, ops, memory)
+        old = _before(spec, flags, ops, residuals)
         z = _product(ops.xs, ops.w_in) + ops.b, _product(old[spec.h], ops.w_rec)
         mask, resets = _lead(flags)
         ends = zip(ops.state, final, strict=True)
@@ -103,18 +103,18 @@ class Kernel:
         )
         return chosen
 
-    def _task(self, spec: Spec, fields: tuple[bool, ...]) -> Task:
-        return Task(spec.step, spec.reverse, fields, self.plan, self.interpret)
+    def _task(self, spec: LayerSpec, fields: tuple[bool, ...]) -> KernelSpec:
+        return KernelSpec(spec.step, spec.reverse, fields, self.plan, self.interpret)
 
 
-def _counts_the_sum(spec: Spec, ops: Operands) -> bool:
+def _counts_the_sum(spec: LayerSpec, ops: Operands) -> bool:
     """Whether z_in and z_rec count by their sum alone; then they have one gradient."""
     made = forward_by_gate(spec.step, ops.unit, ops.w_rec.shape[0])
     place = len(jax.tree.leaves(ops.unit))
     return made.counts_the_sum(place, place + 1)
 
 
-def _columns(by_gate: Callable[..., ByGate], spec: Spec, ops: Operands) -> tuple[Any, ...]:
+def _columns(by_gate: Callable[..., ByGate], spec: LayerSpec, ops: Operands) -> tuple[Any, ...]:
     """What the function that is traced so closes over, for the kernel to be given."""
     made = by_gate(spec.step, ops.unit, ops.w_rec.shape[0])
     return tuple(jnp.asarray(c, jnp.float32)[None] for c in made.columns)
@@ -128,10 +128,12 @@ def _first(tree: Any) -> Any:
     return jax.tree.map(lambda a: a[0], tree)
 
 
-def _before(spec: Spec, flags: Flags, ops: Operands, memory: Memory) -> tuple[Any, ...]:
+def _before(
+    spec: LayerSpec, flags: Switches, ops: Operands, residuals: Residuals
+) -> tuple[Any, ...]:
     """The fields before every step, after its reset."""
     length = ops.xs.shape[0]
-    old = Chunks(length, length, spec.reverse).previous(ops.state, memory.states)
+    old = Chunks(length, length, spec.reverse).previous(ops.state, residuals.states)
     before: tuple[Any, ...] = old if flags.resets is None else where(flags.resets, ops.start, old)
     return before
 

@@ -22,20 +22,20 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.unrolling.kernel.by_gate import forward_by_gate
-from recurrax.unrolling.kernel.kernel_spec import Forward, Forwarded
+from recurrax.unrolling.kernel.kernel_spec import Forward, ForwardOutputs
 from recurrax.unrolling.kernel.launch import launch
 from recurrax.unrolling.kernel.tile import hold, product, select
 
 if TYPE_CHECKING:
-    from recurrax.unrolling.kernel.kernel_spec import Task
+    from recurrax.unrolling.kernel.kernel_spec import KernelSpec
     from recurrax.unrolling.kernel.tile import Tile
 
 
-def forward_kernel(task: Task, given: Forward) -> Forwarded:
+def forward_kernel(task: KernelSpec, given: Forward) -> ForwardOutputs:
     """Unroll, on the device: what `twins.forward` computes."""
     groups, length, batch, _ = given.z.shape
     hidden = given.w_rec.shape[1]
-    out = Forwarded(
+    out = ForwardOutputs(
         tuple(jax.ShapeDtypeStruct((groups, batch, hidden), a.dtype) for a in given.state),
         tuple(
             jax.ShapeDtypeStruct((groups, length, batch, hidden), a.dtype) if wanted else None
@@ -43,14 +43,16 @@ def forward_kernel(task: Task, given: Forward) -> Forwarded:
         ),
     )
 
-    def kernel(tile: Tile, refs: Forward, outs: Forwarded) -> None:
+    def kernel(tile: Tile, refs: Forward, outs: ForwardOutputs) -> None:
         _loop(task, tile, _Step(task, tile, refs), length, refs, outs)
 
-    found: Forwarded = launch(task, kernel, given, out, "recurrax_forward")
+    found: ForwardOutputs = launch(task, kernel, given, out, "recurrax_forward")
     return found
 
 
-def _loop(task: Task, tile: Tile, step: _Step, length: int, refs: Forward, outs: Forwarded) -> None:
+def _loop(
+    task: KernelSpec, tile: Tile, step: _Step, length: int, refs: Forward, outs: ForwardOutputs
+) -> None:
     """All steps of one tile of examples."""
 
     def when(i: Any) -> Any:
@@ -77,7 +79,7 @@ def _loop(task: Task, tile: Tile, step: _Step, length: int, refs: Forward, outs:
 class _Step:
     """One step: `(t, state, z_rec) -> state`; what is needed at every step is loaded once."""
 
-    def __init__(self, task: Task, tile: Tile, refs: Forward) -> None:
+    def __init__(self, task: KernelSpec, tile: Tile, refs: Forward) -> None:
         self.task, self.tile, self.refs = task, tile, refs
         self.held = hold(tile, task.step.gates, refs)
         self.start = None if refs.resets is None else tile.load_all(refs.start)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class KernelSpec:
     """What is static.
 
     Args:
@@ -67,14 +67,14 @@ class Backward(NamedTuple):
     final: tuple[Any, ...]  # gradients of the last state's fields
 
 
-class Forwarded(NamedTuple):
+class ForwardOutputs(NamedTuple):
     """What the forward kernel gives."""
 
     final: tuple[Any, ...]
     stacks: tuple[Any, ...]  # the fields after every step, [N, T, B, H], or None
 
 
-class Pulled(NamedTuple):
+class Gradients(NamedTuple):
     """What the backward kernel gives."""
 
     z: tuple[Any, ...]  # gradients, as z was given
@@ -86,5 +86,5 @@ class Pulled(NamedTuple):
 # Which axis of each array is that of examples; -1 for none.
 FORWARD_AXES: Any = Forward._make((2, 2, 2, -1, -1, -1, 1, 1))
 BACKWARD_AXES: Any = Backward._make((2, 2, 2, -1, -1, -1, 2, 2, 1))
-FORWARDED_AXES: Any = Forwarded._make((1, 2))
-PULLED_AXES: Any = Pulled._make((2, 1, 1, 1))
+FORWARD_OUTPUT_AXES: Any = ForwardOutputs._make((1, 2))
+GRADIENT_AXES: Any = Gradients._make((2, 1, 1, 1))

@@ -14,16 +14,16 @@ from recurrax.unrolling.kernel.tile import Tile
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from recurrax.unrolling.kernel.kernel_spec import Task
+    from recurrax.unrolling.kernel.kernel_spec import KernelSpec
 
 
-def launch(task: Task, kernel: Callable[..., None], given: Any, out: Any, name: str) -> Any:
+def launch(task: KernelSpec, kernel: Callable[..., None], given: Any, out: Any, name: str) -> Any:
     """Run `kernel(tile, refs of given, refs of out)` on every tile of the batch of every group.
 
     Args:
       task: what is static.
       kernel: writes to every part of `out` that is its tile's.
-      given: a pytree of arrays that lead with N; None for what is absent. Flags become int32.
+      given: a pytree of arrays that lead with N; None for what is absent. Switches become int32.
       out: a pytree of `jax.ShapeDtypeStruct`.
       name: of the kernel, as profilers show it.
     """

@@ -23,13 +23,13 @@ from recurrax.unrolling.kernel import reference as twins
 from recurrax.unrolling.kernel.kernel_spec import (
     BACKWARD_AXES,
     FORWARD_AXES,
-    FORWARDED_AXES,
-    PULLED_AXES,
+    FORWARD_OUTPUT_AXES,
+    GRADIENT_AXES,
     Backward,
     Forward,
-    Forwarded,
-    Pulled,
-    Task,
+    ForwardOutputs,
+    Gradients,
+    KernelSpec,
 )
 from recurrax.unrolling.kernel.placement import addressable
 
@@ -37,37 +37,37 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-def forward(task: Task, given: Forward) -> Forwarded:
+def forward(task: KernelSpec, given: Forward) -> ForwardOutputs:
     """Unroll; see `problem.py` for what is given and found."""
     return _bind("forward", task, given)  # type: ignore[no-any-return]
 
 
-def backward(task: Task, given: Backward) -> Pulled:
+def backward(task: KernelSpec, given: Backward) -> Gradients:
     """The gradients; see `problem.py`."""
     return _bind("backward", task, given)  # type: ignore[no-any-return]
 
 
 _TWINS: dict[str, Callable[..., Any]] = {"forward": twins.forward, "backward": twins.backward}
 _AXES: dict[str, tuple[Any, Any]] = {
-    "forward": (FORWARD_AXES, FORWARDED_AXES),
-    "backward": (BACKWARD_AXES, PULLED_AXES),
+    "forward": (FORWARD_AXES, FORWARD_OUTPUT_AXES),
+    "backward": (BACKWARD_AXES, GRADIENT_AXES),
 }
 
 _pass = Primitive("recurrax_kernel")
 _pass.multiple_results = True
 
 
-def _bind(name: str, task: Task, given: Any) -> Any:
+def _bind(name: str, task: KernelSpec, given: Any) -> Any:
     leaves, tree = jax.tree.flatten(given)
     out: Any = jax.tree.structure(jax.eval_shape(partial(_TWINS[name], task), given))
     return jax.tree.unflatten(out, _pass.bind(*leaves, name=name, task=task, tree=tree))
 
 
-def _twin(*leaves: Any, name: str, task: Task, tree: Any) -> list[Any]:
+def _twin(*leaves: Any, name: str, task: KernelSpec, tree: Any) -> list[Any]:
     return jax.tree.leaves(_TWINS[name](task, jax.tree.unflatten(tree, leaves)))
 
 
-def _kernel(*leaves: Any, name: str, task: Task, tree: Any) -> list[Any]:
+def _kernel(*leaves: Any, name: str, task: KernelSpec, tree: Any) -> list[Any]:
     if not all(addressable(a.shape) for a in leaves):
         return _twin(*leaves, name=name, task=task, tree=tree)
     from recurrax.unrolling.kernel.backward_kernel import backward_kernel
@@ -88,7 +88,7 @@ def _compiled(**params: Any) -> Any:
     return jax.jit(partial(_pass.bind, **params))
 
 
-def _anywhere(*leaves: Any, task: Task, **params: Any) -> list[Any]:
+def _anywhere(*leaves: Any, task: KernelSpec, **params: Any) -> list[Any]:
     return (_kernel if task.interpret else _twin)(*leaves, task=task, **params)
 
 
@@ -119,7 +119,9 @@ def _jvp(primals: Sequence[Any], tangents: Sequence[Any], **params: Any) -> Any:
     return out, jax.jvp(of, [primals[i] for i in moving], moved)[1]
 
 
-def _batch(args: Sequence[Any], dims: Sequence[Any], *, name: str, task: Task, tree: Any) -> Any:
+def _batch(
+    args: Sequence[Any], dims: Sequence[Any], *, name: str, task: KernelSpec, tree: Any
+) -> Any:
     size = next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
     before, after = _AXES[name]
     axes = axis_leaves(jax.tree.unflatten(tree, args), _present(before, tree))

@@ -12,23 +12,23 @@ from recurrax.gated.diagonals import fields_of, pull_of, split_gates
 from recurrax.unrolling.gated.accumulate import wide
 from recurrax.unrolling.gated.operands import where
 from recurrax.unrolling.gated.shard_map import varying
-from recurrax.unrolling.kernel.kernel_spec import Backward, Forward, Forwarded, Pulled
+from recurrax.unrolling.kernel.kernel_spec import Backward, Forward, ForwardOutputs, Gradients
 
 if TYPE_CHECKING:
-    from recurrax.unrolling.kernel.kernel_spec import Task
+    from recurrax.unrolling.kernel.kernel_spec import KernelSpec
 
 
-def forward(task: Task, given: Forward) -> Forwarded:
+def forward(task: KernelSpec, given: Forward) -> ForwardOutputs:
     """Unroll by `lax.scan`."""
     return jax.vmap(lambda one: _forward(task, one))(given)
 
 
-def backward(task: Task, given: Backward) -> Pulled:
+def backward(task: KernelSpec, given: Backward) -> Gradients:
     """The gradients by `lax.scan`."""
     return jax.vmap(lambda one: _backward(task, one))(given)
 
 
-def _product(task: Task, a: Any, w: Any) -> Any:
+def _product(task: KernelSpec, a: Any, w: Any) -> Any:
     precision = jax.lax.Precision.HIGHEST if w.dtype == jnp.float32 else None
     return jnp.matmul(
         a.astype(w.dtype), w, precision=precision, preferred_element_type=wide(w.dtype)
@@ -39,7 +39,7 @@ def _widen(tree: Any) -> Any:
     return jax.tree.map(lambda a: a.astype(wide(a.dtype)), tree)
 
 
-def _forward(task: Task, given: Forward) -> Forwarded:
+def _forward(task: KernelSpec, given: Forward) -> ForwardOutputs:
     gates, unit, start = task.step.gates, _widen(given.unit), _widen(given.start)
 
     def step(old: Any, now: Any) -> tuple[Any, Any]:
@@ -56,10 +56,10 @@ def _forward(task: Task, given: Forward) -> Forwarded:
     carry = varying(_widen(given.state), given)
     final, stacks = jax.lax.scan(step, carry, now, reverse=task.reverse)
     final = tuple(a.astype(like.dtype) for a, like in zip(final, given.state, strict=True))
-    return Forwarded(final, stacks)
+    return ForwardOutputs(final, stacks)
 
 
-def _backward(task: Task, given: Backward) -> Pulled:
+def _backward(task: KernelSpec, given: Backward) -> Gradients:
     gates, unit = task.step.gates, _widen(given.unit)
     shape = given.final[0].shape
     many = jax.tree.map(lambda a: jnp.broadcast_to(a, shape), unit)  # a gradient for each example
@@ -92,4 +92,4 @@ def _backward(task: Task, given: Backward) -> Pulled:
     (error, total, start), d_z = jax.lax.scan(
         step, varying(begin, given), now, reverse=not task.reverse
     )
-    return Pulled(d_z, total, error, start)
+    return Gradients(d_z, total, error, start)

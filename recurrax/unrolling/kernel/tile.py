@@ -102,7 +102,7 @@ def _load(at: Any, inside: Any) -> Any:
     return plt.load(at) if inside is None else plt.load(at, mask=inside, other=0)
 
 
-class Held(NamedTuple):
+class Resident(NamedTuple):
     """What a block holds for the whole sequence."""
 
     weights: tuple[Any, ...]  # a [columns, columns] tile for each gate
@@ -110,10 +110,10 @@ class Held(NamedTuple):
     columns: Any
 
 
-def hold(tile: Tile, gates: int, refs: Any) -> Held:
+def hold(tile: Tile, gates: int, refs: Any) -> Resident:
     """Load it."""
     weights = tuple(tile.weights(refs.w_rec, g) for g in range(gates))
-    return Held(weights, *jax.tree.map(tile.column, (refs.unit, refs.columns)))
+    return Resident(weights, *jax.tree.map(tile.column, (refs.unit, refs.columns)))
 
 
 def product(plan: Plan, a: Any, w: Any, *, transposed: bool = False) -> Any:

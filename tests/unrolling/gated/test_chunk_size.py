@@ -10,7 +10,7 @@ import pytest
 
 import recurrax as rx
 from recurrax.unrolling.gated.chunk_size import chunk_size, keeps_gates
-from recurrax.unrolling.gated.operands import Operands, Spec
+from recurrax.unrolling.gated.operands import LayerSpec, Operands
 
 
 def plan(cell, length, batch, *, remat=None, dtype="float32"):
@@ -19,7 +19,7 @@ def plan(cell, length, batch, *, remat=None, dtype="float32"):
     state = jax.eval_shape(lambda p: cell.initial_state(p, (batch,)), params)
     xs = jax.ShapeDtypeStruct((length, batch, params.w_in.shape[0]), jnp.dtype(dtype))
     ops = Operands(params.w_in, params.w_rec, params.b, params.unit, tuple(state), None, xs)
-    return Spec(cell.step, reverse=False, remat=remat, all_fields=True), ops
+    return LayerSpec(cell.step, reverse=False, remat=remat, all_fields=True), ops
 
 
 def sizes(hidden, batch, lengths, **options):

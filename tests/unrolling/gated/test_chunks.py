@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import recurrax as rx
 from recurrax.unrolling.gated import chunk_size as plan
 from recurrax.unrolling.gated.chunks import Chunks
-from recurrax.unrolling.gated.operands import Operands, Spec
+from recurrax.unrolling.gated.operands import LayerSpec, Operands
 
 LENGTHS = {"length": st.integers(1, 9), "size": st.integers(1, 9), "reverse": st.booleans()}
 
@@ -61,7 +61,7 @@ def operands(make, length, batch, size, hidden):
     state = jax.eval_shape(lambda p: cell.initial_state(p, (batch,)), params)
     xs = jax.ShapeDtypeStruct((length, batch, size), jnp.float32)
     ops = Operands(params.w_in, params.w_rec, params.b, params.unit, tuple(state), None, xs)
-    return Spec(cell.step, False, None, False), ops
+    return LayerSpec(cell.step, False, None, False), ops
 
 
 @pytest.mark.parametrize("forward", [False, True])
@@ -71,7 +71,7 @@ def test_the_size_of_a_chunk(length, forward):
     size = plan.chunk_size(spec, ops, forward=forward)
     assert min(length, 2) <= size <= length
     assert length % size == 0 or length in (7, 97, 1013)  # no divisor near
-    remat = Spec(spec.step, False, 5, False)
+    remat = LayerSpec(spec.step, False, 5, False)
     assert plan.chunk_size(remat, ops, forward=forward) == min(5, length)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from typing import NamedTuple
 
 import jax
@@ -15,7 +14,8 @@ from contract import B, I, like, make_case
 from slow_twin import jitted, row_loop, total
 
 import recurrax as rx
-from recurrax.unrolling.gated.engine import hoisted_engine, prefers_hoisted
+from recurrax.unrolling.engines import ENGINES, prefers_hoisted
+from recurrax.unrolling.gated.engine import hoisted_engine
 from recurrax.unrolling.gated.operands import Plan
 
 T = 7  # not divided by the chunks below
@@ -30,9 +30,8 @@ PLANS = {"hoisted, keeping": Plan(3, True), "hoisted, computing again": Plan(T, 
 @pytest.fixture(autouse=True)
 def engines(monkeypatch):
     """An engine for each plan."""
-    table = sys.modules["recurrax.unrolling.unroll"].ENGINES
     for name, plan in PLANS.items():
-        monkeypatch.setitem(table, name, functools.partial(hoisted_engine, plan=plan))
+        monkeypatch.setitem(ENGINES, name, functools.partial(hoisted_engine, plan=plan))
 
 
 def assert_like_scan(run, *args, **options):

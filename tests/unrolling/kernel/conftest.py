@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 
 import pytest
 
+from recurrax.unrolling.engines import ENGINES, kernel_engine
 from recurrax.unrolling.kernel import choose as engine
-from recurrax.unrolling.kernel import kernel_engine
 
 
 @pytest.fixture(autouse=True)
 def interpreted(monkeypatch):
     """`engine="interpreted"`: the kernel, by Pallas's interpreter on the CPU."""
-    engines = sys.modules["recurrax.unrolling.unroll"].ENGINES
-    monkeypatch.setitem(engines, "interpreted", partial(kernel_engine, interpret=True))
+    monkeypatch.setitem(ENGINES, "interpreted", partial(kernel_engine, interpret=True))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from kernel_cells import all_cells
 from recurrax.unrolling.kernel import reference as twins
 from recurrax.unrolling.kernel.backward_kernel import backward_kernel
 from recurrax.unrolling.kernel.forward_kernel import forward_kernel
-from recurrax.unrolling.kernel.kernel_spec import Backward, Forward, Task
+from recurrax.unrolling.kernel.kernel_spec import Backward, Forward, KernelSpec
 from recurrax.unrolling.kernel.placement import Plan
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,7 @@ def test_against_twins(name):
         return tuple(draw(*shape, hidden) for _ in range(fields))
 
     plan = Plan(16, 16, 4, 1, jax.lax.Precision.HIGHEST)
-    task = Task(step, True, (True,) + (False,) * (fields - 1), plan, interpret=True)
+    task = KernelSpec(step, True, (True,) + (False,) * (fields - 1), plan, interpret=True)
     mask, resets = draw(T, B) > -0.5, draw(T, B) > 0.8
     unit = jax.tree.map(lambda a: draw(hidden), params.unit)
     z, w_rec = draw(T, B, step.gates * hidden), draw(hidden, step.gates * hidden)
@@ -49,7 +49,7 @@ def test_the_twin_of_the_backward_pass_is_the_gradient_of_the_forward_one():
     cell = all_cells()["lstm"]
     params = cell.init(jax.random.key(0))
     plan = Plan(16, 16, 4, 1, None)
-    task = Task(cell.step, False, (True, True), plan)
+    task = KernelSpec(cell.step, False, (True, True), plan)
     z = jax.random.normal(jax.random.key(1), (1, T, B, 20))
     zero = (jnp.zeros((1, B, 5)),) * 2
 
