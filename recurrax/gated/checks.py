@@ -162,18 +162,6 @@ def _try(step: GatedStep, unit_def: Any, unit: Any, rows: jax.Array) -> jax.Arra
     return jnp.stack(list(new), 1)
 
 
-def check_view(names: Any, kinds: Any) -> None:
-    """One kind for each name of a `GateView`, both tuples, since a step compares by value."""
-    for argument, row in (("names", names), ("kinds", kinds)):
-        if not isinstance(row, tuple) or not all(isinstance(word, str) for word in row):
-            raise TypeError(f"{argument} must be a tuple of strings, got {row!r}")
-    if len(names) != len(kinds):
-        raise ValueError(f"kinds must be one for each of the names {names}, got {kinds}")
-    unknown = [kind for kind in kinds if kind not in ("sigmoid", "tanh")]
-    if unknown:
-        raise ValueError(f'kinds must be "sigmoid" or "tanh", got {unknown[0]!r}')
-
-
 def check_view_values(step: Any, hidden: int, unit_def: Any) -> None:
     """The view of a cell returns one row of activations for each of its names."""
     view, leaf = step.view, jax.ShapeDtypeStruct((hidden,), jnp.float32)

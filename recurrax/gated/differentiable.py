@@ -14,44 +14,54 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax.gated.diagonals import fields_of, pull_of
-from recurrax.gated.refusal import Refusal
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from jax.extend.core import Jaxpr, JaxprEqn
 
-    from recurrax.gated.cell import GatedStep
+    Fields = Callable[..., tuple[Any, ...]]  # what `fields_of` returns
 
 
-def is_elementary(step: GatedStep, *shapes: Any) -> bool:
+class Refusal(NotImplementedError):
+    """A known reason why an engine does not run a step; its text says which.
+
+    Raised at the places that know of one and caught where an engine is chosen. Any other exception
+    of an engine's analysis is a fault and is not caught: behind `engine="auto"`, which turns to a
+    slower engine, it would never be seen.
+    """
+
+
+def is_elementary(fields: Fields, *shapes: Any) -> bool:
     """Whether a pointwise function is made of JAX's elementary operations alone.
 
     Raises:
       Refusal: if it cannot be traced at these shapes, which have one batch axis.
     """
     try:
-        traced = jax.make_jaxpr(fields_of(step))(*shapes)
+        traced = jax.make_jaxpr(fields)(*shapes)
     except Exception as error:  # of the user's function, which scan gives other batch axes
         raise Refusal(str(error)) from error
     return _elementary(traced.jaxpr)
 
 
-def check_differentiable(step: GatedStep, *shapes: Any) -> None:
+def check_differentiable(fields: Fields, *shapes: Any) -> None:
     """Raise `Refusal` if JAX cannot differentiate a function that is not elementary."""
 
+    def pulled(*args: Any) -> Any:
+        new, pull = jax.vjp(fields, *args)
+        return pull(new)
+
     try:
-        jax.eval_shape(pull_of(step), *shapes, shapes[-1])
+        jax.eval_shape(pulled, *shapes)
     except Exception as error:  # whatever the user's own rule raises, or JAX for want of one
         raise Refusal(str(error)) from error
 
 
-def check_linear(step: GatedStep, *shapes: Any) -> None:
+def check_linear(fields: Fields, *shapes: Any) -> None:
     """Raise `Refusal` unless the gradient is linear, of a function that can be differentiated."""
 
     def there_and_back(*args: Any) -> Any:
-        new, pull = jax.vjp(fields_of(step), *args)
+        new, pull = jax.vjp(fields, *args)
         return jax.linear_transpose(pull, new)(pull(new))
 
     reason = "its gradient is not linear (a custom_vjp?)"
@@ -60,13 +70,13 @@ def check_linear(step: GatedStep, *shapes: Any) -> None:
     except Exception as error:  # each primitive that is not linear fails in its own way
         raise Refusal(reason) from error
     # What can be transposed is linear but for a term that does not depend on the error.
-    if _has_own_gradient(jax.make_jaxpr(fields_of(step))(*shapes).jaxpr) and _has_constant_term(
-        step, *shapes
+    if _has_own_gradient(jax.make_jaxpr(fields)(*shapes).jaxpr) and _has_constant_term(
+        fields, *shapes
     ):
         raise Refusal(reason)
 
 
-def _has_constant_term(step: GatedStep, *shapes: Any) -> bool:
+def _has_constant_term(fields: Fields, *shapes: Any) -> bool:
     """Whether the gradient of an error of zeros is not zero, at some arguments."""
     draw = np.random.default_rng(0)
     leaves, tree = jax.tree.flatten(shapes)
@@ -74,7 +84,7 @@ def _has_constant_term(step: GatedStep, *shapes: Any) -> bool:
 
     @jax.jit
     def pulled_zeros(*leaves: Any) -> Any:
-        new, pull = jax.vjp(fields_of(step), *jax.tree.unflatten(tree, leaves))
+        new, pull = jax.vjp(fields, *jax.tree.unflatten(tree, leaves))
         return pull(jax.tree.map(jnp.zeros_like, new))
 
     with jax.ensure_compile_time_eval():

@@ -22,14 +22,14 @@ import jax.numpy as jnp
 from jax.extend.core import Var
 
 from recurrax.gated.cut import minimum_cut
-from recurrax.gated.diagonals import derivatives, pull_of
+from recurrax.gated.diagonals import derivatives, fields_of, pull_of
 from recurrax.gated.differentiable import (
+    Refusal,
     check_differentiable,
     check_linear,
     is_elementary,
 )
-from recurrax.gated.graph import Graph, is_zero, trace, zeros
-from recurrax.gated.refusal import Refusal
+from recurrax.gated.tracing import Graph, is_zero, trace, zeros
 
 if TYPE_CHECKING:
     import chex
@@ -44,7 +44,7 @@ class Derivatives(NamedTuple):
     direct: tuple[tuple[Any, ...], ...]  # for each field and each old field: [B, H]
 
 
-def local(step: GatedStep, *shapes: Any) -> PointwiseDerivatives:
+def pointwise_at(step: GatedStep, *shapes: Any) -> PointwiseDerivatives:
     """A step traced at some shapes; once, since every pass over time asks for it."""
     leaves, tree = jax.tree.flatten(shapes)
     # What else a trace depends on: which float a Python number becomes.
@@ -76,17 +76,17 @@ class PointwiseDerivatives:
         self, step: GatedStep, unit: Any, z_in: Any, z_rec: Any, state: tuple[Any, ...]
     ) -> None:
         self.fields = len(state)
-        shapes = (unit, z_in, z_rec, state)
-        elementary = is_elementary(step, *shapes)
+        fields, shapes = fields_of(step), (unit, z_in, z_rec, state)
+        elementary = is_elementary(fields, *shapes)
         if not elementary:
-            check_differentiable(step, *shapes)
+            check_differentiable(fields, *shapes)
         graph = trace(_everything(step), unit, z_in, z_rec, state, state)
         if any(isinstance(value, jax.core.Tracer) for value in graph.constants.values()):
             raise Refusal("it closes over a value that is being traced")
         if graph.effects:
             raise Refusal("it has side effects, such as a callback")
         if not elementary:
-            check_linear(step, *shapes)
+            check_linear(fields, *shapes)
         self.graph: Graph = graph
         self.unit, self.z_in, self.z_rec, self.old, self.error = graph.inputs
         self.new, self.derivatives, self.rest = graph.outputs

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
-from recurrax.gated import checks as gated_checks
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -60,7 +58,7 @@ class GateView:
     values: Callable[[Any, Any, Any], Any]
 
     def __post_init__(self) -> None:
-        gated_checks.check_view(self.names, self.kinds)
+        _check_view(self.names, self.kinds)
 
 
 _HALF = {"sigmoid": 0.5, "tanh": 1.0}
@@ -104,3 +102,15 @@ def gate_activations(z: chex.Array, *kinds: str) -> chex.Array:
     half = jnp.asarray([_HALF[kind] for kind in kinds], z.dtype)
     half = half.reshape((len(kinds),) + (1,) * (z.ndim - 1))
     return jnp.tanh(z * half) * half + (1 - half)
+
+
+def _check_view(names: Any, kinds: Any) -> None:
+    """One kind for each name of a `GateView`, both tuples, since a step compares by value."""
+    for argument, row in (("names", names), ("kinds", kinds)):
+        if not isinstance(row, tuple) or not all(isinstance(word, str) for word in row):
+            raise TypeError(f"{argument} must be a tuple of strings, got {row!r}")
+    if len(names) != len(kinds):
+        raise ValueError(f"kinds must be one for each of the names {names}, got {kinds}")
+    unknown = [kind for kind in kinds if kind not in ("sigmoid", "tanh")]
+    if unknown:
+        raise ValueError(f'kinds must be "sigmoid" or "tanh", got {unknown[0]!r}')

@@ -8,7 +8,7 @@ import pytest
 from close import assert_close
 from contract import like
 
-from recurrax.gated.graph import is_zero, trace, zeros
+from recurrax.gated.tracing import is_zero, trace, zeros
 
 Z = like(1, jax.ShapeDtypeStruct((4, 2, 3), jnp.float32))
 C = like(2, jax.ShapeDtypeStruct((2, 3), jnp.float32))

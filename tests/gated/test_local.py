@@ -8,7 +8,7 @@ import pytest
 from close import assert_close
 from contract import CELLS, like
 
-from recurrax.gated.local import local
+from recurrax.gated.local import pointwise_at
 
 B, H = 2, 5
 KEPT = {"elman_tanh": 0, "lstm_forget_bias": 4, "gru": 4, "own_gated": 3}  # numbers a unit
@@ -28,7 +28,7 @@ class Instant:
         self.unit, self.z_in, self.z_rec = like(1, params.unit), like(2, z), like(3, z)
         self.old = like(4, (field,) * len(self.step.state._fields))
         self.args = self.unit, self.z_in, self.z_rec, self.old
-        self.local = local(self.step, *jax.eval_shape(lambda *a: a, *self.args))
+        self.local = pointwise_at(self.step, *jax.eval_shape(lambda *a: a, *self.args))
         self.new, self.kept = jax.jit(self.local.forward)(*self.args)
 
     def fields(self, unit, z_in, z_rec, old):

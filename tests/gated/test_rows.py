@@ -14,8 +14,7 @@ from halves import skip_without
 from hypothesis import given
 from jax import lax
 
-from recurrax.gated.graph import trace
-from recurrax.gated.rows import PaddedGates
+from recurrax.gated.tracing import PaddedGates, trace
 
 G, B, H = 4, 2, 3
 ZERO = np.float32(0)  # a literal, as the transpose of a slice has it

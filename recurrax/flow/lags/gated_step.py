@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from recurrax.flow.lags import outer_products as lags_outer
 from recurrax.flow.lags.parts import Part, by_instant, by_rows
 from recurrax.flow.numbers.scaled import ZERO, Scaled, add, rescale
+from recurrax.gated.local import pointwise_at
 from recurrax.unrolling.gated.chunk import ChunkDerivatives as Chunk
 from recurrax.unrolling.gated.chunk import ChunkInputs as Rows
 from recurrax.unrolling.gated.chunk import in_chunks, weighted
@@ -97,7 +98,9 @@ class GatedInstants(NamedTuple):
         spec, ops, memory = self.walk
         whole = Chunks(len(self.h), len(self.h), reverse=False)
         part = Rows(ops.xs, None, None, memory.states, memory.kept)
-        chunk = Chunk(spec, spec.local(ops), whole, ops, part, ops.state)
+        chunk = Chunk(
+            spec, pointwise_at(spec.step, *spec.instant(ops)), whole, ops, part, ops.state
+        )
         diagonals = self._wide(chunk)
         put = lambda rows: self._replace(h=rows[0], diagonals=rows[1])  # noqa: E731
         return (self.h, diagonals), put

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.gated.local import Derivatives
-from recurrax.unrolling.gated.chunk_size import chunk_size
-from recurrax.unrolling.gated.chunks import Chunks
+from recurrax.gated.local import Derivatives, pointwise_at
+from recurrax.unrolling.gated.chunks import Chunks, chunk_size
 from recurrax.unrolling.gated.forward import buffers, run_chunk
 from recurrax.unrolling.gated.operands import where
 
@@ -39,7 +38,7 @@ def in_chunks(
     rows = residuals.chunk_starts
     if residuals.states is not None:
         rows = chunks.rows_before(ops.state, residuals.states)
-    return chunks, spec.local(ops), rows
+    return chunks, pointwise_at(spec.step, *spec.instant(ops)), rows
 
 
 def weighted(weights: Any, fields: Any, like: Any) -> Any:

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from recurrax.cells.stack import ResidualStep, StackStep
 from recurrax.checks import named
 from recurrax.gated.cell import GatedStep
-from recurrax.gated.refusal import Refusal
+from recurrax.gated.differentiable import Refusal
+from recurrax.gated.local import pointwise_at
 from recurrax.unrolling.gated.chunks import Chunks
 from recurrax.unrolling.gated.operands import LayerSpec, Operands, Plan, Switches
 from recurrax.unrolling.gated.recurrence import recurrence
@@ -121,7 +122,8 @@ def reason_not_gated(step: GatedStep, params: Any, state: Any, xs: Any) -> str |
     if jax.sharding.AxisType.Explicit in kinds:
         return "arrays are sharded over an explicit mesh"
     try:
-        LayerSpec(step, False, None, False).local(_operands(params, state, None, xs))
+        spec = LayerSpec(step, False, None, False)
+        pointwise_at(step, *spec.instant(_operands(params, state, None, xs)))
     except Refusal as error:
         return f"its pointwise function cannot be taken apart: {error}"
     return None

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax.unrolling.gated.chunk_size import chunk_size, keeps_gates
-from recurrax.unrolling.gated.chunks import Chunks
+from recurrax.gated.local import pointwise_at
+from recurrax.unrolling.gated.chunks import Chunks, chunk_size, keeps_gates
 from recurrax.unrolling.gated.operands import LayerSpec, Operands, Switches, where
 from recurrax.unrolling.gated.shard_map import varying
 
@@ -49,7 +49,7 @@ def forward(
       others None); and, to remember, a `Residuals`.
     """
     chunks = Chunks(ops.xs.shape[0], chunk_size(spec, ops, forward=True), spec.reverse)
-    local = spec.local(ops)
+    local = pointwise_at(spec.step, *spec.instant(ops))
     in_rows = remember and spec.remat is not None
     in_states = remember and spec.remat is None
     # At a masked step the state that is stored is not the one that the gates gave.

@@ -9,13 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.gated.diagonals import input_share, split_gates
-from recurrax.gated.local import local
 
 if TYPE_CHECKING:
     import chex
 
     from recurrax.gated.cell import GatedStep
-    from recurrax.gated.local import PointwiseDerivatives
 
 
 class Switches(NamedTuple):
@@ -78,14 +76,15 @@ class LayerSpec:
         """`[..., G*H]` to `[G, ..., H]`, as the pointwise function wants it."""
         return split_gates(z, self.step.gates)
 
-    def local(self, ops: Operands) -> PointwiseDerivatives:
-        """The pointwise function at the shapes of one instant."""
+    def instant(self, ops: Operands) -> tuple[Any, ...]:
+        """What the pointwise function is given at one instant, as shapes."""
 
-        def instant(ops: Operands) -> Any:
+        def first(ops: Operands) -> Any:
             z_in = self.gates(self.z_in(ops, ops.xs[0]))
             return ops.unit, z_in, self.gates(ops.state[self.h] @ ops.w_rec), ops.state
 
-        return local(self.step, *jax.eval_shape(instant, ops))
+        shapes: tuple[Any, ...] = jax.eval_shape(first, ops)
+        return shapes
 
 
 def where(flags: chex.Array | None, yes: Any, no: Any) -> Any:

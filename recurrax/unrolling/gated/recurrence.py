@@ -15,9 +15,8 @@ import jax
 from jax.custom_derivatives import SymbolicZero
 
 from recurrax.unrolling.gated.backward import backward
-from recurrax.unrolling.gated.folded import Folded, axis_leaves
 from recurrax.unrolling.gated.forward import forward
-from recurrax.unrolling.gated.linear_map import apply
+from recurrax.unrolling.gated.linear_map import Folded, apply, axis_leaves
 from recurrax.unrolling.gated.operands import LayerSpec, Operands, Switches
 from recurrax.unrolling.gated.tangent import tangent
 

@@ -18,7 +18,7 @@ import numpy as np
 from jax.extend.core import Literal
 
 from recurrax.gated.diagonals import fields_of, pull_of
-from recurrax.gated.refusal import Refusal
+from recurrax.gated.differentiable import Refusal
 from recurrax.unrolling.kernel.gate_moves import MOVES, Tiles, is_number, is_zero
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.checks import named
-from recurrax.gated.refusal import Refusal
+from recurrax.gated.differentiable import Refusal
 from recurrax.unrolling.gated.recurrence import recurrence
 from recurrax.unrolling.kernel import placement as plans
 from recurrax.unrolling.kernel.by_gate import backward_by_gate, forward_by_gate

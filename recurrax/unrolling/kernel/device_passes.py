@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.unrolling.gated.accumulate import product_over_all, sum_over_all
-from recurrax.unrolling.gated.chunks import Chunks
+from recurrax.unrolling.gated.chunks import Chunks, product_over_all, sum_over_all
 from recurrax.unrolling.gated.forward import Residuals
 from recurrax.unrolling.gated.operands import LayerSpec, Operands, Switches, where
 from recurrax.unrolling.kernel import primitive as passes

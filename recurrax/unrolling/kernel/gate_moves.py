@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recurrax.gated.refusal import Refusal
+from recurrax.gated.differentiable import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

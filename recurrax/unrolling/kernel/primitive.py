@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from recurrax.unrolling.gated.folded import axis_leaves, fold, unfold
+from recurrax.unrolling.gated.linear_map import axis_leaves, fold, unfold
 from recurrax.unrolling.gated.shard_map import abstract
 from recurrax.unrolling.kernel import reference as twins
 from recurrax.unrolling.kernel.kernel_spec import (

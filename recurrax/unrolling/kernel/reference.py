@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.gated.diagonals import fields_of, pull_of, split_gates
-from recurrax.unrolling.gated.accumulate import wide
+from recurrax.unrolling.gated.chunks import wide
 from recurrax.unrolling.gated.operands import where
 from recurrax.unrolling.gated.shard_map import varying
 from recurrax.unrolling.kernel.kernel_spec import Backward, Forward, ForwardOutputs, Gradients

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import pytest
 
 import recurrax as rx
-from recurrax.unrolling.gated.chunk_size import chunk_size, keeps_gates
+from recurrax.gated.local import pointwise_at
+from recurrax.unrolling.gated.chunks import chunk_size, keeps_gates
 from recurrax.unrolling.gated.operands import LayerSpec, Operands
 
 
@@ -87,7 +88,7 @@ def test_remat_decides(remat, expected, forward):
 
 def keeps(cell, batch=8):
     spec, ops = plan(cell, 16, batch)
-    return keeps_gates(ops, spec.local(ops))
+    return keeps_gates(ops, pointwise_at(spec.step, *spec.instant(ops)))
 
 
 @pytest.mark.parametrize("hidden", [1, 32, 1024])

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import recurrax as rx
-from recurrax.unrolling.gated import chunk_size as plan
+from recurrax.gated.local import pointwise_at
+from recurrax.unrolling.gated import chunks as plan
 from recurrax.unrolling.gated.chunks import Chunks
 from recurrax.unrolling.gated.operands import LayerSpec, Operands
 
@@ -78,7 +79,7 @@ def test_the_size_of_a_chunk(length, forward):
 def test_what_is_kept_is_a_matter_of_size():
     def keeps(make, size, hidden):
         spec, ops = operands(make, 100, 4, size, hidden)
-        return plan.keeps_gates(ops, spec.local(ops))
+        return plan.keeps_gates(ops, pointwise_at(spec.step, *spec.instant(ops)))
 
     assert keeps(rx.cells.elman, 2, 2)  # nothing is kept: h will do
     assert not keeps(rx.cells.lstm, 64, 64)
