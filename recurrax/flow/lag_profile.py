@@ -9,14 +9,15 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.flow.lags import any_step as lags_any
-from recurrax.flow.lags import gated_step as lags_gated
 from recurrax.flow.lags import parts as lags
+from recurrax.flow.lags.gated_step import gated_instants
 from recurrax.flow.numbers.scaled import Scaled, log_norm
 from recurrax.flow.steps.loss import by_outputs, check_loss, looks
 from recurrax.flow.steps.problem import Problem, named
 from recurrax.flow.steps.trajectory import all_finite, befores_of, pose, refuse_overflow, walk
 from recurrax.flow.summary import summary
 from recurrax.gated.cell import GatedStep
+from recurrax.unrolling.gated_walk import walked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,7 +136,7 @@ class _Walked(NamedTuple):
 def _walk(problem: Problem) -> _Walked:
     if isinstance(problem.step, GatedStep):
         given = (problem.step, problem.params, problem.state, problem.xs)
-        states, kept = lags_gated.walked(*given)
+        states, kept = walked(*given)
         if states is not None:
             return _Walked(states.h, jax.vmap(all_finite)(states), None, (states, kept))
     path = walk(problem)
@@ -173,7 +174,7 @@ def _instants(problem: Problem, where: tuple[int, ...], path: _Walked) -> lags.I
         names = [jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(params)]
         if [names[i] for i in where] == [".w_rec"]:
             given: Any = (problem.step, params, problem.state, problem.xs)
-            return lags_gated.gated_instants(*given, *path.gated)
+            return gated_instants(*given, *path.gated)
         befores = befores_of(problem.state, path.gated[0])
     return lags_any.AnyInstants(problem.step, params, where, (befores, problem.xs))
 

@@ -44,6 +44,12 @@ class Derivatives(NamedTuple):
     direct: tuple[tuple[Any, ...], ...]  # for each field and each old field: [B, H]
 
 
+def weighted(weights: Any, fields: Any, like: Any) -> Any:
+    """`sum_k weight[k] field[k]` over the weights that are not zero."""
+    parts = [w * a for w, a in zip(weights, fields, strict=True) if w is not None]
+    return sum(parts[1:], parts[0]).astype(like.dtype) if parts else jnp.zeros_like(like)
+
+
 def pointwise_at(step: GatedStep, *shapes: Any) -> PointwiseDerivatives:
     """A step traced at some shapes; once, since every pass over time asks for it."""
     leaves, tree = jax.tree.flatten(shapes)

@@ -13,8 +13,8 @@ import numpy as np
 import optax
 
 from recurrax import checks, keys
-from recurrax.flow import Watched, watch
-from recurrax.tasks import Task
+from recurrax.flow.watch import Watched, watch
+from recurrax.tasks.task import Task
 from recurrax.train.evaluate import evaluate
 from recurrax.train.loop import Loop, Schedule, check_old_spelling
 from recurrax.train.network import Network, network

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 if TYPE_CHECKING:
-    from recurrax.tasks import Batch, Task
+    from recurrax.tasks.batch import Batch
+    from recurrax.tasks.task import Task
     from recurrax.train.step import Program
 
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell
-    from recurrax.tasks import Batch, Task
+    from recurrax.tasks.batch import Batch
+    from recurrax.tasks.task import Task
     from recurrax.train.history import Row
     from recurrax.train.loop import Report
     from recurrax.train.network import Network, NetworkParams

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
-from recurrax.flow import Watched
+from recurrax.flow.watch import Watched
 from recurrax.interop.disk import replaced, set_aside, there
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.cell import Cell
-from recurrax.tasks import Task
-from recurrax.unrolling import unroll
+from recurrax.tasks.task import Task
+from recurrax.unrolling.unroll import unroll
 
 if TYPE_CHECKING:
     import chex

@@ -17,7 +17,7 @@ from recurrax.flow.steps.problem import floating_leaves
 from recurrax.words import unknown
 
 if TYPE_CHECKING:
-    from recurrax.tasks import Task
+    from recurrax.tasks.task import Task
     from recurrax.train.step import Regularizer
 
 

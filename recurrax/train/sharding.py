@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 if TYPE_CHECKING:
-    from recurrax.tasks import Batch
+    from recurrax.tasks.batch import Batch
 
 _AXIS = "batch"
 

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from recurrax import keys
-from recurrax.tasks import Batch, Task, check_batch
+from recurrax.tasks.batch import Batch, check_batch
+from recurrax.tasks.task import Task
 from recurrax.train.sharding import Placement, placement
 
 if TYPE_CHECKING:

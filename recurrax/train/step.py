@@ -14,8 +14,8 @@ import optax
 from recurrax import checks
 from recurrax.cures.clipping.clip_state_gradient import ClippedStep
 from recurrax.cures.clipping.norm import global_norm
-from recurrax.flow import Watched, watch
-from recurrax.tasks import Batch
+from recurrax.flow.watch import Watched, watch
+from recurrax.tasks.batch import Batch
 from recurrax.train.sharding import ONE_DEVICE, Placement
 
 if TYPE_CHECKING:

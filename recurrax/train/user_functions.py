@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import checks
-from recurrax.tasks import Task
+from recurrax.tasks.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -37,7 +37,8 @@ def auto_engine(
     arguments = (step, want_states, params, state, start, inputs)
     if not prefers_hoisted(step, jax.tree.leaves(inputs.xs)[0].shape[0]):
         return scan_engine(*arguments, **options)
-    return hoisted_engine(*arguments, **options, strict=False, kernel=choose.where_faster)
+    kernel = choose.where_faster if choose.MEASURED else None
+    return hoisted_engine(*arguments, **options, strict=False, kernel=kernel)
 
 
 def kernel_engine(*args: Any, interpret: bool = False, **options: Any) -> tuple[Any, Any]:

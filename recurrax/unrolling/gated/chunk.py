@@ -41,12 +41,6 @@ def in_chunks(
     return chunks, pointwise_at(spec.step, *spec.instant(ops)), rows
 
 
-def weighted(weights: Any, fields: Any, like: Any) -> Any:
-    """`sum_k weight[k] field[k]` over the weights that are not zero."""
-    parts = [w * a for w, a in zip(weights, fields, strict=True) if w is not None]
-    return sum(parts[1:], parts[0]).astype(like.dtype) if parts else jnp.zeros_like(like)
-
-
 class ChunkDerivatives:
     """The steps of one chunk.
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.unrolling.gated.chunk import ChunkDerivatives, ChunkInputs, in_chunks, weighted
+from recurrax.gated.local import weighted
+from recurrax.unrolling.gated.chunk import ChunkDerivatives, ChunkInputs, in_chunks
 from recurrax.unrolling.gated.operands import LayerSpec, Operands, Switches, where
 
 if TYPE_CHECKING:
