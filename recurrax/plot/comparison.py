@@ -24,7 +24,7 @@ from recurrax.plot.words import literal
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from recurrax.train import Comparison, Trial
+    from recurrax.train.compare import Comparison, Trial
 
 _FIELDS = ("learning", "rate", "horizon")
 _BEYOND = 1.6  # times the longest finite horizon: where one without end is marked

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recurrax.flow import Decay
+from recurrax.flow.decay import Decay
 from recurrax.plot.arguments import by_name
 from recurrax.plot.axes import given_or_new
 from recurrax.plot.curves import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recurrax import checks
-from recurrax.flow import GradientMap
+from recurrax.flow.gradient_map import GradientMap
 from recurrax.plot.arguments import check_kind
 from recurrax.plot.axes import given_or_new
 from recurrax.plot.curves import batch_band, batch_size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from recurrax.flow import LossGradients
+from recurrax.flow.loss_gradients import LossGradients
 from recurrax.plot.arguments import by_name
 from recurrax.plot.axes import given_or_new
 from recurrax.plot.curves import draw, draw_legend, is_batched, over_time

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recurrax import checks
-from recurrax.flow import Lyapunov
+from recurrax.flow.lyapunov import Lyapunov
 from recurrax.plot.arguments import by_name
 from recurrax.plot.axes import given_or_new
 from recurrax.plot.curves import (

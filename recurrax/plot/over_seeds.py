@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from recurrax.train import Trial
+    from recurrax.train.compare import Trial
 
 
 def ranked(values: Any, lost: Any, relation: str) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recurrax.flow import Paths
+from recurrax.flow.paths import Paths
 from recurrax.plot.arguments import check_kind
 from recurrax.plot.axes import given_or_new
 from recurrax.plot.curves import THIN, Curve, batch_band, batch_size, draw, draw_legend, styles

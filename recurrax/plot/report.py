@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recurrax.flow import Report
+from recurrax.flow.report import Report
 from recurrax.plot.arguments import check_kind
 from recurrax.plot.axes import given_or_new
 from recurrax.plot.curves import (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recurrax import checks
-from recurrax.flow import Watched
+from recurrax.flow.watch import Watched
 from recurrax.plot.axes import given_or_new
 from recurrax.plot.curves import GUIDE, THIN, Curve, draw, draw_legend, styles
 from recurrax.plot.watched import history as draw_watched

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recurrax.flow import Watched
+from recurrax.flow.watch import Watched
 from recurrax.plot.arguments import by_name, check_kind
 from recurrax.plot.axes import given_or_new
 from recurrax.plot.curves import Curve, draw, draw_legend, draw_zero, styles

@@ -13,7 +13,7 @@ from recurrax.plot import over_seeds as seeds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from recurrax.train import Comparison, Trial
+    from recurrax.train.compare import Comparison, Trial
 
 
 def print_comparison(found: Comparison, question: str | None) -> None:

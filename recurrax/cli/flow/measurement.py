@@ -10,7 +10,8 @@ import numpy as np
 from recurrax.words import steps_of
 
 if TYPE_CHECKING:
-    from recurrax.flow import Bounds, Decay
+    from recurrax.flow.bounds import Bounds
+    from recurrax.flow.decay import Decay
 
 EXAMPLES = 4  # sequences about which more is asked than the table says, the first ones
 COLUMNS = (

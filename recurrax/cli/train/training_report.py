@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from recurrax.cli.train.run_folder import RunFolder
     from recurrax.cli.train.training_setup import TrainingSetup
     from recurrax.tasks import Task
-    from recurrax.train import Fit
+    from recurrax.train.fit import Fit
 
 _WIDTH, _HEIGHT = 7.0, 2.6  # inches, of one panel
 
