@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import optax
-
 from recurrax.cures.clipping import norm
 
 if TYPE_CHECKING:
@@ -54,24 +52,9 @@ def clip_by_global_norm(max_norm: float, *, nonfinite: str = "skip") -> Any:
     Source: algorithm 1 of Pascanu, Mikolov and Bengio (2013).
     """
     max_norm = norm.above_zero("max_norm", max_norm)
-    norm.check_policy(nonfinite)
 
-    def init(params: Any) -> ClipState:
-        del params
-        return ClipState(norm.number(), norm.counter(), norm.counter(), norm.counter())
+    def judge(measured: norm.Measured, state: ClipState) -> norm.Verdict:
+        del state
+        return norm.Verdict(max_norm, norm.is_longer(measured, max_norm), {})
 
-    def update(updates: Any, state: ClipState, params: Any = None) -> tuple[Any, ClipState]:
-        del params
-        measured = norm.measure(updates, nonfinite)
-        long = norm.is_longer(measured, max_norm)
-        updates = norm.shorten(measured, max_norm, long)
-        if nonfinite == "skip":
-            updates = norm.drop(updates, measured.bad)
-        return updates, ClipState(
-            norm=measured.norm,
-            clipped=norm.count(state.clipped, long),
-            nonfinite=norm.count(state.nonfinite, measured.bad),
-            steps=norm.count(state.steps),
-        )
-
-    return optax.GradientTransformation(init, update)
+    return norm.clipping(ClipState, judge, nonfinite, {})

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax.numpy as jnp
-import optax
+import numpy as np
 
 from recurrax import checks
 from recurrax.cures.clipping import norm
@@ -74,40 +73,18 @@ def clip_by_percentile(
     if not 0 <= percent <= 100:
         raise ValueError(f"percent must be from 0 to 100, got {percent}")
     checks.check_positive_int("window", window)
-    norm.check_policy(nonfinite)
 
-    def init(params: Any) -> PercentileState:
-        del params
-        return PercentileState(
-            norm=norm.number(),
-            clipped=norm.counter(),
-            nonfinite=norm.counter(),
-            steps=norm.counter(),
-            threshold=jnp.full([], jnp.inf, jnp.float32),
-            history=jnp.zeros(window, jnp.float32),
-            seen=norm.counter(),
-        )
-
-    def update(
-        updates: Any, state: PercentileState, params: Any = None
-    ) -> tuple[Any, PercentileState]:
-        del params
-        measured = norm.measure(updates, nonfinite)
+    def judge(measured: norm.Measured, state: PercentileState) -> norm.Verdict:
         history, seen = remember(state.history, state.seen, measured.norm)
         threshold = percentile(history, seen, percent)
         # In float32, as the history is: a float64 norm must not be longer than itself rounded.
         long = measured.known & (measured.norm > threshold)
-        updates = norm.shorten(measured, threshold, long)
-        if nonfinite == "skip":
-            updates = norm.drop(updates, measured.bad)
-        return updates, PercentileState(
-            norm=measured.norm,
-            clipped=norm.count(state.clipped, long),
-            nonfinite=norm.count(state.nonfinite, measured.bad),
-            steps=norm.count(state.steps),
-            threshold=threshold,
-            history=history,
-            seen=seen,
-        )
+        memory = {"threshold": threshold, "history": history, "seen": seen}
+        return norm.Verdict(threshold, long, memory)
 
-    return optax.GradientTransformation(init, update)
+    memory = {
+        "threshold": np.float32(np.inf),
+        "history": np.zeros(window, np.float32),
+        "seen": np.int32(0),
+    }
+    return norm.clipping(PercentileState, judge, nonfinite, memory)

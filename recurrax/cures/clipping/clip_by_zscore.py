@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
-import optax
+import numpy as np
 
 from recurrax import checks
 from recurrax.cures.clipping import norm
@@ -84,42 +84,18 @@ def clip_by_zscore(
     if not 0 <= decay < 1:
         raise ValueError(f"decay must be at least 0 and below 1, got {decay}")
     checks.check_positive_int("warmup", warmup)
-    norm.check_policy(nonfinite)
 
-    def init(params: Any) -> ZscoreState:
-        del params
-        return ZscoreState(
-            norm=norm.number(),
-            clipped=norm.counter(),
-            nonfinite=norm.counter(),
-            steps=norm.counter(),
-            center=norm.number(),
-            deviation=norm.number(),
-            seen=norm.counter(),
-        )
-
-    def update(updates: Any, state: ZscoreState, params: Any = None) -> tuple[Any, ZscoreState]:
-        del params
-        measured = norm.measure(updates, nonfinite)
+    def judge(measured: norm.Measured, state: ZscoreState) -> norm.Verdict:
         threshold = _threshold(state, measured.norm, max_z)
         long = measured.known & (state.seen >= warmup) & (measured.norm > threshold)
         kept = jnp.where(long, threshold, measured.norm)
-        tells = measured.known & (measured.norm > 0)
-        center, deviation, seen = _gather(state, kept, tells, decay, warmup)
-        updates = norm.shorten(measured, threshold, long)
-        if nonfinite == "skip":
-            updates = norm.drop(updates, measured.bad)
-        return updates, ZscoreState(
-            norm=measured.norm,
-            clipped=norm.count(state.clipped, long),
-            nonfinite=norm.count(state.nonfinite, measured.bad),
-            steps=norm.count(state.steps),
-            center=center,
-            deviation=deviation,
-            seen=seen,
-        )
+        informative = measured.known & (measured.norm > 0)
+        memory = _update_moments(state, kept, informative, decay, warmup)
+        return norm.Verdict(threshold, long, memory)
 
-    return optax.GradientTransformation(init, update)
+    zero = np.float32(0)
+    memory = {"center": zero, "deviation": zero, "seen": np.int32(0)}
+    return norm.clipping(ZscoreState, judge, nonfinite, memory)
 
 
 def _threshold(state: ZscoreState, size: chex.Array, max_z: float) -> chex.Array:
@@ -131,11 +107,11 @@ def _threshold(state: ZscoreState, size: chex.Array, max_z: float) -> chex.Array
     return jnp.where(spike, state.center + share * reach, jnp.inf)
 
 
-def _gather(
-    state: ZscoreState, size: chex.Array, tells: chex.Array, decay: float, warmup: int
-) -> tuple[chex.Array, chex.Array, chex.Array]:
+def _update_moments(
+    state: ZscoreState, size: chex.Array, informative: chex.Array, decay: float, warmup: int
+) -> dict[str, chex.Array]:
     """Mean, deviation and count with one more norm: plain ones in the warm-up, then decaying."""
-    seen = norm.count(state.seen, tells)
+    seen = state.seen + informative.astype(jnp.int32)
     first = jnp.maximum(jnp.minimum(seen, warmup), 1).astype(jnp.float32)
     # The share of the new norm: 1 / k for the k-th of the warm-up.
     new = jnp.where(seen <= warmup, 1 / first, 1 - decay)
@@ -146,8 +122,8 @@ def _gather(
     rest = 1 - new
     power = jnp.where(seen <= warmup, jnp.sqrt(rest), rest)
     deviation = jnp.hypot(jnp.sqrt(rest) * state.deviation, jnp.sqrt(new) * power * gap)
-    return (
-        jnp.where(tells, center, state.center),
-        jnp.where(tells, deviation, state.deviation),
-        seen,
-    )
+    return {
+        "center": jnp.where(informative, center, state.center),
+        "deviation": jnp.where(informative, deviation, state.deviation),
+        "seen": seen,
+    }

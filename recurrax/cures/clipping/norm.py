@@ -1,4 +1,4 @@
-"""The norm of an update, and what becomes of one that is not finite: shared by every clipping."""
+"""What every clipping of an optimizer shares: the norm of an update, and what is done with it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 
 from recurrax import checks
 from recurrax.flow.numbers.scaled import power_of_two, scale_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import chex
 
 _POLICIES = ("skip", "zero", "propagate")
@@ -32,8 +36,59 @@ class Measured(NamedTuple):
         return jnp.where(self.known, jnp.minimum(norm, jnp.finfo(jnp.float32).max), norm)
 
 
-def check_policy(nonfinite: Any) -> None:
+class Verdict(NamedTuple):
+    """What a clipping decides about one update."""
+
+    threshold: Any  # the norm that a long update is shortened to
+    long: chex.Array  # bool [], whether it is shortened
+    memory: dict[str, Any]  # the fields of the state that are this clipping's own
+    dropped: Any = False  # bool [], whether nothing is left of it
+
+
+def clipping(
+    state_class: Any,
+    judge: Callable[[Measured, Any], Verdict],
+    nonfinite: str,
+    memory: dict[str, Any],
+) -> optax.GradientTransformation:
+    """The transformation that measures an update, judges it, and shortens or drops it.
+
+    Args:
+      state_class: a NamedTuple class with the fields norm, clipped, nonfinite and steps, which are
+        kept here, and those of `memory`.
+      judge: `judge(measured, state) -> Verdict`.
+      nonfinite: the policy for an update that holds NaN or infinity.
+      memory: the first values of the fields that are this clipping's own, in NumPy.
+
+    Raises:
+      ValueError: if the policy is unknown.
+    """
     checks.check_choice("nonfinite", nonfinite, _POLICIES)
+    zero = np.int32(0)
+    start = {"norm": np.float32(0), "clipped": zero, "nonfinite": zero, "steps": zero} | memory
+
+    def init(params: Any) -> Any:
+        del params
+        # Each field is an array of its own, since shared buffers cannot be donated.
+        return state_class(**{name: jnp.array(value) for name, value in start.items()})
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        del params
+        measured = measure(updates, nonfinite)
+        threshold, long, memory, dropped = judge(measured, state)
+        shortened = shorten(measured, threshold, long)
+        if nonfinite == "skip":
+            dropped = dropped | measured.bad
+        kept = jax.tree.map(lambda g: jnp.where(dropped, jnp.zeros_like(g), g), shortened)
+        return kept, state._replace(
+            norm=measured.norm,
+            clipped=state.clipped + long.astype(jnp.int32),
+            nonfinite=state.nonfinite + measured.bad.astype(jnp.int32),
+            steps=state.steps + 1,
+            **memory,
+        )
+
+    return optax.GradientTransformation(init, update)
 
 
 def as_number(name: str, value: Any) -> float:
@@ -116,26 +171,6 @@ def shorten(measured: Measured, max_norm: Any, long: chex.Array) -> Any:
         return jnp.where(long, scaled, wide).astype(g.dtype)
 
     return jax.tree.map(short, measured.updates)
-
-
-def drop(updates: Any, flag: chex.Array) -> Any:
-    """Zeros in the place of the whole update where the flag is set."""
-    return jax.tree.map(lambda g: jnp.where(flag, jnp.zeros_like(g), g), updates)
-
-
-def number() -> chex.Array:
-    """Where a norm will stand; each its own array, since shared buffers cannot be donated."""
-    return jnp.zeros([], jnp.float32)
-
-
-def counter() -> chex.Array:
-    """Where events will be counted."""
-    return jnp.zeros([], jnp.int32)
-
-
-def count(total: chex.Array, flag: chex.Array | bool = True) -> chex.Array:
-    """One more, where the flag is set."""
-    return total + jnp.asarray(flag, jnp.int32)
 
 
 def _scaled_norm(updates: Any) -> tuple[chex.Array, chex.Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
-import optax
+import numpy as np
 
 from recurrax import checks
 from recurrax.cures.clipping import norm
@@ -86,44 +86,28 @@ def skip_spikes(
         checks.check_positive_int(name, count)
     if warmup > window:
         raise ValueError(f"warmup must be at most window, got warmup {warmup}, window {window}")
-    norm.check_policy(nonfinite)
 
-    def init(params: Any) -> SpikeState:
-        del params
-        return SpikeState(
-            norm=norm.number(),
-            skipped=norm.counter(),
-            clipped=norm.counter(),
-            nonfinite=norm.counter(),
-            steps=norm.counter(),
-            threshold=jnp.full([], jnp.inf, jnp.float32),
-            history=jnp.zeros(window, jnp.float32),
-            seen=norm.counter(),
-            run=norm.counter(),
-        )
-
-    def update(updates: Any, state: SpikeState, params: Any = None) -> tuple[Any, SpikeState]:
-        del params
-        measured = norm.measure(updates, nonfinite)
+    def judge(measured: norm.Measured, state: SpikeState) -> norm.Verdict:
         median = percentile(state.history, state.seen, 50.0)
         threshold = jnp.where(state.seen >= warmup, factor * median, jnp.inf)
         spike = measured.known & (measured.norm > threshold)
         dropped = spike & (state.run < max_consecutive)
-        long = spike & ~dropped
-        updates = norm.shorten(measured, threshold, long)
-        updates = norm.drop(updates, (dropped | measured.bad) if nonfinite == "skip" else dropped)
-        run = jnp.where(dropped, state.run + 1, jnp.where(measured.known, 0, state.run))
         history, seen = remember(state.history, state.seen, measured.norm)
-        return updates, SpikeState(
-            norm=measured.norm,
-            skipped=norm.count(state.skipped, dropped),
-            clipped=norm.count(state.clipped, long),
-            nonfinite=norm.count(state.nonfinite, measured.bad),
-            steps=norm.count(state.steps),
-            threshold=threshold,
-            history=history,
-            seen=seen,
-            run=run,
-        )
+        memory = {
+            "skipped": state.skipped + dropped.astype(jnp.int32),
+            "threshold": threshold,
+            "history": history,
+            "seen": seen,
+            "run": jnp.where(dropped, state.run + 1, jnp.where(measured.known, 0, state.run)),
+        }
+        return norm.Verdict(threshold, spike & ~dropped, memory, dropped)
 
-    return optax.GradientTransformation(init, update)
+    zero = np.int32(0)
+    memory = {
+        "skipped": zero,
+        "threshold": np.float32(np.inf),
+        "history": np.zeros(window, np.float32),
+        "seen": zero,
+        "run": zero,
+    }
+    return norm.clipping(SpikeState, judge, nonfinite, memory)
