@@ -10,11 +10,9 @@ import jax
 import numpy as np
 
 from recurrax import checks
-from recurrax.cures.init.blocks import check_gates, in_blocks
+from recurrax.cures.init.gate_blocks import GateBlocks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import chex
 
 _DISTRIBUTIONS = ("normal", "orthogonal")
@@ -22,13 +20,13 @@ _MOST = 1e12  # the largest variance for which the search below has been tried
 
 
 @dataclasses.dataclass(frozen=True)
-class Critical:
+class Critical(GateBlocks):
     """The initialiser that `critical` returns."""
 
+    name = "critical"
     input_variance: float
     bias_variance: float
     distribution: str
-    gates: int
 
     @property
     def gain(self) -> float:
@@ -40,13 +38,10 @@ class Critical:
         """The variance of a pre-activation at the fixed point."""
         return _critical_point(self.input_variance + self.bias_variance)[1]
 
-    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> Any:
-        def normal(key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
-            return jax.random.normal(key, shape, dtype) * (self.gain / shape[0] ** 0.5)
-
-        orthogonal = jax.nn.initializers.orthogonal(self.gain)
-        draw = normal if self.distribution == "normal" else orthogonal
-        return in_blocks(draw, key, shape, dtype, name="critical", gates=self.gates, square=True)
+    def draw(self, key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
+        if self.distribution == "orthogonal":
+            return jax.nn.initializers.orthogonal(self.gain)(key, shape, dtype)
+        return jax.random.normal(key, shape, dtype) * (self.gain / shape[0] ** 0.5)
 
 
 def critical(
@@ -97,8 +92,7 @@ def critical(
         if not 0 <= value <= _MOST:
             raise ValueError(f"{name} must be from 0 to {_MOST:.0e}, got {value!r}")
     checks.check_choice("distribution", distribution, _DISTRIBUTIONS)
-    check_gates(gates)
-    return Critical(float(input_variance), float(bias_variance), distribution, int(gates))
+    return Critical(gates, float(input_variance), float(bias_variance), distribution)
 
 
 @functools.cache
@@ -109,12 +103,16 @@ def _critical_point(variance: float) -> tuple[float, float]:
     """
     if variance == 0:
         return 1.0, 0.0
-    low, high = 0.0, variance + 4 * variance**0.5 + 4
-    for _ in range(200):  # to the last bit, whatever the size of q
-        q = 0.5 * (low + high)
+    from scipy.optimize import brentq  # here, since it takes longer to load than all cures together
+
+    def excess(q: float) -> float:
         square, slope = _moments(q)
-        low, high = (q, high) if q - square / slope < variance else (low, q)
-    return float(_moments(high)[1] ** -0.5), high
+        return q - square / slope - variance
+
+    # To the last bits, whatever the size of q.
+    most = variance + 4 * variance**0.5 + 4
+    q = float(brentq(excess, variance, most, xtol=1e-300, rtol=1e-15))
+    return float(_moments(q)[1] ** -0.5), q
 
 
 def _moments(q: float) -> tuple[float, float]:

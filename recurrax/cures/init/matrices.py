@@ -10,13 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import checks
-from recurrax.cures.init.blocks import check_gates, in_blocks
+from recurrax.cures.init.gate_blocks import GateBlocks
 from recurrax.flow.numbers.scaled import rescale
 from recurrax.gated.cell import LECUN_NORMAL, Initializer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import chex
 
 
@@ -24,15 +22,15 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Orthogonal:
+class Orthogonal(GateBlocks):
     """The initialiser that `orthogonal` returns."""
 
+    name = "orthogonal"
+    square = False
     gain: float
-    gates: int
 
-    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> Any:
-        draw = jax.nn.initializers.orthogonal(self.gain)
-        return in_blocks(draw, key, shape, dtype, name="orthogonal", gates=self.gates)
+    def draw(self, key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
+        return jax.nn.initializers.orthogonal(self.gain)(key, shape, dtype)
 
 
 def orthogonal(gain: float = 1.0, *, gates: int = 1) -> Initializer:
@@ -65,26 +63,22 @@ def orthogonal(gain: float = 1.0, *, gates: int = 1) -> Initializer:
     LeCun (2016).
     """
     _check_size("gain", gain)
-    check_gates(gates)
-    return Orthogonal(float(gain), int(gates))
+    return Orthogonal(gates, float(gain))
 
 
 # --- identity -----------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
-class Identity:
+class Identity(GateBlocks):
     """The initialiser that `identity` returns."""
 
+    name = "identity"
     scale: float
-    gates: int
 
-    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> Any:
-        def draw(key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
-            del key
-            return jnp.asarray(self.scale, dtype) * jnp.eye(*shape, dtype=dtype)
-
-        return in_blocks(draw, key, shape, dtype, name="identity", gates=self.gates, square=True)
+    def draw(self, key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
+        del key
+        return jnp.asarray(self.scale, dtype) * jnp.eye(*shape, dtype=dtype)
 
 
 def identity(scale: float = 1.0, *, gates: int = 1) -> Initializer:
@@ -112,32 +106,47 @@ def identity(scale: float = 1.0, *, gates: int = 1) -> Initializer:
     Source: Le, Jaitly and Hinton (2015).
     """
     checks.check_number("scale", scale)
-    check_gates(gates)
-    return Identity(float(scale), int(gates))
+    return Identity(gates, float(scale))
 
 
 # --- any weights, scaled ------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
-class SpectralRadius:
+class Scaled(GateBlocks):
+    """Weights of another initialiser, to be scaled."""
+
+    base: Initializer
+
+    def __post_init__(self) -> None:
+        if not callable(self.base):
+            raise TypeError(
+                "base must be an initialiser (key, shape, dtype) -> array, such as "
+                f"jax.nn.initializers.lecun_normal(), got {self.base!r}"
+            )
+        super().__post_init__()
+
+    def draw_base(self, key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
+        """Return a block as the other initialiser draws it."""
+        block = self.base(key, shape, dtype)
+        checks.check_initialized(self.base, block, shape)
+        return jnp.asarray(block, dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class SpectralRadius(Scaled):
     """The initialiser that `spectral_radius` returns."""
 
+    name = "spectral_radius"
     rho: float
-    base: Initializer
-    gates: int
 
-    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> Any:
-        def draw(key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
-            block = _drawn(self.base, key, shape, dtype)
-            unit, _ = rescale(block)  # so that the log below is a small number
-            log_radius = _log_spectral_radius(unit)
-            dead = jnp.isneginf(log_radius)
-            scale = self.rho * jnp.exp(-jnp.where(dead, 0.0, log_radius))
-            return jnp.where(dead, block, unit * scale.astype(dtype))
-
-        name = "spectral_radius"
-        return in_blocks(draw, key, shape, dtype, name=name, gates=self.gates, square=True)
+    def draw(self, key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
+        block = self.draw_base(key, shape, dtype)
+        unit, _ = rescale(block)  # so that the log below is a small number
+        log_radius = _log_spectral_radius(unit)
+        dead = jnp.isneginf(log_radius)
+        scale = self.rho * jnp.exp(-jnp.where(dead, 0.0, log_radius))
+        return jnp.where(dead, block, unit * scale.astype(dtype))
 
 
 def spectral_radius(rho: float, *, base: Initializer = LECUN_NORMAL, gates: int = 1) -> Initializer:
@@ -170,27 +179,21 @@ def spectral_radius(rho: float, *, base: Initializer = LECUN_NORMAL, gates: int 
     which needs no eigenvalues and so runs on every device and inside `jax.jit`.
     """
     _check_size("rho", rho)
-    _check_base(base)
-    check_gates(gates)
-    return SpectralRadius(float(rho), base, int(gates))
+    return SpectralRadius(gates, base, float(rho))
 
 
 @dataclasses.dataclass(frozen=True)
-class LargestSingularValue:
+class LargestSingularValue(Scaled):
     """The initialiser that `largest_singular_value` returns."""
 
+    name = "largest_singular_value"
+    square = False
     sigma: float
-    base: Initializer
-    gates: int
 
-    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> Any:
-        def draw(key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
-            block, _ = rescale(_drawn(self.base, key, shape, dtype))
-            norm = jnp.linalg.norm(block, 2)
-            return block * (self.sigma / jnp.where(norm == 0, 1.0, norm)).astype(dtype)
-
-        name = "largest_singular_value"
-        return in_blocks(draw, key, shape, dtype, name=name, gates=self.gates)
+    def draw(self, key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
+        block, _ = rescale(self.draw_base(key, shape, dtype))
+        norm = jnp.linalg.norm(block, 2)
+        return block * (self.sigma / jnp.where(norm == 0, 1.0, norm)).astype(dtype)
 
 
 def largest_singular_value(
@@ -222,15 +225,7 @@ def largest_singular_value(
     Source: section 2.1 of Pascanu, Mikolov and Bengio (2013).
     """
     _check_size("sigma", sigma)
-    _check_base(base)
-    check_gates(gates)
-    return LargestSingularValue(float(sigma), base, int(gates))
-
-
-def _drawn(base: Initializer, key: Any, shape: tuple[int, int], dtype: Any) -> chex.Array:
-    block = base(key, shape, dtype)
-    checks.check_initialized(base, block, shape)
-    return jnp.asarray(block, dtype)
+    return LargestSingularValue(gates, base, float(sigma))
 
 
 def _log_spectral_radius(matrix: chex.Array) -> chex.Array:
@@ -257,11 +252,3 @@ def _check_size(name: str, value: Any) -> None:
     checks.check_number(name, value)
     if value < 0:
         raise ValueError(f"{name} must not be negative, got {value!r}")
-
-
-def _check_base(base: Any) -> None:
-    if not callable(base):
-        raise TypeError(
-            "base must be an initialiser (key, shape, dtype) -> array, such as "
-            f"jax.nn.initializers.lecun_normal(), got {base!r}"
-        )
