@@ -1,13 +1,19 @@
-"""A user's text, such as the name of a file, as it is shown: letter by letter."""
+r"""A user's text, such as the name of a file, as it is shown: letter by letter.
+
+In a picture matplotlib has rules of its own: it reads what stands between two `$` as mathematics,
+which fails where it is none, and leaves labels that begin with `_` out of a legend. To it `\$` is a
+dollar.
+"""
 
 from __future__ import annotations
 
 import unicodedata
 
-_UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})  # categories: controls, surrogates, ends of lines
+_INVISIBLE = frozenset({"Cc", "Cs", "Zl", "Zp"})  # categories: controls, surrogates, ends of lines
 # Marks that turn the direction of what follows, so that a text seems to say something else.
 _TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 _NO_LETTER = "\N{REPLACEMENT CHARACTER}"
+_LONGEST = 100  # letters in a picture; of longer words the middle is left out
 
 
 def readable(text: str) -> str:
@@ -30,11 +36,51 @@ def visible(text: str) -> str:
       >>> print(visible("one\ntwo\x1b[1m"))
       one\ntwo\x1b[1m
     """
-    return "".join(map(_seen, readable(text))) if not text.isprintable() else text
+    return "".join(map(_escaped, readable(text))) if not text.isprintable() else text
 
 
-def _seen(letter: str) -> str:
-    hidden = unicodedata.category(letter) in _UNSEEN
+def _escaped(letter: str) -> str:
+    hidden = unicodedata.category(letter) in _INVISIBLE
     if hidden or unicodedata.bidirectional(letter) in _TURNING:
         return letter.encode("unicode_escape").decode("ascii")
     return letter
+
+
+def literal(words: str) -> str:
+    r"""Words that a title, a tick or the label of an axis shows letter by letter.
+
+    Example:
+      >>> print(literal("cost in $ and in $"))
+      cost in \$ and in \$
+    """
+    return _short(visible(words)).replace("$", r"\$")
+
+
+def legend_label(words: str | None) -> str | None:
+    """Words that a legend shows letter by letter; None stays out of it.
+
+    Example:
+      >>> legend_label("_hidden")
+      ' _hidden'
+    """
+    if words is None:
+        return None
+    return " " * words.startswith("_") + literal(words)
+
+
+def is_literal(label: str) -> bool:
+    """Whether matplotlib reads no mathematics in a label."""
+    dollars = label.count("$") - label.count(r"\$")
+    return not dollars or dollars % 2 == 1
+
+
+def plain(label: str) -> str:
+    """What a literal label shows."""
+    return (label[1:] if label.startswith(" _") else label).replace(r"\$", "$")
+
+
+def _short(words: str) -> str:
+    if len(words) <= _LONGEST:
+        return words
+    half = _LONGEST // 2 - 1
+    return f"{words[:half]}\N{HORIZONTAL ELLIPSIS}{words[-half:]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -30,11 +31,8 @@ def blank_axes(width: float = 7.0, height: float = 4.5) -> Axes:
       >>> rx.plot.blank_axes(4, 3).figure.get_size_inches().tolist()
       [4.0, 3.0]
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("pictures need matplotlib: pip install 'recurrax[plot]'") from None
-    axes: Axes = Figure(figsize=(width, height), layout="constrained").add_subplot()
+    figure = _matplotlib("figure").Figure(figsize=(width, height), layout="constrained")
+    axes: Axes = figure.add_subplot()
     return axes
 
 
@@ -74,13 +72,16 @@ def _write(ax: Axes, target: Any, **how: Any) -> None:
         ax.get_figure(root=True).savefig(target, **how)  # type: ignore[union-attr]
 
 
-def given_or_new(ax: Axes | None) -> Axes:
-    """The axes given, or new ones of pyplot's, which a notebook shows."""
+def axes_or_new(ax: Axes | None) -> Axes:
+    """Return the axes, or for None new ones of pyplot's, which a notebook shows."""
     if ax is not None:
         return ax
+    axes: Axes = _matplotlib("pyplot").subplots(figsize=(7.0, 4.5), layout="constrained")[1]
+    return axes
+
+
+def _matplotlib(module: str) -> Any:
     try:
-        import matplotlib.pyplot as plt
+        return importlib.import_module(f"matplotlib.{module}")
     except ImportError:
         raise ImportError("pictures need matplotlib: pip install 'recurrax[plot]'") from None
-    axes: Axes = plt.subplots(figsize=(7.0, 4.5), layout="constrained")[1]
-    return axes

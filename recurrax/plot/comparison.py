@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recurrax import checks
-from recurrax.plot.axes import blank_axes, given_or_new
+from recurrax.literal import literal
+from recurrax.plot.axes import axes_or_new, blank_axes
 from recurrax.plot.curves import (
     GUIDE,
     GUIDE_TEXT,
     Curve,
     Style,
     draw,
-    draw_legend,
     draw_level,
+    finish,
     style_table,
 )
 from recurrax.plot.over_seeds import final, known, outcome, ranked
-from recurrax.plot.words import literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +68,7 @@ def comparison(result: Comparison, ax: Axes | None = None, *, field: str = "lear
             f"result must be what rx.train.compare returns, got {type(result).__name__}"
         )
     checks.check_choice("field", field, _FIELDS)
-    ax = given_or_new(ax)
+    ax = axes_or_new(ax)
     if field == "learning":
         _learning(ax, result)
     else:
@@ -116,10 +116,9 @@ def _learning(ax: Axes, result: Comparison) -> None:
     ax.axhline(goal, color="0.3", linewidth=0.8, zorder=1, label="solved")
     if relation.startswith("<"):
         ax.set_yscale("log")
-    ax.set_xlabel("training step")
     seeds = np.shape(rows[0].values)[1]
-    ax.set_ylabel(f"{literal(metric.replace('_', ' '))}  (median and range of {seeds} seeds)")
-    draw_legend(ax, batched=False)
+    label = f"{literal(metric.replace('_', ' '))}  (median and range of {seeds} seeds)"
+    finish(ax, "training step", label)
 
 
 def _draw_final(ax: Axes, trial: Trial, height: float, colour: str) -> None:

@@ -1,15 +1,16 @@
-"""Curves with a band over the batch, told apart by colour and, on a grey printer, by dashes."""
+"""Curves with a band over the batch, which differ in colour and, on a grey printer, in dashes."""
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from recurrax.plot.words import is_literal, legend_label, plain
+from recurrax.literal import is_literal, legend_label, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
 
@@ -23,6 +24,8 @@ _LOOKS: tuple[tuple[str, Any], ...] = (
     ("#E69F00", (0, (7, 2))),
 )
 _MARKERS = (None, "o", "s", "^", "D", "P", "X")
+STEPS = "steps t"
+LOG_NORM = r"$\log\,\|\partial s_t / \partial s_0\|$  (nats)"
 THICK, THIN = 2.0, 1.2
 GUIDE: dict[str, Any] = {"color": "0.55", "linestyle": ":", "linewidth": THIN}
 GUIDE_TEXT = "0.4"
@@ -38,7 +41,7 @@ _NOT_FINITE = (
 
 
 class Style(NamedTuple):
-    """How a curve is told from the others."""
+    """The looks of a curve, in which it differs from the others."""
 
     colour: str
     dashes: Any
@@ -90,15 +93,20 @@ def batch_size(values: Any) -> int:
 
 
 def label_of(name: str, values: Any) -> str | None:
-    """A curve's name in the legend; one without a name is told by the size of its batch."""
+    """A curve's name in the legend, or the size of its batch for one without a name."""
     several = batch_size(values)
     return name or (f"{several} examples" if several > 1 else None)
 
 
-def over_time(logs: dict[str, Any]) -> list[Curve]:
+def over_time(values: Any, style: Style, label: str | None, width: float = THICK) -> Curve:
+    """The curve of `[T, *batch]` at t = 1 ... T."""
+    return Curve(np.arange(1, len(values) + 1), values, style, label, width)
+
+
+def each_over_time(logs: Mapping[str, Any]) -> list[Curve]:
     """One curve for each `[T, *batch]` by name, at t = 1 ... T."""
     return [
-        Curve(np.arange(1, len(values) + 1), values, style, label_of(name, values))
+        over_time(values, style, label_of(name, values))
         for (name, values), style in zip(logs.items(), styles(len(logs)), strict=True)
     ]
 
@@ -172,9 +180,9 @@ def _draw_marks(
     )
 
 
-def draw_zero(ax: Axes) -> None:
-    """A faint line at zero: neither growth nor decay."""
-    ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+def draw_faint(ax: Axes, height: float = 0) -> None:
+    """A faint line across: at zero there is neither growth nor decay."""
+    ax.axhline(height, color="0.8", linewidth=0.8, zorder=0)
 
 
 def draw_level(ax: Axes, height: float, label: str) -> None:
@@ -182,9 +190,18 @@ def draw_level(ax: Axes, height: float, label: str) -> None:
     ax.axhline(height, zorder=1, label=legend_label(label), **GUIDE)
 
 
-def is_batched(curves: Sequence[Curve]) -> bool:
-    """Whether any of them has a band."""
-    return any(batch_size(curve.values) > 1 for curve in curves)
+def draw_levels(ax: Axes, levels: Mapping[str, float], dashes: Sequence[Any]) -> None:
+    """Dark grey lines across by their labels, each with dashes of its own."""
+    for (label, height), dash in zip(levels.items(), itertools.cycle(dashes), strict=False):
+        look = GUIDE | {"color": "0.35", "linestyle": dash}
+        ax.axhline(height, zorder=1, label=legend_label(label), **look)
+
+
+def finish(ax: Axes, x: str, y: str, curves: Sequence[Curve] = (), *, below: bool = False) -> None:
+    """Name both axes, and draw the legend; it says what a band is where a curve has one."""
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    draw_legend(ax, batched=any(batch_size(curve.values) > 1 for curve in curves), below=below)
 
 
 def draw_legend(ax: Axes, *, batched: bool, below: bool = False) -> None:

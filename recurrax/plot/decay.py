@@ -9,24 +9,22 @@ import numpy as np
 
 from recurrax.flow.decay import Decay
 from recurrax.plot.arguments import by_name
-from recurrax.plot.axes import given_or_new
+from recurrax.plot.axes import axes_or_new
 from recurrax.plot.curves import (
     GUIDE,
     GUIDE_TEXT,
+    LOG_NORM,
+    STEPS,
     draw,
-    draw_legend,
-    draw_zero,
-    is_batched,
-    over_time,
+    draw_faint,
+    each_over_time,
+    finish,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
-
-STEPS = "steps t"
-LOG_NORM = r"$\log\,\|\partial s_t / \partial s_0\|$  (nats)"
 
 
 def decay(
@@ -62,16 +60,14 @@ def decay(
     for scalar in scalars:
         if not scalar > 0:
             raise ValueError(f"scalars must be positive, got {scalar}")
-    ax = given_or_new(ax)
-    curves = over_time({name: result.log_norm for name, result in named.items()})
+    ax = axes_or_new(ax)
+    curves = each_over_time({name: result.log_norm for name, result in named.items()})
     length = max(len(curve.x) for curve in curves)
     _draw_scalars(ax, scalars, length)
     draw(ax, curves)
-    draw_zero(ax)
-    ax.set_xlabel(STEPS)
-    ax.set_ylabel(LOG_NORM)
+    draw_faint(ax)
     ax.set_xlim(0, length * 1.08)
-    draw_legend(ax, batched=is_batched(curves))
+    finish(ax, STEPS, LOG_NORM, curves)
     return ax
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from recurrax import checks
 from recurrax.flow.gradient_map import GradientMap
 from recurrax.plot.arguments import check_kind
-from recurrax.plot.axes import given_or_new
+from recurrax.plot.axes import axes_or_new
 from recurrax.plot.curves import batch_band, batch_size
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def gradient_map(
     blank = (sources > targets[:, None]) | np.isnan(logs)
     seen = logs[~blank]
     low, high = _range(seen) if limits is None else limits
-    ax = given_or_new(ax)
+    ax = axes_or_new(ax)
     mesh = ax.pcolormesh(
         _edges(sources),
         _edges(targets),

@@ -10,8 +10,8 @@ import numpy as np
 from recurrax.flow.lag_profile import LagProfile
 from recurrax.flow.truncation import truncation
 from recurrax.plot.arguments import by_name
-from recurrax.plot.axes import given_or_new
-from recurrax.plot.curves import THIN, Curve, draw, draw_legend, draw_level, style_table
+from recurrax.plot.axes import axes_or_new
+from recurrax.plot.curves import THIN, Curve, draw, draw_level, finish, style_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +59,7 @@ def lag_profile(
     """
     named = by_name(results, LagProfile)
     cuts = {name: int(truncation(result, keep=keep)) for name, result in named.items()}
-    ax = given_or_new(ax)
+    ax = axes_or_new(ax)
     table = style_table(len(named), 2)
     losses, parts = [], []
     for (name, result), (lost, part) in zip(named.items(), table, strict=True):
@@ -70,9 +70,7 @@ def lag_profile(
         ax.axvline(cut, color=lost.colour, linestyle=lost.dashes, linewidth=THIN)
     draw(ax, losses + parts)
     draw_level(ax, math.log1p(-keep), f"log {1 - keep:.3g}")
-    ax.set_xlabel("lag k (steps)")
-    ax.set_ylabel(r"log of the fraction of $\|G\|$  (nats)")
-    draw_legend(ax, batched=False)
+    finish(ax, "lag k (steps)", r"log of the fraction of $\|G\|$  (nats)")
     return ax
 
 

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from recurrax.flow.loss_gradients import LossGradients
 from recurrax.plot.arguments import by_name
-from recurrax.plot.axes import given_or_new
-from recurrax.plot.curves import draw, draw_legend, is_batched, over_time
-from recurrax.plot.decay import STEPS
+from recurrax.plot.axes import axes_or_new
+from recurrax.plot.curves import STEPS, draw, each_over_time, finish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,10 +46,8 @@ def loss_gradients(
       4
     """
     named = by_name(results, LossGradients)
-    ax = given_or_new(ax)
-    curves = over_time({name: result.log_norm for name, result in named.items()})
+    ax = axes_or_new(ax)
+    curves = each_over_time({name: result.log_norm for name, result in named.items()})
     draw(ax, curves)
-    ax.set_xlabel(STEPS)
-    ax.set_ylabel(r"$\log\,\|\partial L / \partial s_t\|$  (nats)")
-    draw_legend(ax, batched=is_batched(curves))
+    finish(ax, STEPS, r"$\log\,\|\partial L / \partial s_t\|$  (nats)", curves)
     return ax

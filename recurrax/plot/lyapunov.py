@@ -9,20 +9,19 @@ import numpy as np
 
 from recurrax import checks
 from recurrax.flow.lyapunov import Lyapunov
-from recurrax.plot.arguments import by_name
-from recurrax.plot.axes import given_or_new
+from recurrax.plot.arguments import by_name, numbers_by_name
+from recurrax.plot.axes import axes_or_new
 from recurrax.plot.curves import (
     THIN,
     Curve,
     batch_band,
     draw,
-    draw_legend,
-    draw_zero,
-    is_batched,
+    draw_faint,
+    draw_levels,
+    finish,
     label_of,
     styles,
 )
-from recurrax.plot.words import legend_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,9 +66,9 @@ def lyapunov(
       ([0.5, 1.0], 'Lyapunov exponent  (nats a step)')
     """
     named = by_name(results, Lyapunov)
-    theory = _checked_theory(theory)
+    levels = numbers_by_name("theory", theory, ", in nats a step;")
     sizes = {name: _size_of(size, name, result) for name, result in named.items()}
-    ax = given_or_new(ax)
+    ax = axes_or_new(ax)
     curves = []
     for (name, result), style in zip(named.items(), styles(len(named)), strict=True):
         values, errors = (
@@ -80,13 +79,10 @@ def lyapunov(
         curves.append(Curve(x, values, style, label_of(name, values)))
         _draw_errors(ax, x, values, errors, style.colour)
     draw(ax, curves)
-    draw_zero(ax)
-    for i, (name, value) in enumerate(theory.items()):
-        dashes: Any = _THEORY_DASHES[i % len(_THEORY_DASHES)]
-        ax.axhline(value, color="0.35", linestyle=dashes, linewidth=THIN, label=legend_label(name))
-    ax.set_xlabel("index i of the exponent" if size is None else "index i / N")
-    ax.set_ylabel("Lyapunov exponent  (nats a step)")
-    draw_legend(ax, batched=is_batched(curves))
+    draw_faint(ax)
+    draw_levels(ax, levels, _THEORY_DASHES)
+    index = "index i of the exponent" if size is None else "index i / N"
+    finish(ax, index, "Lyapunov exponent  (nats a step)", curves)
     return ax
 
 
@@ -95,19 +91,6 @@ def _draw_errors(ax: Axes, x: Any, values: Any, errors: Any, colour: str) -> Non
     known = np.isfinite(middle) & np.isfinite(error)
     bars: dict[str, Any] = {"fmt": "none", "ecolor": colour, "elinewidth": THIN, "capsize": 2.5}
     ax.errorbar(x[known], middle[known], yerr=error[known], **bars)
-
-
-def _checked_theory(theory: Any) -> dict[str, float]:
-    if theory is None:
-        return {}
-    if not isinstance(theory, Mapping):
-        raise TypeError(
-            f"theory must hold numbers by name in a dict, in nats a step; got "
-            f"{type(theory).__name__}"
-        )
-    for name, value in theory.items():
-        checks.check_number(f"theory[{name!r}]", value)
-    return {str(name): float(value) for name, value in theory.items()}
 
 
 def _size_of(size: Any, name: str, result: Lyapunov) -> int:

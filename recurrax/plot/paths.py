@@ -8,9 +8,17 @@ import numpy as np
 
 from recurrax.flow.paths import Paths
 from recurrax.plot.arguments import check_kind
-from recurrax.plot.axes import given_or_new
-from recurrax.plot.curves import THIN, Curve, batch_band, batch_size, draw, draw_legend, styles
-from recurrax.plot.decay import STEPS
+from recurrax.plot.axes import axes_or_new
+from recurrax.plot.curves import (
+    STEPS,
+    THIN,
+    batch_band,
+    draw,
+    draw_faint,
+    finish,
+    over_time,
+    styles,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,19 +51,17 @@ def paths(result: Paths, ax: Axes | None = None) -> Axes:
       ['share of the detour', 'gate i', 'gate f', 'gate g', 'gate o']
     """
     check_kind("result", result, Paths)
-    ax = given_or_new(ax)
+    ax = axes_or_new(ax)
     names = () if result.gates is None else result.gates.names
     look, *looks = styles(1 + len(names))
-    steps = np.arange(1, len(result.share) + 1)
-    curves = [Curve(steps, result.share, look, "share of the detour", 2 * THIN)]
+    curves = [over_time(result.share, look, "share of the detour", 2 * THIN)]
     if result.gates is not None:
         means = np.moveaxis(np.asarray(result.gates.mean, np.float64), -1, 0)
         for name, mean, style in zip(names, means, looks, strict=True):
-            curves.append(Curve(steps, batch_band(mean)[1], style, f"gate {name}", THIN))
+            curves.append(over_time(batch_band(mean)[1], style, f"gate {name}", THIN))
     draw(ax, curves)
     for edge in (0, 1):
-        ax.axhline(edge, color="0.8", linewidth=0.8, zorder=0)
-    ax.set_xlabel(STEPS)
-    ax.set_ylabel(f"share{', mean of each gate' if names else ''}  (no unit)")
-    draw_legend(ax, batched=batch_size(result.share) > 1, below=True)
+        draw_faint(ax, edge)
+    label = f"share{', mean of each gate' if names else ''}  (no unit)"
+    finish(ax, STEPS, label, curves, below=True)
     return ax

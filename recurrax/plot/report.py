@@ -9,20 +9,21 @@ import numpy as np
 
 from recurrax.flow.report import Report
 from recurrax.plot.arguments import check_kind
-from recurrax.plot.axes import given_or_new
+from recurrax.plot.axes import axes_or_new
 from recurrax.plot.curves import (
     GUIDE_TEXT,
+    LOG_NORM,
+    STEPS,
     THIN,
     Curve,
     Style,
     batch_band,
-    batch_size,
     draw,
-    draw_legend,
-    draw_zero,
+    draw_faint,
+    finish,
+    over_time,
     styles,
 )
-from recurrax.plot.decay import LOG_NORM, STEPS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,31 +57,20 @@ def report(result: Report, ax: Axes | None = None) -> Axes:
       ['measured: log norm', 'predicted, tied: log Frobenius']
     """
     check_kind("result", result, Report)
-    ax = given_or_new(ax)
-    core, bounds = [_measured(result), *_predictions(result)], _bounds(result)
+    ax = axes_or_new(ax)
+    measured = over_time(result.decay.log_norm, styles(1)[0], "measured: log norm")
+    core, bounds = [measured, *_predictions(result)], _bounds(result)
     draw(ax, [*core, *bounds])
     _frame(ax, core, bounds)
-    draw_zero(ax)
-    ax.set_xlabel(STEPS)
-    ax.set_ylabel(LOG_NORM)
-    draw_legend(ax, batched=batch_size(result.decay.log_norm) > 1, below=True)
+    draw_faint(ax)
+    finish(ax, STEPS, LOG_NORM, core, below=True)
     return ax
-
-
-def _measured(result: Report) -> Curve:
-    logs = result.decay.log_norm
-    return Curve(np.arange(1, len(logs) + 1), logs, styles(1)[0], "measured: log norm")
 
 
 def _predictions(result: Report) -> list[Curve]:
     """What is predicted, and that norm as it was measured."""
     curves = [
-        Curve(
-            np.arange(1, len(prediction.log_frobenius) + 1),
-            prediction.log_frobenius,
-            look,
-            f"predicted, {prediction.weights}: log Frobenius",
-        )
+        over_time(prediction.log_frobenius, look, f"predicted, {prediction.weights}: log Frobenius")
         for prediction, look in zip((result.tied, result.untied), styles(3)[1:], strict=True)
         if prediction is not None
     ]
@@ -88,9 +78,8 @@ def _predictions(result: Report) -> list[Curve]:
         logs = np.asarray(result.decay.log_frobenius, np.float64)
         logs = logs.reshape(len(logs), -1)
         mean_square = np.logaddexp.reduce(2 * logs, axis=1) - math.log(logs.shape[1])
-        steps = np.arange(1, len(logs) + 1)
         look = Style(GUIDE_TEXT, "-", "o")
-        curves.append(Curve(steps, mean_square / 2, look, "measured: log Frobenius", THIN))
+        curves.append(over_time(mean_square / 2, look, "measured: log Frobenius", THIN))
     return curves
 
 
@@ -99,7 +88,7 @@ def _bounds(result: Report) -> list[Curve]:
     promised = result.bounds
     weights = steps * promised.log_rate if math.isfinite(promised.log_rate) else None
     return [
-        Curve(steps, batch_band(values)[1], look, label, THIN)
+        over_time(batch_band(values)[1], look, label, THIN)
         for values, look, label in zip(
             (promised.log_upper, promised.log_lower, weights),
             styles(6)[3:],

@@ -10,16 +10,8 @@ import numpy as np
 from recurrax import checks
 from recurrax.flow.spectrum import Spectrum
 from recurrax.plot.arguments import by_name
-from recurrax.plot.axes import given_or_new
-from recurrax.plot.curves import (
-    Curve,
-    draw,
-    draw_legend,
-    draw_level,
-    draw_zero,
-    is_batched,
-    style_table,
-)
+from recurrax.plot.axes import axes_or_new
+from recurrax.plot.curves import Curve, draw, draw_faint, draw_level, finish, style_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +55,7 @@ def spectrum(
     checks.check_number("below", below)
     if not 0 < below < 1:
         raise ValueError(f"below must be between 0 and 1, got {below}")
-    ax = given_or_new(ax)
+    ax = axes_or_new(ax)
     times = max(len(result.t) for result in named.values())
     table = style_table(len(named), times)
     curves = []
@@ -73,9 +65,8 @@ def spectrum(
             label = f"{name}, t = {t}" if name else f"t = {t}"
             curves.append(Curve(np.arange(1, len(by_index) + 1), by_index, style, label))
     draw(ax, curves)
-    draw_zero(ax)
+    draw_faint(ax)
     draw_level(ax, math.log(below), f"log {below:g}")
-    ax.set_xlabel("index i of the singular value, largest first")
-    ax.set_ylabel(r"$\log\,\sigma_i(\partial s_t / \partial s_0)$  (nats)")
-    draw_legend(ax, batched=is_batched(curves))
+    index = "index i of the singular value, largest first"
+    finish(ax, index, r"$\log\,\sigma_i(\partial s_t / \partial s_0)$  (nats)", curves)
     return ax

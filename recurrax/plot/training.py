@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recurrax import checks
 from recurrax.flow.watch import Watched
-from recurrax.plot.axes import given_or_new
-from recurrax.plot.curves import GUIDE, THIN, Curve, draw, draw_legend, styles
+from recurrax.literal import literal
+from recurrax.plot.arguments import argument_of, numbers_by_name, read_by_name
+from recurrax.plot.axes import axes_or_new
+from recurrax.plot.curves import THIN, Curve, draw, draw_legend, draw_levels, styles
 from recurrax.plot.watched import history as draw_watched
-from recurrax.plot.words import legend_label, literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,26 +57,27 @@ def training(
 
     Example:
       >>> import jax, optax, recurrax as rx
-      >>> task, adam, key = rx.tasks.adding(4), optax.adam(0.01), jax.random.key(0)
-      >>> options = {"key": key, "steps": 6, "report_every": 2}
-      >>> fit = rx.train.fit(rx.cells.gru(2, 4), task, adam, **options)
+      >>> task, key = rx.tasks.adding(4), jax.random.key(0)
+      >>> fit = rx.train.fit(rx.cells.gru(2, 4), task, optax.adam(0.01), key=key, steps=6, inner=2)
       >>> ax = rx.plot.training(fit, rx.plot.blank_axes(), levels={"baseline": 0.167})
       >>> [text.get_text() for text in ax.get_legend().get_texts()]
       ['training', 'baseline = 0.167']
       >>> ax.get_lines()[0].get_xdata().tolist()
       [2, 4, 6]
     """
-    named = _histories(results)
-    lines = _checked_levels(levels)
+    named = read_by_name(results, "rx.train.Fit", _history, also=" or its history")
+    lines = numbers_by_name("levels", levels)
     watched = field in Watched._fields or "." in field
     for name, found in named.items():
         if field not in found and not (watched and "flow" in found):
-            names = ", ".join(repr(known) for known in _fields(found))
-            raise ValueError(f"field must be one that {_which(name)} has ({names}), got {field!r}")
+            names = ", ".join(repr(known) for known in found if known not in ("step", "flow"))
+            raise ValueError(
+                f"field must be one that {argument_of(name)} has ({names}), got {field!r}"
+            )
     if watched:
         ax = draw_watched({name: found["flow"] for name, found in named.items()}, ax, field=field)
     else:
-        ax = given_or_new(ax)
+        ax = axes_or_new(ax)
         curves = _curves(named, field)
         if field == "gradient_norm" and len(named) == 1:
             _draw_clipped(ax, *named.values())
@@ -85,10 +86,8 @@ def training(
             draw(ax, curves)
         ax.set_xlabel("training step")
         ax.set_ylabel(literal(field.replace("_", " ")))
-    for i, (name, value) in enumerate(lines.items()):
-        dashes = _LEVEL_DASHES[i % len(_LEVEL_DASHES)]
-        style = GUIDE | {"color": "0.35", "linestyle": dashes}
-        ax.axhline(value, zorder=1, label=legend_label(f"{name} = {value:.3g}"), **style)
+    across = {f"{name} = {value:.3g}": value for name, value in lines.items()}
+    draw_levels(ax, across, _LEVEL_DASHES)
     if field == "gradient_norm" and len(named) == 1 and ax.get_yscale() == "log":
         low, high = ax.get_ylim()
         ax.set_ylim(low, high * (high / low) ** _HEADROOM)
@@ -108,26 +107,21 @@ def lost_rows(history: Mapping[str, Any]) -> np.ndarray:
 
 def _curves(named: dict[str, Any], field: str) -> list[Curve]:
     """Each run's curve; that of its test data; of the gradient norm of one run its largest."""
-    rows: list[tuple[Any, Any, str, float]] = []
+    rows: list[tuple[Any, Any, Any, str, float]] = []  # steps, values, which are known, ...
+    alone = field == "gradient_norm" and len(named) == 1
     for name, found in named.items():
-        steps, test, known = found["step"], found.get(f"test_{field}"), ~lost_rows(found)
-        rows.append((steps[known], found[field][known], name or "training", 0.75 * THIN + 0.75))
+        steps, known, test = found["step"], ~lost_rows(found), found.get(f"test_{field}")
+        label, width = ("mean", 1.5 * THIN) if alone else (name or "training", 0.75 * THIN + 0.75)
+        rows.append((steps, found[field], known, label, width))
+        if alone and "gradient_norm_max" in found:
+            rows.append((steps, found["gradient_norm_max"], known, "largest", 0.8 * THIN))
         if test is not None:
             # NaN stands where nothing was evaluated.
-            there = ~np.isnan(test)
-            rows.append((steps[there], test[there], f"{name} test".strip(), THIN))
-    if field == "gradient_norm" and len(named) == 1:
-        (found,) = named.values()
-        known = ~lost_rows(found)
-        steps = found["step"][known]
-        rows = [(steps, found[field][known], "mean", THIN * 1.5)]
-        if "gradient_norm_max" in found:
-            rows.append((steps, found["gradient_norm_max"][known], "largest", 0.8 * THIN))
-    looks = styles(len(rows))
+            rows.append((steps, test, ~np.isnan(test), f"{name} test".strip(), THIN))
     return [
-        Curve(x, values, look, label, width)
-        for (x, values, label, width), look in zip(rows, looks, strict=True)
-        if len(x)
+        Curve(steps[known], values[known], look, label, width)
+        for (steps, values, known, label, width), look in zip(rows, styles(len(rows)), strict=True)
+        if known.any()
     ]
 
 
@@ -160,58 +154,11 @@ def _scale(ax: Axes, curves: Sequence[Curve], field: str) -> None:
         ax.set_yscale("log")
 
 
-# --- what was given -------------------------------------------------------------------------------
-
-
-def _histories(results: Any) -> dict[str, Any]:
-    """Histories by name; one alone has the empty name."""
-    alone = _history(results)
-    if alone is not None:
-        return {"": _checked("", alone)}
-    if not isinstance(results, Mapping):
-        raise TypeError(
-            "results must be a rx.train.Fit or its history, or several by name in a dict; got "
-            f"{type(results).__name__}"
-        )
-    if not results:
-        raise ValueError("results must hold at least one rx.train.Fit, got none")
-    named = {}
-    for name, result in results.items():
-        found = _history(result)
-        if found is None:
-            raise TypeError(
-                f"results[{name!r}] must be a rx.train.Fit or its history, got "
-                f"{type(result).__name__}"
-            )
-        named[str(name)] = _checked(str(name), found)
-    return named
-
-
-def _history(result: Any) -> Any:
-    """Of a `Fit`, which this package cannot import; None for anything else."""
+def _history(argument: str, result: Any) -> Any:
+    """The history of a `Fit`, which this package cannot import; None for anything else."""
     found = getattr(result, "history", result)
-    return found if isinstance(found, Mapping) and np.ndim(found.get("step", 0)) == 1 else None
-
-
-def _checked(name: str, found: Any) -> Any:
+    if not isinstance(found, Mapping) or np.ndim(found.get("step", 0)) != 1:
+        return None
     if not len(found["step"]):
-        raise ValueError(f"{_which(name)} holds no report yet: its history is empty")
+        raise ValueError(f"{argument} holds no report yet: its history is empty")
     return found
-
-
-def _which(name: str) -> str:
-    return f"results[{name!r}]" if name else "results"
-
-
-def _fields(found: Any) -> list[str]:
-    return [name for name in found if name not in ("step", "flow")]
-
-
-def _checked_levels(levels: Any) -> dict[str, float]:
-    if levels is None:
-        return {}
-    if not isinstance(levels, Mapping):
-        raise TypeError(f"levels must hold numbers by name in a dict, got {type(levels).__name__}")
-    for name, value in levels.items():
-        checks.check_number(f"levels[{name!r}]", value)
-    return {str(name): float(value) for name, value in levels.items()}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recurrax.flow.watch import Watched
-from recurrax.plot.arguments import by_name, check_kind
-from recurrax.plot.axes import given_or_new
-from recurrax.plot.curves import Curve, draw, draw_legend, draw_zero, styles
-from recurrax.plot.words import literal
+from recurrax.literal import literal
+from recurrax.plot.arguments import argument_of, check_kind, read_by_name
+from recurrax.plot.axes import axes_or_new
+from recurrax.plot.curves import Curve, draw, draw_faint, finish, styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,9 +62,9 @@ def history(
       >>> rx.plot.history(w, rx.plot.blank_axes()).get_lines()[0].get_xydata().tolist()
       [[0.0, -3.0], [2.0, -2.0]]
     """
-    named = _records(results)
-    rows = {name: _measured(name, records, field) for name, records in named.items()}
-    ax = given_or_new(ax)
+    named = read_by_name(results, "rx.flow.Watched", _records)
+    rows = {name: _measured(argument_of(name), own, field) for name, own in named.items()}
+    ax = axes_or_new(ax)
     draw(
         ax,
         [
@@ -73,48 +73,28 @@ def history(
         ],
     )
     if field in _SIGNED:
-        draw_zero(ax)
-    ax.set_xlabel("training step")
-    ax.set_ylabel(_label(field))
-    draw_legend(ax, batched=False)
+        draw_faint(ax)
+    group, _, gate = field.partition(".")
+    label = _LABELS[field] if field in _LABELS else _LABELS_OF_GATES[group].format(literal(gate))
+    finish(ax, "training step", label)
     return ax
 
 
-def _label(field: str) -> str:
-    group, _, gate = field.partition(".")
-    return _LABELS[field] if field in _LABELS else _LABELS_OF_GATES[group].format(literal(gate))
-
-
-def _records(results: Any) -> dict[str, list[Watched]]:
-    """Lists of records by name; one alone has the empty name."""
-    if _is_list(results):
-        return {"": _checked_list("results", results)}
-    if not isinstance(results, Mapping):
-        return {name: [found] for name, found in by_name(results, Watched).items()}
-    singles = {name: found for name, found in results.items() if not _is_list(found)}
-    if singles or not results:
-        by_name(singles, Watched)
-    return {
-        str(name): _checked_list(f"results[{name!r}]", found) if _is_list(found) else [found]
-        for name, found in results.items()
-    }
-
-
-def _is_list(found: Any) -> bool:
-    return isinstance(found, Sequence) and not isinstance(found, (str, Watched))
-
-
-def _checked_list(argument: str, records: Sequence[Any]) -> list[Watched]:
-    if not records:
+def _records(argument: str, found: Any) -> list[Watched] | None:
+    """A list of records, also of a single one; None for anything else."""
+    if isinstance(found, Watched):
+        return [found]
+    if not isinstance(found, Sequence) or isinstance(found, str):
+        return None
+    if not found:
         raise ValueError(f"{argument} must hold at least one rx.flow.Watched, got none")
-    for i, record in enumerate(records):
+    for i, record in enumerate(found):
         check_kind(f"{argument}[{i}]", record, Watched)
-    return list(records)
+    return list(found)
 
 
-def _measured(name: str, records: list[Watched], field: str) -> tuple[np.ndarray, np.ndarray]:
+def _measured(which: str, records: list[Watched], field: str) -> tuple[np.ndarray, np.ndarray]:
     """The training steps and the values of the rows that were measured, each step once."""
-    which = f"results[{name!r}]" if name else "results"
     columns = [
         [np.atleast_1d(np.asarray(part)) for part in (record.step, _value(which, record, field))]
         for record in records

@@ -10,10 +10,9 @@ import jax
 
 from recurrax.cli.console import picture_failures
 from recurrax.cli.flow.measurement import COLUMNS, EXAMPLES, story
-from recurrax.literal import visible
+from recurrax.literal import literal, visible
 from recurrax.plot.axes import as_png, blank_axes
 from recurrax.plot.decay import decay
-from recurrax.plot.words import literal
 from recurrax.version import __version__
 from recurrax.words import steps_of
 

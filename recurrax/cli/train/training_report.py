@@ -26,11 +26,10 @@ from recurrax.cli.flow.cells_to_measure import Subject, measure
 from recurrax.cli.flow.measurement import COLUMNS, difference
 from recurrax.cli.to_json import document
 from recurrax.cli.train.run_folder import write_text
-from recurrax.literal import visible
+from recurrax.literal import literal, visible
 from recurrax.plot.axes import blank_axes, save
 from recurrax.plot.over_seeds import known
 from recurrax.plot.training import lost_rows, training
-from recurrax.plot.words import literal
 from recurrax.words import steps_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 from plot import seen
 
 import recurrax as rx
-from recurrax.plot.words import is_literal, legend_label, literal, plain
+from recurrax.literal import is_literal, legend_label, literal, plain
 
 NAMES = [r"$\frac{a$ and {", "_hidden", "[bold]", "bad\udcff", "two\nlines", "日本", r"a\$b$"]
 SHOWN = [r"$\frac{a$ and {", "_hidden", "[bold]", "bad\ufffd", r"two\nlines", "日本", r"a\$b$"]
