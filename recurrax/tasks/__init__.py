@@ -5,12 +5,12 @@ Endless tasks are drawn from a key, tasks made of data from their split; `Task.d
 
 from recurrax.tasks.adding import adding, multiplication
 from recurrax.tasks.batch import Batch, Split, check_batch
+from recurrax.tasks.by_name import NAMES as NAMES
+from recurrax.tasks.by_name import get
 from recurrax.tasks.copying import copying
 from recurrax.tasks.counting import counting
 from recurrax.tasks.digits import DigitSequences, digit_sequences, digits
 from recurrax.tasks.losses import accuracy, cross_entropy, squared_error
-from recurrax.tasks.names import NAMES as NAMES
-from recurrax.tasks.names import get
 from recurrax.tasks.task import Task
 from recurrax.tasks.temporal_order import temporal_order
 from recurrax.tasks.text import text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import TYPE_CHECKING
 
 import jax
@@ -11,11 +10,12 @@ import jax.numpy as jnp
 
 from recurrax.checks import default_float
 from recurrax.tasks import losses
-from recurrax.tasks.batch import Batch
-from recurrax.tasks.task import Task, check_draw, check_length
+from recurrax.tasks.task import Sampler, Task, answered_at_the_end, check_length
 
 if TYPE_CHECKING:
     import chex
+
+    from recurrax.tasks.batch import Batch
 
 
 def adding(T: int = 100) -> Task:
@@ -91,34 +91,22 @@ def _marked(name: str, T: int, *, product: bool, baseline: float, goal: float) -
 
 
 @dataclasses.dataclass(frozen=True)
-class MarkedNumbers:
-    """`sample(key, batch)` of both tasks."""
+class MarkedNumbers(Sampler):
+    """The sequences of both tasks."""
 
     length: int
     product: bool
 
-    def __call__(self, key: chex.PRNGKey, batch: int) -> Batch:
-        check_draw(key, batch)
-        drawn: Batch = _sample(key, batch, self.length, self.product)
-        return drawn
-
-
-@functools.partial(jax.jit, static_argnames=("batch", "length", "product"))
-def _sample(key: chex.PRNGKey, batch: int, length: int, product: bool) -> Batch:
-    value_key, first_key, second_key = jax.random.split(key, 3)
-    dtype = default_float()
-    values = jax.random.uniform(value_key, (length, batch), dtype)
-    half = length // 2
-    first = jax.random.randint(first_key, (batch,), 0, half)
-    second = jax.random.randint(second_key, (batch,), half, length)
-    time = jnp.arange(length)[:, None]
-    markers = ((time == first) | (time == second)).astype(dtype)
-    column = jnp.arange(batch)
-    a, b = values[first, column], values[second, column]
-    answer = a * b if product else a + b
-    last = time == length - 1
-    return Batch(
-        jnp.stack([values, markers], -1),
-        jnp.where(last, answer, 0.0)[..., None],
-        jnp.broadcast_to(last, (length, batch)).astype(dtype),
-    )
+    def sample(self, key: chex.PRNGKey, batch: int) -> Batch:
+        value_key, first_key, second_key = jax.random.split(key, 3)
+        dtype = default_float()
+        values = jax.random.uniform(value_key, (self.length, batch), dtype)
+        half = self.length // 2
+        first = jax.random.randint(first_key, (batch,), 0, half)
+        second = jax.random.randint(second_key, (batch,), half, self.length)
+        time = jnp.arange(self.length)[:, None]
+        markers = ((time == first) | (time == second)).astype(dtype)
+        column = jnp.arange(batch)
+        a, b = values[first, column], values[second, column]
+        answers = a * b if self.product else a + b
+        return answered_at_the_end(jnp.stack([values, markers], -1), answers[:, None])

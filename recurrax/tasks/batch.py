@@ -64,13 +64,14 @@ def check_batch(
             raise TypeError(f"{name} must be an array, got {type(leaf).__name__}")
     steps = checks.check_steps(batch.xs)
     symbols, classes = is_integer(batch.xs), is_integer(batch.targets)
-    xs_shape = _check_rank("xs", batch.xs, "symbols" if symbols else None, input_size)
-    lead = (steps, xs_shape[1])
+    _check_rank("xs", batch.xs, "symbols", "I", input_size)
+    lead = (steps, batch.xs.shape[1])
     if lead[1] == 0:
         raise ValueError("xs holds no sequences (B = 0); expected B >= 1")
-    targets = _check_rank("targets", batch.targets, "classes" if classes else None, output_size)
-    for name, shape in (("targets", targets), ("weights", jnp.shape(batch.weights))):
-        if shape[:2] != lead or (name == "weights" and len(shape) != 2):
+    _check_rank("targets", batch.targets, "classes", "O", output_size)
+    targets, weights = batch.targets.shape, batch.weights.shape
+    for name, shape, own in (("targets", targets, targets[:2]), ("weights", weights, weights)):
+        if own != lead:
             raise ValueError(f"{name} has shape {shape}, but xs has [T, B] = {lead}")
     _check_values(batch, input_size if symbols else None, output_size if classes else None)
 
@@ -79,17 +80,16 @@ def is_integer(array: Any) -> bool:
     return bool(jnp.issubdtype(array.dtype, jnp.integer))
 
 
-def _check_rank(name: str, array: Any, integers: str | None, size: int | None) -> tuple[int, ...]:
-    """`[T, B]` for symbols and classes, `[T, B, size]` for numbers."""
-    shape = jnp.shape(array)
-    last = name[:1].replace("x", "I").replace("t", "O")
-    if integers and len(shape) != 2:
-        raise ValueError(f"{name} has shape {shape}, expected [T, B] for integer {integers}")
-    if not integers and len(shape) != 3:
+def _check_rank(name: str, array: Any, integers: str, last: str, size: int | None) -> None:
+    """Refuse what is neither `[T, B]` of symbols or classes, nor `[T, B, size]` of numbers."""
+    shape = array.shape
+    if is_integer(array):
+        if len(shape) != 2:
+            raise ValueError(f"{name} has shape {shape}, expected [T, B] for integer {integers}")
+    elif len(shape) != 3:
         raise ValueError(f"{name} has shape {shape}, expected [T, B, {last}] for {array.dtype}")
-    if not integers and size is not None and shape[2] != size:
+    elif size is not None and shape[2] != size:
         raise ValueError(f"{name} has shape {shape}, expected [T, B, {last}] with {last} = {size}")
-    return shape
 
 
 def _check_values(batch: Batch, symbols: int | None, classes: int | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 from recurrax import checks
 from recurrax.tasks import losses
 from recurrax.tasks.batch import Batch
-from recurrax.tasks.task import Task, check_draw, check_length
+from recurrax.tasks.task import Sampler, Task, check_length
 
 if TYPE_CHECKING:
     import chex
@@ -81,28 +80,21 @@ class RecallMetrics:
 
 
 @dataclasses.dataclass(frozen=True)
-class ShownSymbols:
-    """`sample(key, batch)` of the task."""
+class ShownSymbols(Sampler):
+    """The sequences of the task."""
 
     T: int
     symbols: int
     length: int
 
-    def __call__(self, key: chex.PRNGKey, batch: int) -> Batch:
-        check_draw(key, batch)
-        drawn: Batch = _sample(key, batch, self.T, self.symbols, self.length)
-        return drawn
-
-
-@functools.partial(jax.jit, static_argnames=("batch", "T", "symbols", "length"))
-def _sample(key: chex.PRNGKey, batch: int, T: int, symbols: int, length: int) -> Batch:
-    shown = jax.random.randint(key, (length, batch), 0, symbols)
-    blank, marker = symbols, symbols + 1
-    waiting = jnp.full((T + length, batch), blank)
-    inputs = jnp.concatenate([shown, waiting.at[T - 1].set(marker)])
-    targets = jnp.concatenate([waiting, shown])
-    return Batch(
-        jax.nn.one_hot(inputs, symbols + 2, dtype=checks.default_float()),
-        targets.astype(jnp.int32),
-        jnp.ones(targets.shape, checks.default_float()),
-    )
+    def sample(self, key: chex.PRNGKey, batch: int) -> Batch:
+        shown = jax.random.randint(key, (self.length, batch), 0, self.symbols)
+        blank, marker = self.symbols, self.symbols + 1
+        waiting = jnp.full((self.T + self.length, batch), blank)
+        inputs = jnp.concatenate([shown, waiting.at[self.T - 1].set(marker)])
+        targets = jnp.concatenate([waiting, shown])
+        return Batch(
+            jax.nn.one_hot(inputs, self.symbols + 2, dtype=checks.default_float()),
+            targets.astype(jnp.int32),
+            jnp.ones(targets.shape, checks.default_float()),
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 from recurrax import checks
 from recurrax.tasks import losses
 from recurrax.tasks.batch import Batch
-from recurrax.tasks.task import Task, check_draw, check_length
+from recurrax.tasks.task import Sampler, Task, check_length
 
 if TYPE_CHECKING:
     import chex
@@ -102,32 +101,23 @@ def _baseline(letters: int, n_min: int, n_max: int) -> tuple[tuple[str, float], 
 
 
 @dataclasses.dataclass(frozen=True)
-class CountedLetters:
-    """`sample(key, batch)` of the task."""
+class CountedLetters(Sampler):
+    """The sequences of the task."""
 
     length: int
     letters: int
     n_min: int
     n_max: int
 
-    def __call__(self, key: chex.PRNGKey, batch: int) -> Batch:
-        check_draw(key, batch)
-        drawn: Batch = _sample(key, batch, self.length, self.letters, self.n_min, self.n_max)
-        return drawn
-
-
-@functools.partial(jax.jit, static_argnames=("batch", "length", "letters", "n_min", "n_max"))
-def _sample(
-    key: chex.PRNGKey, batch: int, length: int, letters: int, n_min: int, n_max: int
-) -> Batch:
-    n = jax.random.randint(key, (batch,), n_min, n_max + 1)
-    end = letters
-    # The symbol at position t of the string: t // n counts the letters up, to the end after them.
-    position = jnp.arange(length)[:, None]
-    following = jnp.minimum(position // n, end)
-    read = jnp.concatenate([jnp.full((1, batch), end), following[:-1]])
-    inside = position <= letters * n
-    asked = inside & ((position == 0) | (position > n))
-    symbols = jax.nn.one_hot(read, letters + 1, dtype=checks.default_float())
-    xs = jnp.where(inside[..., None], symbols, 0.0)
-    return Batch(xs, following.astype(jnp.int32), asked.astype(symbols.dtype))
+    def sample(self, key: chex.PRNGKey, batch: int) -> Batch:
+        n = jax.random.randint(key, (batch,), self.n_min, self.n_max + 1)
+        end = self.letters
+        # The symbol at position t of the string: t // n counts the letters up, to the end.
+        position = jnp.arange(self.length)[:, None]
+        following = jnp.minimum(position // n, end)
+        read = jnp.concatenate([jnp.full((1, batch), end), following[:-1]])
+        inside = position <= self.letters * n
+        asked = inside & ((position == 0) | (position > n))
+        symbols = jax.nn.one_hot(read, self.letters + 1, dtype=checks.default_float())
+        xs = jnp.where(inside[..., None], symbols, 0.0)
+        return Batch(xs, following.astype(jnp.int32), asked.astype(symbols.dtype))

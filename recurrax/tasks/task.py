@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
+import functools
 import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -181,7 +183,38 @@ class Task:
         return Batch(checks.at_least(xs, float_), targets, checks.at_least(weights, float_))
 
 
-# --- checks that tasks share ---------------------------------------------------------------------
+# --- what tasks share ----------------------------------------------------------------------------
+
+
+class Sampler(abc.ABC):
+    """The `sample(key, batch)` of an endless task: checked, and compiled once for equal ones.
+
+    What inherits from it is a frozen dataclass.
+    """
+
+    @abc.abstractmethod
+    def sample(self, key: chex.PRNGKey, batch: int) -> Batch:
+        """Return a batch of so many sequences, at trace time."""
+
+    def __call__(self, key: chex.PRNGKey, batch: int) -> Batch:
+        check_draw(key, batch)
+        drawn: Batch = _sample(self, key, batch)
+        return drawn
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _sample(sampler: Sampler, key: chex.PRNGKey, batch: int) -> Batch:
+    return sampler.sample(key, batch)
+
+
+def answered_at_the_end(xs: chex.Array, answers: chex.Array) -> Batch:
+    """Inputs `[T, B, I]` with one answer `[B]` or `[B, O]` a sequence, asked at the last step."""
+    steps, batch = xs.shape[:2]
+    return Batch(
+        xs,
+        jnp.zeros((steps, *answers.shape), answers.dtype).at[-1].set(answers),
+        jnp.zeros((steps, batch), checks.default_float()).at[-1].set(1),
+    )
 
 
 def check_draw(key: Any, size: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -12,11 +11,12 @@ import jax.numpy as jnp
 
 from recurrax.checks import default_float
 from recurrax.tasks import losses
-from recurrax.tasks.batch import Batch
-from recurrax.tasks.task import Task, check_draw, check_length
+from recurrax.tasks.task import Sampler, Task, answered_at_the_end, check_length
 
 if TYPE_CHECKING:
     import chex
+
+    from recurrax.tasks.batch import Batch
 
 _DISTRACTORS = 4
 
@@ -66,32 +66,21 @@ def temporal_order(T: int = 100) -> Task:
 
 
 @dataclasses.dataclass(frozen=True)
-class OrderedSymbols:
-    """`sample(key, batch)` of the task."""
+class OrderedSymbols(Sampler):
+    """The sequences of the task."""
 
     length: int
 
-    def __call__(self, key: chex.PRNGKey, batch: int) -> Batch:
-        check_draw(key, batch)
-        drawn: Batch = _sample(key, batch, self.length)
-        return drawn
-
-
-@functools.partial(jax.jit, static_argnames=("batch", "length"))
-def _sample(key: chex.PRNGKey, batch: int, length: int) -> Batch:
-    distractor_key, symbol_key, early_key, late_key = jax.random.split(key, 4)
-    inputs = 2 + jax.random.randint(distractor_key, (length, batch), 0, _DISTRACTORS)
-    first, second = jax.random.randint(symbol_key, (2, batch), 0, 2)
-    # The integers of [a, b) are those from ceil(a) to ceil(b) - 1.
-    tenth = [math.ceil(k * length / 10) for k in range(6)]
-    early = jax.random.randint(early_key, (batch,), tenth[1], tenth[2])
-    late = jax.random.randint(late_key, (batch,), tenth[4], tenth[5])
-    column = jnp.arange(batch)
-    inputs = inputs.at[early, column].set(first).at[late, column].set(second)
-    last = jnp.broadcast_to(jnp.arange(length)[:, None] == length - 1, (length, batch))
-    dtype = default_float()
-    return Batch(
-        jax.nn.one_hot(inputs, 2 + _DISTRACTORS, dtype=dtype),
-        jnp.where(last, 2 * first + second, 0).astype(jnp.int32),
-        last.astype(dtype),
-    )
+    def sample(self, key: chex.PRNGKey, batch: int) -> Batch:
+        distractor_key, symbol_key, early_key, late_key = jax.random.split(key, 4)
+        shape = (self.length, batch)
+        inputs = 2 + jax.random.randint(distractor_key, shape, 0, _DISTRACTORS)
+        first, second = jax.random.randint(symbol_key, (2, batch), 0, 2)
+        # The integers of [a, b) are those from ceil(a) to ceil(b) - 1.
+        tenth = [math.ceil(k * self.length / 10) for k in range(6)]
+        early = jax.random.randint(early_key, (batch,), tenth[1], tenth[2])
+        late = jax.random.randint(late_key, (batch,), tenth[4], tenth[5])
+        column = jnp.arange(batch)
+        inputs = inputs.at[early, column].set(first).at[late, column].set(second)
+        xs = jax.nn.one_hot(inputs, 2 + _DISTRACTORS, dtype=default_float())
+        return answered_at_the_end(xs, (2 * first + second).astype(jnp.int32))
