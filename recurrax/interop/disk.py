@@ -29,7 +29,7 @@ def replaced(path: Path) -> Iterator[Path]:
 
 
 def set_aside(path: Path) -> Path:
-    """Keep what lies there under a name of its own, and tell which.
+    """Keep what lies there under a name of its own, and return that.
 
     A file keeps its old name as well, so that no kill finds neither it nor what replaces it.
     """

@@ -67,9 +67,8 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
             with part.open("wb") as file:
                 np.savez(file, allow_pickle=False, **{_HEADER: np.array(header)}, **arrays)
         else:
-            _safetensors().save_file(
-                {k: np.ascontiguousarray(v) for k, v in arrays.items()}, part, {_HEADER: header}
-            )
+            contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+            _safetensors().numpy.save_file(contiguous, part, {_HEADER: header})
 
 
 def load(path: str | os.PathLike[str], cell: Cell | None = None) -> Weights:
@@ -78,7 +77,7 @@ def load(path: str | os.PathLike[str], cell: Cell | None = None) -> Weights:
     Args:
       path: ends in `.npz` or `.safetensors`.
       cell: the cell the params belong to. Needed for a cell of your own; one of the library's is
-        told by the file.
+        named in the file.
 
     Returns:
       The cell and its params.
@@ -142,7 +141,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
                 arrays = {name: file[name] for name in file.files}
             header = json.loads(str(arrays.pop(_HEADER)))
         else:
-            with _safetensors_open(path) as file:
+            with _safetensors().safe_open(path, framework="numpy") as file:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
                 header = json.loads(file.metadata()[_HEADER])
         file_format, dtypes, _ = header["format"], header["dtypes"], header["cell"]
@@ -174,11 +173,4 @@ def _safetensors() -> Any:
         raise ImportError(
             "a .safetensors file needs safetensors: pip install 'recurrax[interop]'"
         ) from None
-    return safetensors.numpy
-
-
-def _safetensors_open(path: Path) -> Any:
-    _safetensors()
-    from safetensors import safe_open
-
-    return safe_open(path, framework="numpy")
+    return safetensors
