@@ -101,7 +101,7 @@ class DetachInitialState:
 
     def __call__(self, params: Params, batch_shape: tuple[int, ...] = ()) -> DetachState:
         state = self.initial_state(params, batch_shape)
-        _check_fields(getattr(type(state), "_fields", None), type(state).__name__)
+        _check_fields(state)
         keys = jax.random.split(self.key, batch_shape)
         return DetachState(state, jax.random.key_data(keys))
 
@@ -156,9 +156,10 @@ class DetachStep:
             self.step.check_inputs(params, state.state, xs)
 
 
-def _check_fields(fields: tuple[str, ...] | None, name: str) -> None:
-    """The state of the cell has an h, and something beside it that the gradient can take."""
-    if fields is None or "h" not in fields:
+def _check_fields(state: Any) -> None:
+    """Refuse a state without an h, or with nothing beside it that the gradient can take."""
+    name, fields = type(state).__name__, getattr(state, "_fields", ())
+    if "h" not in fields:
         raise TypeError(
             f"detach blocks the gradient through the field h of a state, and a {name} has none. "
             "Wrap the cells of a stack before it is stacked, and a wrapped cell before it is "

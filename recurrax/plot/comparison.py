@@ -130,7 +130,7 @@ def _draw_final(ax: Axes, trial: Trial, height: float, colour: str) -> None:
 
 def _flow(ax: Axes, result: Comparison, field: str) -> None:
     ends = np.array(
-        [[known(getattr(seen, field))[0] for seen in (t.start, t.end)] for t in result.trials]
+        [[known(getattr(flow, field))[0] for flow in (t.start, t.end)] for t in result.trials]
     )
     beyond = np.isposinf(ends)
     finite = ends[np.isfinite(ends)]

@@ -57,8 +57,8 @@ def gradient_map(
     pairs = np.reshape(result.log_norm, (len(targets) * len(sources), -1))
     logs = batch_band(pairs)[1].reshape(len(targets), len(sources))
     blank = (sources > targets[:, None]) | np.isnan(logs)
-    seen = logs[~blank]
-    low, high = _range(seen) if limits is None else limits
+    values = logs[~blank]
+    low, high = _range(values) if limits is None else limits
     ax = axes_or_new(ax)
     mesh = ax.pcolormesh(
         _edges(sources),
@@ -74,7 +74,7 @@ def gradient_map(
     ax.set_xlabel("source s (steps)")
     ax.set_ylabel("target t (steps)")
     ends = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}
-    extend = ends[bool((seen < low).any()), bool((seen > high).any())]
+    extend = ends[bool((values < low).any()), bool((values > high).any())]
     # Inside the axes' own box, so that it is as tall as they are.
     bar = ax.figure.colorbar(mesh, cax=ax.inset_axes((1.04, 0, 0.05, 1)), extend=extend)
     note = ", median of the batch" if batch_size(pairs) > 1 else ""

@@ -218,7 +218,7 @@ def answered_at_the_end(xs: chex.Array, answers: chex.Array) -> Batch:
 
 
 def check_draw(key: Any, size: Any) -> None:
-    """What every sampler is given."""
+    """Refuse what no sampler takes."""
     checks.check_key(key)
     checks.check_positive_int("the batch size", size)
 

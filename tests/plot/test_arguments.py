@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from close import says
-from plot.seen import MADE
+from plot.results import MADE
 
 import recurrax as rx
 

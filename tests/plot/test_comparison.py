@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from close import says
-from plot.seen import entries, line
+from plot.results import entries, line
 
 import recurrax as rx
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
-from plot.seen import entries, line, looks, marks
+from plot.results import entries, line, looks, marks
 
 import recurrax as rx
 from recurrax.plot.curves import (

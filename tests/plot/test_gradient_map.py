@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from close import says
 from matplotlib import colormaps
-from plot.seen import gradient_map
+from plot.results import gradient_map
 
 import recurrax as rx
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from close import says
-from plot.seen import entries, lag_profile, line, looks, marks
+from plot.results import entries, lag_profile, line, looks, marks
 
 import recurrax as rx
 

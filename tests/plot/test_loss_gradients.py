@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from plot.seen import STEPS, band, line, loss_gradients, marks
+from plot.results import STEPS, band, line, loss_gradients, marks
 
 import recurrax as rx
 

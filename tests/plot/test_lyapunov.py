@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from close import says
-from plot.seen import band, entries, line, lyapunov, marks
+from plot.results import band, entries, line, lyapunov, marks
 
 import recurrax as rx
 

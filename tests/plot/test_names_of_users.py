@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from plot import seen
+from plot import results as made
 
 import recurrax as rx
 from recurrax.literal import is_literal, legend_label, literal, plain
@@ -15,9 +15,9 @@ SHOWN = [r"$\frac{a$ and {", "_hidden", "[bold]", "bad\ufffd", r"two\nlines", "æ
 
 @pytest.mark.parametrize("kind", ["decay", "lag_profile", "loss_gradients", "lyapunov", "spectrum"])
 def test_a_legend_shows_every_name(kind, tmp_path):
-    results = {name: getattr(seen, kind)() for name in NAMES}
+    results = {name: getattr(made, kind)() for name in NAMES}
     ax = getattr(rx.plot, kind)(results, rx.plot.blank_axes())
-    text = "|".join(seen.entries(ax))
+    text = "|".join(made.entries(ax))
     for name in SHOWN:
         assert name in text
     rx.plot.save(ax, tmp_path / "p.png", dpi=40)
@@ -25,7 +25,7 @@ def test_a_legend_shows_every_name(kind, tmp_path):
 
 def test_a_legend_of_the_users_own_shows_them_too(tmp_path):
     """What is drawn is labelled so that matplotlib's own legend shows it."""
-    ax = rx.plot.decay({name: seen.decay() for name in NAMES[:2]}, rx.plot.blank_axes())
+    ax = rx.plot.decay({name: made.decay() for name in NAMES[:2]}, rx.plot.blank_axes())
     ax.plot([0, 1], label=r"$\alpha$")
     ax.legend()
     drawn = [text._preprocess_math(text.get_text()) for text in ax.get_legend().get_texts()]
@@ -35,7 +35,7 @@ def test_a_legend_of_the_users_own_shows_them_too(tmp_path):
 
 def test_mathematics_of_our_own_stays():
     logs = np.full((12, 1), -np.inf)
-    ax = rx.plot.decay({"$x$": seen.decay()._replace(log_norm=logs)}, rx.plot.blank_axes())
+    ax = rx.plot.decay({"$x$": made.decay()._replace(log_norm=logs)}, rx.plot.blank_axes())
     texts = {text.get_text(): text.get_parse_math() for text in ax.get_legend().get_texts()}
     assert texts == {"$x$": False, r"$-\infty$": True}
 
@@ -45,14 +45,14 @@ def test_titles_ticks_levels_and_labels_of_axes(tmp_path):
     history = {"step": np.array([1, 2]), "loss": np.ones(2), name: np.ones(2)}
     levels = {"_goal $": 0.5}
     ax = rx.plot.training({"_a": history}, rx.plot.blank_axes(), field=name, levels=levels)
-    assert seen.entries(ax) == ["_a", "_goal $ = 0.5"]
+    assert made.entries(ax) == ["_a", "_goal $ = 0.5"]
     assert ax.get_ylabel() == r"\$\frac{m\$"
     rx.plot.save(ax, tmp_path / "p.png", dpi=40)
-    watched = seen.watched()._replace(gates={name: np.arange(6.0)})
+    watched = made.watched()._replace(gates={name: np.arange(6.0)})
     ax = rx.plot.history(watched, rx.plot.blank_axes(), field=f"gates.{name}")
     rx.plot.save(ax, tmp_path / "p.png", dpi=40)
-    theory = rx.plot.lyapunov(seen.lyapunov(), rx.plot.blank_axes(), theory={"_$t$": 0.0})
-    assert "_$t$" in seen.entries(theory)
+    theory = rx.plot.lyapunov(made.lyapunov(), rx.plot.blank_axes(), theory={"_$t$": 0.0})
+    assert "_$t$" in made.entries(theory)
 
 
 def test_there_and_back():

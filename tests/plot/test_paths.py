@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from plot.seen import band, entries, line, looks, marks, paths
+from plot.results import band, entries, line, looks, marks, paths
 
 import recurrax as rx
 

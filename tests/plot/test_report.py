@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from plot.seen import STEPS, band, entries, line, looks, marks, report
+from plot.results import STEPS, band, entries, line, looks, marks, report
 
 import recurrax as rx
 

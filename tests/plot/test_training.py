@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from close import says
-from plot.seen import entries, line, looks, marks, watched
+from plot.results import entries, line, looks, marks, watched
 
 import recurrax as rx
 

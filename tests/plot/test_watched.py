@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from close import says
-from plot.seen import entries, line, marks, watched
+from plot.results import entries, line, marks, watched
 
 import recurrax as rx
 

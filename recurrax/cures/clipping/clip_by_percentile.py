@@ -1,4 +1,4 @@
-"""Clipping to a percentile of the norms that were seen: AutoClip."""
+"""Clipping to a percentile of the norms of the last updates: AutoClip."""
 
 from __future__ import annotations
 

@@ -74,14 +74,14 @@ def clip_state_gradient(
     "Generating Sequences With Recurrent Neural Networks".
     """
     check_cell("clip_state_gradient", cell)
-    given = {"max_norm": max_norm, "max_value": max_value}
-    chosen = {name: value for name, value in given.items() if value is not None}
+    maxima = {"max_norm": max_norm, "max_value": max_value}
+    chosen = {name: value for name, value in maxima.items() if value is not None}
     if len(chosen) != 1:
         raise ValueError(
             "clip_state_gradient takes exactly one of max_norm and max_value, got "
             + ("both" if chosen else "neither")
         )
-    limits = (None if value is None else above_zero(name, value) for name, value in given.items())
+    limits = (None if value is None else above_zero(name, value) for name, value in maxima.items())
     return dataclasses.replace(cell, step=ClippedStep(cell.step, cell.initial_state, *limits))
 
 

@@ -16,15 +16,9 @@ if TYPE_CHECKING:
 def remember(
     history: chex.Array, seen: chex.Array, norm: chex.Array
 ) -> tuple[chex.Array, chex.Array]:
-    """Put a norm in the place of the oldest one.
+    """Put a norm in the place of the oldest one, unless it is 0, infinite or NaN.
 
-    Args:
-      history: the last norms, float32 `[window]`, zero where there is none yet.
-      seen: how many norms were put there so far, int32 `[]`.
-      norm: the next one, float32 `[]`.
-
-    Returns:
-      The history and the count, unchanged if the norm is 0, infinite or NaN.
+    The history `[window]` is zero where there is no norm yet; `seen` counts those put there so far.
     """
     good = jnp.isfinite(norm) & (norm > 0)
     at = seen % history.shape[0]
