@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -81,8 +81,9 @@ def clip_state_gradient(
             "clip_state_gradient takes exactly one of max_norm and max_value, got "
             + ("both" if chosen else "neither")
         )
-    limits = (None if value is None else above_zero(name, value) for name, value in maxima.items())
-    return dataclasses.replace(cell, step=ClippedStep(cell.step, cell.initial_state, *limits))
+    [(name, value)] = chosen.items()
+    step = ClippedStep(cell.step, cell.initial_state, name == "max_norm", above_zero(name, value))
+    return dataclasses.replace(cell, step=step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,19 +92,14 @@ class ClippedStep:
 
     step: StepFn
     initial_state: InitialState  # its shapes tell which axes of a state are a batch
-    max_norm: float | None
-    max_value: float | None
+    by_norm: bool  # or entry by entry
+    most: float
 
     not_hoisted = "it clips the gradient of its state, and the engine takes gradients to be linear"
 
     def __call__(self, params: Params, state: State, x: Any) -> tuple[State, Any]:
-        leaves, tree = jax.tree.flatten(state)
-        floats = [jnp.issubdtype(jnp.result_type(a), jnp.floating) for a in leaves]
         batch = self._batch_axes(params, state)
-        limits = (self.max_norm, self.max_value)
-        passed = iter(_passed(limits, batch, [a for a, f in zip(leaves, floats, strict=True) if f]))
-        leaves = [next(passed) if f else a for a, f in zip(leaves, floats, strict=True)]
-        return self.step(params, jax.tree.unflatten(tree, leaves), x)
+        return self.step(params, _clip_backward(self.by_norm, self.most, batch, state), x)
 
     def check_inputs(self, params: Params, state: State, xs: Any) -> None:
         """The wrapped cell sees the inputs as they are."""
@@ -133,33 +129,31 @@ class ClippedStep:
         return len(next(iter(batches.values()), ()))
 
 
-Limits: TypeAlias = "tuple[float | None, float | None]"  # max_norm, max_value
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _clip_backward(by_norm: bool, most: float, batch: int, state: Any) -> Any:
+    """The state as it is; the gradient that comes back by its floating leaves is clipped."""
+    return state
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _passed(limits: Limits, batch: int, leaves: list[Any]) -> list[Any]:
-    """The floating leaves of a state as they are; what comes back by them is clipped."""
-    return leaves
+def _forward(by_norm: bool, most: float, batch: int, state: Any) -> tuple[Any, None]:
+    return state, None
 
 
-def _forward(limits: Limits, batch: int, leaves: list[Any]) -> tuple[list[Any], None]:
-    return leaves, None
+def _backward(by_norm: bool, most: float, batch: int, _: None, gradient: Any) -> tuple[Any]:
+    leaves, tree = jax.tree.flatten(gradient)
+    places = [i for i, g in enumerate(leaves) if jnp.issubdtype(g.dtype, jnp.floating)]
+    clip = partial(_clip_norms, batch=batch) if by_norm else _clip_values
+    for i, clipped in zip(places, clip([leaves[i] for i in places], most), strict=True):
+        leaves[i] = clipped
+    return (jax.tree.unflatten(tree, leaves),)
 
 
-def _backward(limits: Limits, batch: int, _: None, grads: list[Any]) -> tuple[list[Any]]:
-    max_norm, max_value = limits
-    if max_norm is not None:
-        grads = _clip_norms(grads, max_norm, batch)
-    if max_value is not None:
-        grads = [_clip_values(g, max_value) for g in grads]
-    return (grads,)
+_clip_backward.defvjp(_forward, _backward)
 
 
-_passed.defvjp(_forward, _backward)
-
-
-def _clip_values(g: chex.Array, most: float) -> chex.Array:
-    return jnp.where(jnp.isnan(g), jnp.zeros_like(g), jnp.clip(g, -most, most))
+def _clip_values(grads: list[chex.Array], most: float) -> list[chex.Array]:
+    """Each entry cut to a size; zero where it is NaN."""
+    return [jnp.where(jnp.isnan(g), jnp.zeros_like(g), jnp.clip(g, -most, most)) for g in grads]
 
 
 def _clip_norms(grads: list[chex.Array], most: float, batch: int) -> list[chex.Array]:
