@@ -1,4 +1,4 @@
-"""Which random key is for what, so that no two purposes share one.
+"""Every purpose has a random key of its own, so that no two share one.
 
 `jax.random.fold_in(key, n)` is the same key as `jax.random.split(key, m)[n]`: a small number that
 is folded in may be what a split has handed to someone else, such as to the params. So each purpose

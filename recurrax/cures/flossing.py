@@ -66,9 +66,8 @@ def flossing(
     Source: Engelken (2023), "Gradient flossing".
     """
     checks.check_number("target", target)
-    found = lyapunov(cell, params, state, xs, k=k, burn_in=burn_in, every=every)
-    least = jnp.log(jnp.finfo(found.exponents.dtype).tiny)
+    exponents = lyapunov(cell, params, state, xs, k=k, burn_in=burn_in, every=every).exponents
+    least = jnp.log(jnp.finfo(exponents.dtype).tiny)
     # Not left out of the mean, or a network that has died would look cured.
-    alive = jnp.isfinite(found.exponents)
-    exponents = jnp.where(alive, found.exponents, least.astype(found.exponents.dtype))
+    exponents = jnp.where(jnp.isfinite(exponents), exponents, least.astype(exponents.dtype))
     return jnp.mean((exponents - target) ** 2)

@@ -64,12 +64,13 @@ def omega(
     Source: equations (9) and (10) of Pascanu, Mikolov and Bengio (2013).
     """
     check_loss(loss)
-    held = pose(cell, *jax.lax.stop_gradient((params, state, xs)))
-    found, path = gradients_of(held, loss)
-    problem = dataclasses.replace(held, params=params, xs=jax.tree.map(jnp.asarray, xs))
-    each = (True,) * len(held.batch.state)  # an error is one example's, at a shared leaf too
-    has = (*held.batch.state, *held.batch.xs, *each)
-    terms = _terms(problem.along((path.befores, problem.xs, found.direction), has))
+    constant = pose(cell, *jax.lax.stop_gradient((params, state, xs)))
+    gradients, path = gradients_of(constant, loss)
+    problem = dataclasses.replace(constant, params=params, xs=jax.tree.map(jnp.asarray, xs))
+    batch = constant.batch
+    each = (True,) * len(batch.state)  # an error is one example's, at a shared leaf too
+    has = (*batch.state, *batch.xs, *each)
+    terms = _terms(problem.along((path.befores, problem.xs, gradients.direction), has))
     return jnp.mean(jnp.sum(terms, 0))
 
 

@@ -1,4 +1,4 @@
-"""Adding and multiplying two marked numbers, far apart in a sequence of numbers."""
+"""The tasks of adding and multiplying two marked numbers, far apart in a sequence."""
 
 from __future__ import annotations
 

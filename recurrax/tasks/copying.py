@@ -1,4 +1,4 @@
-"""Copying symbols after a long wait."""
+"""The task of copying symbols after a long wait."""
 
 from __future__ import annotations
 

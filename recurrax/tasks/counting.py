@@ -86,7 +86,7 @@ def string_metrics(outputs: chex.Array, batch: Batch) -> dict[str, Any]:
 
 
 def _baseline(letters: int, n_min: int, n_max: int) -> tuple[tuple[str, float], ...]:
-    """From the symbol just read alone.
+    """The best that can be reached from the symbol just read alone.
 
     After the first symbol comes an a, surely. After a b, or a c, another letter begins once in n
     times: with probability p = 1 / mean(n), whose entropy is paid n times for each such letter.

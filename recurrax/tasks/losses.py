@@ -47,7 +47,9 @@ def squared_error(outputs: chex.Array, batch: Batch) -> chex.Array:
             f"outputs has shape {outputs.shape}, expected [T, B, O] as the targets, {targets.shape}"
         )
     # Before the square, not after it: 0 * NaN is NaN, in the value and in the gradient.
-    difference = _asked(outputs, batch) - _asked(targets.astype(outputs.dtype), batch)
+    difference = _zero_where_not_asked(outputs, batch) - _zero_where_not_asked(
+        targets.astype(outputs.dtype), batch
+    )
     return mean(jnp.square(difference).mean(-1), batch.weights)
 
 
@@ -75,7 +77,7 @@ def cross_entropy(outputs: chex.Array, batch: Batch) -> chex.Array:
     outputs = _wide(outputs)
     _check_classes(outputs, batch)
     # What does not count may be any class; of the rest, -1 is not to mean the last one.
-    outputs = _asked(outputs, batch)
+    outputs = _zero_where_not_asked(outputs, batch)
     targets = jnp.where(jnp.asarray(batch.weights) != 0, jnp.asarray(batch.targets, jnp.int32), 0)
     targets = jnp.where(targets < 0, outputs.shape[-1], targets)
     chosen = jnp.take_along_axis(
@@ -141,7 +143,7 @@ def _wide(array: chex.Array) -> chex.Array:
     return at_least(array, jnp.float32 if floating else default_float())
 
 
-def _asked(array: chex.Array, batch: Batch) -> chex.Array:
+def _zero_where_not_asked(array: chex.Array, batch: Batch) -> chex.Array:
     """`[T, B, O]` with zeros where no answer is asked for."""
     return jnp.where(jnp.asarray(batch.weights)[..., None] != 0, array, 0)
 

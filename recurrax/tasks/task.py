@@ -224,7 +224,7 @@ def check_draw(key: Any, size: Any) -> None:
 
 
 def check_length(task: str, name: str, value: Any, shortest: int, reason: str) -> None:
-    """A length that leaves room for what the task puts into it."""
+    """Refuse a length that leaves no room for what the task puts into it."""
     checks.check_positive_int(name, value)
     if value < shortest:
         raise ValueError(f"{task} needs {name} >= {shortest}, {reason}; got {value}")

@@ -1,4 +1,4 @@
-"""Telling in which order two symbols came, long before."""
+"""The task of telling in which order two symbols came, long before."""
 
 from __future__ import annotations
 

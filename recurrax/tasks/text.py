@@ -101,7 +101,7 @@ def _windows(part: np.ndarray, length: int) -> Batch:
 
 
 def _unigram_loss(source: TextSplit) -> float:
-    """Nats a byte: the training part's frequencies, asked about the windows of the other."""
+    """The loss in nats a byte of the training part's frequencies, in the other part's windows."""
     counts = np.bincount(source.parts()[0], minlength=_BYTES) + 1
     surprise = -np.log(counts / counts.sum())
     return float(surprise[_windows(source.parts()[1], source.length).targets].mean())

@@ -1,1 +1,1 @@
-"""Gradients that are too large, made smaller before they are used."""
+"""Clipping makes gradients that are too large smaller before they are used."""

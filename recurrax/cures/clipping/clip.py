@@ -53,8 +53,8 @@ def clip_by_global_norm(max_norm: float, *, nonfinite: str = "skip") -> Any:
     """
     max_norm = norm.above_zero("max_norm", max_norm)
 
-    def judge(measured: norm.Measured, state: ClipState) -> norm.Verdict:
+    def judge(measurement: norm.Measurement, state: ClipState) -> norm.Verdict:
         del state
-        return norm.Verdict(max_norm, norm.is_longer(measured, max_norm), {})
+        return norm.Verdict(max_norm, norm.is_longer(measurement, max_norm), {})
 
     return norm.clipping(ClipState, judge, nonfinite, {})

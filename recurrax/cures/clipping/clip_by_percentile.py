@@ -74,11 +74,11 @@ def clip_by_percentile(
         raise ValueError(f"percent must be from 0 to 100, got {percent}")
     checks.check_positive_int("window", window)
 
-    def judge(measured: norm.Measured, state: PercentileState) -> norm.Verdict:
-        history, seen = remember(state.history, state.seen, measured.norm)
+    def judge(measurement: norm.Measurement, state: PercentileState) -> norm.Verdict:
+        history, seen = remember(state.history, state.seen, measurement.norm)
         threshold = percentile(history, seen, percent)
         # In float32, as the history is: a float64 norm must not be longer than itself rounded.
-        long = measured.known & (measured.norm > threshold)
+        long = measurement.known & (measurement.norm > threshold)
         memory = {"threshold": threshold, "history": history, "seen": seen}
         return norm.Verdict(threshold, long, memory)
 

@@ -1,4 +1,4 @@
-"""Clipping what lies many deviations above the mean of the norms: ZClip."""
+"""A norm that lies many deviations above the mean of the norms is clipped: ZClip."""
 
 from __future__ import annotations
 
@@ -85,11 +85,11 @@ def clip_by_zscore(
         raise ValueError(f"decay must be at least 0 and below 1, got {decay}")
     checks.check_positive_int("warmup", warmup)
 
-    def judge(measured: norm.Measured, state: ZscoreState) -> norm.Verdict:
-        threshold = _threshold(state, measured.norm, max_z)
-        long = measured.known & (state.seen >= warmup) & (measured.norm > threshold)
-        kept = jnp.where(long, threshold, measured.norm)
-        informative = measured.known & (measured.norm > 0)
+    def judge(measurement: norm.Measurement, state: ZscoreState) -> norm.Verdict:
+        threshold = _threshold(state, measurement.norm, max_z)
+        long = measurement.known & (state.seen >= warmup) & (measurement.norm > threshold)
+        kept = jnp.where(long, threshold, measurement.norm)
+        informative = measurement.known & (measurement.norm > 0)
         memory = _update_moments(state, kept, informative, decay, warmup)
         return norm.Verdict(threshold, long, memory)
 

@@ -1,4 +1,4 @@
-"""How much of training was clipped, read off an optimizer's state."""
+"""The share of training that was clipped, from the state of an optimizer."""
 
 from __future__ import annotations
 

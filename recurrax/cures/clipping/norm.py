@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _POLICIES = ("skip", "zero", "propagate")
 
 
-class Measured(NamedTuple):
+class Measurement(NamedTuple):
     """An update with its norm over all leaves, `length * 2**exponent`."""
 
     updates: Any  # under "zero" its non-finite entries are zero
@@ -47,7 +47,7 @@ class Verdict(NamedTuple):
 
 def clipping(
     state_class: Any,
-    judge: Callable[[Measured, Any], Verdict],
+    judge: Callable[[Measurement, Any], Verdict],
     nonfinite: str,
     memory: dict[str, Any],
 ) -> optax.GradientTransformation:
@@ -56,7 +56,7 @@ def clipping(
     Args:
       state_class: a NamedTuple class with the fields norm, clipped, nonfinite and steps, which are
         kept here, and those of `memory`.
-      judge: `judge(measured, state) -> Verdict`.
+      judge: `judge(measurement, state) -> Verdict`.
       nonfinite: the policy for an update that holds NaN or infinity.
       memory: the first values of the fields that are this clipping's own, in NumPy.
 
@@ -74,16 +74,16 @@ def clipping(
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
-        measured = measure(updates, nonfinite)
-        threshold, long, memory, dropped = judge(measured, state)
-        shortened = shorten(measured, threshold, long)
+        measurement = measure(updates, nonfinite)
+        threshold, long, memory, dropped = judge(measurement, state)
+        shortened = shorten(measurement, threshold, long)
         if nonfinite == "skip":
-            dropped = dropped | measured.bad
+            dropped = dropped | measurement.bad
         kept = jax.tree.map(lambda g: jnp.where(dropped, jnp.zeros_like(g), g), shortened)
         return kept, state._replace(
-            norm=measured.norm,
+            norm=measurement.norm,
             clipped=state.clipped + long.astype(jnp.int32),
-            nonfinite=state.nonfinite + measured.bad.astype(jnp.int32),
+            nonfinite=state.nonfinite + measurement.bad.astype(jnp.int32),
             steps=state.steps + 1,
             **memory,
         )
@@ -134,7 +134,7 @@ def check_floating(updates: Any) -> None:
             )
 
 
-def measure(updates: Any, nonfinite: str) -> Measured:
+def measure(updates: Any, nonfinite: str) -> Measurement:
     """The norm of an update; under `"zero"` that of its finite entries, which alone are left."""
     check_floating(updates)
     flags = [~jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(updates)]
@@ -143,7 +143,7 @@ def measure(updates: Any, nonfinite: str) -> Measured:
     if nonfinite == "zero":
         updates = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0), updates)
         known = jnp.ones_like(bad)
-    return Measured(updates, *_scaled_norm(updates), bad, known)
+    return Measurement(updates, *_scaled_norm(updates), bad, known)
 
 
 def global_norm(tree: Any) -> chex.Array:
@@ -152,16 +152,16 @@ def global_norm(tree: Any) -> chex.Array:
     return length * power_of_two(exponent, length.dtype)
 
 
-def is_longer(measured: Measured, max_norm: Any) -> chex.Array:
+def is_longer(measurement: Measurement, max_norm: Any) -> chex.Array:
     """Whether the norm is known and above a maximum."""
-    unit = power_of_two(-measured.exponent, measured.length.dtype)
-    return measured.known & (measured.length > max_norm * unit)
+    unit = power_of_two(-measurement.exponent, measurement.length.dtype)
+    return measurement.known & (measurement.length > max_norm * unit)
 
 
-def shorten(measured: Measured, max_norm: Any, long: chex.Array) -> Any:
+def shorten(measurement: Measurement, max_norm: Any, long: chex.Array) -> Any:
     """`g max_norm / ||g||` where `long`, else the update as it is."""
-    length = measured.length
-    unit = power_of_two(-measured.exponent, length.dtype)
+    length = measurement.length
+    unit = power_of_two(-measurement.exponent, length.dtype)
     # A max_norm next to the largest number, and a norm of zero, would make the ratio infinite.
     ratio = jnp.minimum(max_norm / length, jnp.finfo(length.dtype).max)
 
@@ -170,7 +170,7 @@ def shorten(measured: Measured, max_norm: Any, long: chex.Array) -> Any:
         scaled = wide * unit.astype(wide.dtype) * ratio.astype(wide.dtype)
         return jnp.where(long, scaled, wide).astype(g.dtype)
 
-    return jax.tree.map(short, measured.updates)
+    return jax.tree.map(short, measurement.updates)
 
 
 def _scaled_norm(updates: Any) -> tuple[chex.Array, chex.Array]:

@@ -1,4 +1,4 @@
-"""Leaving out an update that is many times longer than the median one."""
+"""An update that is many times longer than the median one is left out."""
 
 from __future__ import annotations
 
@@ -87,18 +87,18 @@ def skip_spikes(
     if warmup > window:
         raise ValueError(f"warmup must be at most window, got warmup {warmup}, window {window}")
 
-    def judge(measured: norm.Measured, state: SpikeState) -> norm.Verdict:
+    def judge(measurement: norm.Measurement, state: SpikeState) -> norm.Verdict:
         median = percentile(state.history, state.seen, 50.0)
         threshold = jnp.where(state.seen >= warmup, factor * median, jnp.inf)
-        spike = measured.known & (measured.norm > threshold)
+        spike = measurement.known & (measurement.norm > threshold)
         dropped = spike & (state.run < max_consecutive)
-        history, seen = remember(state.history, state.seen, measured.norm)
+        history, seen = remember(state.history, state.seen, measurement.norm)
         memory = {
             "skipped": state.skipped + dropped.astype(jnp.int32),
             "threshold": threshold,
             "history": history,
             "seen": seen,
-            "run": jnp.where(dropped, state.run + 1, jnp.where(measured.known, 0, state.run)),
+            "run": jnp.where(dropped, state.run + 1, jnp.where(measurement.known, 0, state.run)),
         }
         return norm.Verdict(threshold, spike & ~dropped, memory, dropped)
 

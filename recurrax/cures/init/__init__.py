@@ -1,4 +1,4 @@
-"""How a network begins, as a cure: weights that neither shrink nor stretch, gates that remember.
+"""Initialisers as cures: weights that neither shrink nor stretch, gates that remember.
 
 Each is usable as a keyword of the cells: a matrix initialiser as `recurrent_init` or `input_init`,
 a row of bias initialisers, one a gate, as `bias_init`. All are values: equal ones make equal cells.
