@@ -6,8 +6,8 @@ Prints the figures below beside what they may be at most, and fails where one is
 is to become smaller still, the aim is named; a limit goes down with its figure, and never up. Lines
 are those of all `.py` files under `recurrax/`, with docstrings and blank lines. A chain is a
 sequence of modules each of which imports the next when it is imported itself (a package is a module
-too, and a name that only a type checker reads is no import). A walk is the files of some rooms whose
-functions run in one call: what someone opens who wants to know what happens there.
+too, and a name that only a type checker reads is no import). A walk is the files of some rooms
+whose functions run in one call: what someone opens who wants to know what happens there.
 """
 
 from __future__ import annotations
