@@ -57,8 +57,9 @@ def training(
 
     Example:
       >>> import jax, optax, recurrax as rx
-      >>> task, key = rx.tasks.adding(4), jax.random.key(0)
-      >>> fit = rx.train.fit(rx.cells.gru(2, 4), task, optax.adam(0.01), key=key, steps=6, inner=2)
+      >>> task, adam, key = rx.tasks.adding(4), optax.adam(0.01), jax.random.key(0)
+      >>> options = {"key": key, "steps": 6, "report_every": 2}
+      >>> fit = rx.train.fit(rx.cells.gru(2, 4), task, adam, **options)
       >>> ax = rx.plot.training(fit, rx.plot.blank_axes(), levels={"baseline": 0.167})
       >>> [text.get_text() for text in ax.get_legend().get_texts()]
       ['training', 'baseline = 0.167']
