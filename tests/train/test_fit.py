@@ -235,6 +235,13 @@ class TestErrors:
         with says(TypeError, "report_every must be a positive integer, got None"):
             fit(1, report_every=None)
 
+    def test_the_old_spelling(self):
+        text = "inner is called report_every now: write report_every=3"
+        with says(TypeError, text):
+            fit(1, inner=3)
+        with says(TypeError, text):
+            rx.train.compare(TASK, {"a": CELL}, key=KEY, steps=1, inner=3)
+
     def test_no_task(self):
         text = (
             "task must be a rx.tasks.Task, such as rx.tasks.adding(100), or an iterable of "
