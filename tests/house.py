@@ -134,8 +134,10 @@ def walks() -> list[Figure]:
     def loss(params: Any) -> Any:
         return rx.unroll(cell, params, *given[2:])[1].sum()
 
+    train = rx.train  # imported here, so that class bodies are no part of the walk
+
     def fit() -> None:
-        rx.train.fit(small, task, optax.adam(1e-3), key=jax.random.key(0), steps=4, progress=False)
+        train.fit(small, task, optax.adam(1e-3), key=jax.random.key(0), steps=4, progress=False)
 
     calls: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
         "rx.unroll with a gradient": (lambda: jax.grad(loss)(params), ("gated/", "unrolling/")),

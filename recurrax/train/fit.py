@@ -166,8 +166,12 @@ def fit(
         placement=source.placement,
     )
     params = _start(net, params, key)
-    who = identity(params.cell, source.task, source.batch_size, regularizer is not None)
-    store = _store(directory, resume, who)
+    store = None
+    if directory is not None:
+        who = identity(params.cell, source.task, source.batch_size, regularizer is not None)
+        store = _store(directory, resume, who)
+    elif resume:
+        raise ValueError("resume=True needs the directory in which the checkpoints are")
     begun = Loaded(Snapshot(params, optimizer.init(params), key, jnp.int32(0)), False, [])
     loaded = (store.newest(begun.snapshot) if store and resume else None) or begun
     if int(loaded.snapshot.step) > steps:
@@ -273,11 +277,7 @@ def _start(net: Network, params: Any, key: Any) -> NetworkParams:
     return params  # type: ignore[no-any-return]
 
 
-def _store(directory: Any, resume: bool, who: Identity) -> Store | None:
-    if directory is None:
-        if resume:
-            raise ValueError("resume=True needs the directory in which the checkpoints are")
-        return None
+def _store(directory: Any, resume: bool, who: Identity) -> Store:
     path = Path(directory).absolute()
     check_directory(path)
     store = Store(path, who)
