@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.lags import any_step as lags_any
 from recurrax.flow.lags import parts as lags
+from recurrax.flow.lags.any_step import AnyInstants
 from recurrax.flow.lags.gated_step import gated_instants
 from recurrax.flow.numbers.scaled import Scaled, log_norm
 from recurrax.flow.steps.loss import by_outputs, check_loss, looks
@@ -176,7 +176,7 @@ def _instants(problem: Problem, where: tuple[int, ...], path: _Walked) -> lags.I
             given: Any = (problem.step, params, problem.state, problem.xs)
             return gated_instants(*given, *path.gated)
         befores = befores_of(problem.state, path.gated[0])
-    return lags_any.AnyInstants(problem.step, params, where, (befores, problem.xs))
+    return AnyInstants(problem.step, params, where, (befores, problem.xs))
 
 
 def _summed_up(parts: lags.Part, total: Scaled) -> LagProfile:

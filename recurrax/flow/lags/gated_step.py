@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.lags import outer_products as lags_outer
+from recurrax.flow.lags import outer_products
 from recurrax.flow.lags.parts import Part, by_instant, by_rows
 from recurrax.flow.numbers.scaled import ZERO, Scaled, add, rescale
 from recurrax.gated.local import Derivatives, weighted
@@ -103,7 +103,7 @@ class GatedInstants(NamedTuple):
     def each(self, signals: Scaled, total: Scaled) -> Part | None:
         if self.h.shape[1] > 1:
             return None
-        found, reliable = lags_outer.sums(
+        found, reliable = outer_products.sums(
             self.h[:, 0], Scaled(signals.mantissa[:, 0], signals.exponent[:, 0]), total
         )
         part: Part = jax.lax.cond(reliable, lambda: found, lambda: by_instant(self, signals, total))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def backward_kernel(task: KernelSpec, given: Backward) -> Gradients:
-    """The gradients, on the device: what `twins.backward` computes."""
+    """The gradients, on the device: what `reference.backward` computes."""
     groups, length, batch, _ = given.z[0].shape
     hidden = given.w_rec.shape[1]
     wide = jax.ShapeDtypeStruct((groups, batch, hidden), jnp.float32)

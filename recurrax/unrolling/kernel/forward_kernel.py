@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def forward_kernel(task: KernelSpec, given: Forward) -> ForwardOutputs:
-    """Unroll, on the device: what `twins.forward` computes."""
+    """Unroll, on the device: what `reference.forward` computes."""
     groups, length, batch, _ = given.z.shape
     hidden = given.w_rec.shape[1]
     out = ForwardOutputs(

@@ -19,7 +19,7 @@ from jax.interpreters import ad, batching, mlir
 
 from recurrax.unrolling.gated.linear_map import axis_leaves, fold, unfold
 from recurrax.unrolling.gated.shard_map import abstract
-from recurrax.unrolling.kernel import reference as twins
+from recurrax.unrolling.kernel import reference
 from recurrax.unrolling.kernel.kernel_spec import (
     BACKWARD_AXES,
     FORWARD_AXES,
@@ -47,7 +47,10 @@ def backward(task: KernelSpec, given: Backward) -> Gradients:
     return _bind("backward", task, given)  # type: ignore[no-any-return]
 
 
-_TWINS: dict[str, Callable[..., Any]] = {"forward": twins.forward, "backward": twins.backward}
+_REFERENCE: dict[str, Callable[..., Any]] = {
+    "forward": reference.forward,
+    "backward": reference.backward,
+}
 _AXES: dict[str, tuple[Any, Any]] = {
     "forward": (FORWARD_AXES, FORWARD_OUTPUT_AXES),
     "backward": (BACKWARD_AXES, GRADIENT_AXES),
@@ -59,12 +62,12 @@ _pass.multiple_results = True
 
 def _bind(name: str, task: KernelSpec, given: Any) -> Any:
     leaves, tree = jax.tree.flatten(given)
-    out: Any = jax.tree.structure(jax.eval_shape(partial(_TWINS[name], task), given))
+    out: Any = jax.tree.structure(jax.eval_shape(partial(_REFERENCE[name], task), given))
     return jax.tree.unflatten(out, _pass.bind(*leaves, name=name, task=task, tree=tree))
 
 
 def _twin(*leaves: Any, name: str, task: KernelSpec, tree: Any) -> list[Any]:
-    return jax.tree.leaves(_TWINS[name](task, jax.tree.unflatten(tree, leaves)))
+    return jax.tree.leaves(_REFERENCE[name](task, jax.tree.unflatten(tree, leaves)))
 
 
 def _kernel(*leaves: Any, name: str, task: KernelSpec, tree: Any) -> list[Any]:
@@ -133,7 +136,7 @@ def _batch(
         for a, d, axis in zip(args, dims, into, strict=True)
     ]
     found = _pass.bind(*folded, name=name, task=task, tree=tree)
-    whole = jax.eval_shape(partial(_TWINS[name], task), jax.tree.unflatten(tree, folded))
+    whole = jax.eval_shape(partial(_REFERENCE[name], task), jax.tree.unflatten(tree, folded))
     out_axes = axis_leaves(whole, _present(after, jax.tree.structure(whole)))
     into = out_axes if shared else (0,) * len(out_axes)
     out = [unfold(a, axis or 0, size) for a, axis in zip(found, into, strict=True)]

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from recurrax.flow.lags import outer_products as lags_outer
+from recurrax.flow.lags import outer_products
 from recurrax.flow.numbers.scaled import Scaled
 
 
@@ -19,7 +19,7 @@ def rows(length, decay, seed=0):
 
 def sums(h, d, exponents, total):
     signals = Scaled(jnp.asarray(d), jnp.asarray(exponents)[:, None])
-    return lags_outer.sums(jnp.asarray(h), signals, Scaled(*total))
+    return outer_products.sums(jnp.asarray(h), signals, Scaled(*total))
 
 
 def by_hand(h, d, exponents):

@@ -8,7 +8,7 @@ import pytest
 from close import assert_close
 from kernel_cells import all_cells
 
-from recurrax.unrolling.kernel import reference as twins
+from recurrax.unrolling.kernel import reference
 from recurrax.unrolling.kernel.backward_kernel import backward_kernel
 from recurrax.unrolling.kernel.forward_kernel import forward_kernel
 from recurrax.unrolling.kernel.kernel_spec import Backward, Forward, KernelSpec
@@ -20,7 +20,7 @@ LOOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
 @pytest.mark.parametrize("name", ["gru", "minimal", "leaky"])
-def test_against_twins(name):
+def test_against_the_reference(name):
     cell = all_cells()[name]
     step, params = cell.step, cell.init(jax.random.key(0))
     hidden, fields = params.w_rec.shape[0], len(step.state._fields)
@@ -38,10 +38,10 @@ def test_against_twins(name):
     unit = jax.tree.map(lambda a: draw(hidden), params.unit)
     z, w_rec = draw(T, B, step.gates * hidden), draw(hidden, step.gates * hidden)
     given = Forward(mask, resets, z, w_rec, unit, (), several(B), several(B))
-    assert_close(forward_kernel(task, given), twins.forward(task, given), **LOOSE)
+    assert_close(forward_kernel(task, given), reference.forward(task, given), **LOOSE)
     errors = several(T, B)[:1] + (None,) * (fields - 1)
     given = Backward(mask, resets, (z, -z), w_rec, unit, (), several(T, B), errors, several(B))
-    assert_close(backward_kernel(task, given), twins.backward(task, given), **LOOSE)
+    assert_close(backward_kernel(task, given), reference.backward(task, given), **LOOSE)
 
 
 def test_the_twin_of_the_backward_pass_is_the_gradient_of_the_forward_one():
@@ -55,11 +55,11 @@ def test_the_twin_of_the_backward_pass_is_the_gradient_of_the_forward_one():
 
     def states(z):
         given = Forward(None, None, z, params.w_rec[None], None, (), zero, None)
-        return twins.forward(task, given).stacks
+        return reference.forward(task, given).stacks
 
     stacks, pull = jax.vjp(states, z)
     errors = jax.tree.map(jnp.cos, stacks)
     old = tuple(jnp.concatenate([jnp.zeros_like(a[:, :1]), a[:, :-1]], 1) for a in stacks)
     total = z + old[0] @ params.w_rec
     given = Backward(None, None, (total,), params.w_rec[None], None, (), old, errors, zero)
-    assert_close(twins.backward(task, given).z[0], pull(errors)[0], **LOOSE)
+    assert_close(reference.backward(task, given).z[0], pull(errors)[0], **LOOSE)
