@@ -1,6 +1,6 @@
 """The backward pass: what stays in the loop is linear.
 
-With the diagonal derivatives of `local.py` and the error e_t, the gradient with respect to the
+With the diagonal derivatives of `gated` and the error e_t, the gradient with respect to the
 fields of s_t, a step back through time is
 
     dz_t  = sum_k rec_t[k] e_t[k]                    the gradient of h_{t-1} W_rec

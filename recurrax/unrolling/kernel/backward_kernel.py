@@ -1,6 +1,6 @@
 """The backward kernel: the errors of a whole sequence in one launch.
 
-The picture is that of `forward.py` run from the last step to the first: W_rec stays on chip, and
+The picture is `forward_kernel.py` run from the last step to the first: W_rec stays on chip, and
 from step to step goes the error, the gradient with respect to the state, a tile for each field. A
 step reads the pre-activations and the state before it, takes the vector-Jacobian product of the
 cell's own pointwise function by `jax.vjp`, writes the gradients of the gates, and sends them back

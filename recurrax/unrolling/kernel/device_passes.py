@@ -42,7 +42,7 @@ class Kernel:
     def forward(
         self, spec: LayerSpec, flags: Switches, ops: Operands, *, remember: bool
     ) -> tuple[Any, Any, Residuals | None]:
-        """What `hoisted.forward` does."""
+        """What `unrolling.gated.forward` does."""
         mask, resets = _lead(flags)
         given = Forward(
             mask=mask,
@@ -69,7 +69,7 @@ class Kernel:
         stacks: tuple[Any, ...],
         wanted: Operands,
     ) -> Operands:
-        """What `hoisted.backward` does."""
+        """What `unrolling.gated.backward` does."""
         task = self._task(spec, (True,) * len(ops.state))
         old = _before(spec, flags, ops, residuals)
         z = _product(ops.xs, ops.w_in) + ops.b, _product(old[spec.h], ops.w_rec)

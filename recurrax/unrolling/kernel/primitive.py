@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
 
 def forward(task: KernelSpec, given: Forward) -> ForwardOutputs:
-    """Unroll; see `problem.py` for what is given and found."""
+    """Unroll; see `kernel_spec.py` for what is given and found."""
     return _bind("forward", task, given)  # type: ignore[no-any-return]
 
 
 def backward(task: KernelSpec, given: Backward) -> Gradients:
-    """The gradients; see `problem.py`."""
+    """The gradients; see `kernel_spec.py`."""
     return _bind("backward", task, given)  # type: ignore[no-any-return]
 
 
