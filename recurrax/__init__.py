@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from recurrax import cells, flow, unrolling
 from recurrax.cell import Cell, StepFn
 from recurrax.cells.stack import residual, stack
-from recurrax.gated.cell import GatedParams, GatedStep, gated_cell
-from recurrax.gated.view import GateView, gate_activations
+from recurrax.gated.cell import GatedParams, GateView, gated_cell
+from recurrax.gated.step import GatedStep, gate_activations
 from recurrax.unrolling import bidirectional, length_mask, unroll, unroll_states
 from recurrax.version import __version__ as __version__
 

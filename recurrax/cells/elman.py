@@ -12,12 +12,12 @@ from recurrax.gated.cell import (
     LECUN_NORMAL,
     ORTHOGONAL,
     ZEROS,
-    GatedStep,
+    GateView,
     Initializer,
     gated_cell,
     printed_as,
 )
-from recurrax.gated.view import GateView
+from recurrax.gated.step import GatedStep
 
 if TYPE_CHECKING:
     import chex

@@ -12,12 +12,12 @@ from recurrax.gated.cell import (
     LECUN_NORMAL,
     ORTHOGONAL,
     ZEROS,
-    GatedStep,
+    GateView,
     Initializer,
     gated_cell,
     printed_as,
 )
-from recurrax.gated.view import GateView, gate_activations
+from recurrax.gated.step import GatedStep, gate_activations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,6 @@ import jax
 
 from recurrax import checks
 from recurrax.cell import Cell, InitialState, Params, State, StepFn, cell_text
-from recurrax.gated.cell import GatedInit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,12 +94,12 @@ def stack(*cells: Cell) -> Cell:
     for cell in cells:
         _check_cell("stack", cell)
     for i, (below, above) in enumerate(itertools.pairwise(cells)):
-        if not isinstance(below.init, GatedInit) or not isinstance(above.init, GatedInit):
-            continue
-        if below.init.hidden_size != above.init.input_size:
+        gives = getattr(below.init, "hidden_size", None)  # as the `init` of a gated cell tells
+        takes = getattr(above.init, "input_size", None)
+        if gives is not None and takes is not None and gives != takes:
             raise ValueError(
-                f"cell {i} of the stack gives {below.init.hidden_size} features, but cell {i + 1} "
-                f"takes {above.init.input_size}: build it with input_size={below.init.hidden_size}"
+                f"cell {i} of the stack gives {gives} features, but cell {i + 1} takes {takes}: "
+                f"build it with input_size={gives}"
             )
     return Cell(
         init=StackInit(tuple(cell.init for cell in cells)),

@@ -15,8 +15,8 @@ from recurrax.flow.numbers.scaled import log_of, power_of_two, rescale
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
-from recurrax.gated import checks as gated_checks
-from recurrax.gated.cell import GatedStep
+from recurrax.gated import step as gated_checks
+from recurrax.gated.step import GatedStep
 
 if TYPE_CHECKING:
     import chex

@@ -9,12 +9,11 @@ import numpy as np
 
 from recurrax.flow.steps.problem import flatten
 from recurrax.flow.summary import summary
-from recurrax.gated.diagonals import pre_activations
 
 if TYPE_CHECKING:
     import chex
 
-    from recurrax.gated.cell import GatedStep
+    from recurrax.gated.step import GatedStep
 
 # The activations beyond which a gate counts as saturated; its slope is then below 0.09 or 0.19.
 _ENDS = {"sigmoid": (0.1, 0.9), "tanh": (-0.9, 0.9)}
@@ -35,7 +34,7 @@ class GateStatistics(NamedTuple):
 def statistics(step: GatedStep, params: Any, state: Any, x: Any) -> tuple[chex.Array, ...]:
     """Mean and saturated fractions of each gate of the view in one example, `[G]`."""
     view: Any = step.view
-    z = pre_activations(step, params, state.h, x)
+    z = step.pre_activations(params, state.h, x)
     values = jnp.stack(list(view.values(params.unit, *z)))
     values = values.astype(flatten(state).dtype)
     low, high = np.asarray([_ENDS[kind] for kind in view.kinds]).T[:, :, None]

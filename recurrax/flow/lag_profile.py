@@ -16,7 +16,7 @@ from recurrax.flow.steps.loss import by_outputs, check_loss, looks
 from recurrax.flow.steps.problem import Problem, named
 from recurrax.flow.steps.trajectory import all_finite, befores_of, pose, refuse_overflow, walk
 from recurrax.flow.summary import summary
-from recurrax.gated.cell import GatedStep
+from recurrax.gated.step import GatedStep
 from recurrax.unrolling.gated_walk import walked
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.flow.numbers.scaled import log_of, power_of_two, rescale, scale_of
-from recurrax.gated.diagonals import Diagonals, diagonals, input_share, split_gates
+from recurrax.gated.derivatives import Diagonals, diagonals
 
 if TYPE_CHECKING:
     import chex
@@ -40,7 +40,7 @@ class Population(NamedTuple):
 
 def input_fields(step: Any, params: Any, members: chex.Array, x: chex.Array) -> chex.Array:
     """The exact `z_in [G, P]` of the population at one instant, from x `[*batch, I]`."""
-    z = split_gates(input_share(params, x), step.gates)
+    z = step.split(step.input_share(params, x))
     return z.reshape(step.gates, -1)[:, members]
 
 

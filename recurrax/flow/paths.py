@@ -23,7 +23,7 @@ from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.problem import Problem, flatten, pick
 from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
-from recurrax.gated.cell import GatedStep
+from recurrax.gated.step import GatedStep
 from recurrax.gated.tracing import trace
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from recurrax.flow.horizon import rate
 from recurrax.flow.meanfield import Population, tied, untied
 from recurrax.flow.steps.trajectory import pose
 from recurrax.flow.summary import summary
-from recurrax.gated.cell import GatedStep
+from recurrax.gated.step import GatedStep
 
 if TYPE_CHECKING:
     import chex

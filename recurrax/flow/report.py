@@ -15,7 +15,7 @@ from recurrax.flow.lyapunov import Lyapunov, exponents_of
 from recurrax.flow.predict import SAMPLES, Prediction, prediction_of
 from recurrax.flow.spectrum import Spectrum, spectrum_of
 from recurrax.flow.steps.trajectory import pose
-from recurrax.gated.cell import GatedStep
+from recurrax.gated.step import GatedStep
 
 if TYPE_CHECKING:
     from recurrax.cell import Cell, StepFn

@@ -16,8 +16,7 @@ from recurrax.flow.numbers.scaled import power_of_two, rescale
 from recurrax.flow.steps.probes import probed_decay
 from recurrax.flow.steps.trajectory import per_example, pose, walk
 from recurrax.flow.summary import summary
-from recurrax.gated.cell import GatedStep
-from recurrax.gated.diagonals import split_gates
+from recurrax.gated.step import GatedStep
 
 if TYPE_CHECKING:
     import chex
@@ -177,7 +176,7 @@ def _gates(problem: Problem) -> tuple[dict[str, chex.Array], dict[str, chex.Arra
 def _norm_of_weights(step: Any, params: Any) -> chex.Array | None:
     if not isinstance(step, GatedStep):
         return None
-    blocks = split_gates(params.w_rec, step.gates)
+    blocks = step.split(params.w_rec)
     blocks = blocks.astype(jnp.promote_types(blocks.dtype, jnp.float32))
     blocks, exponent = rescale(blocks)  # the norm is found by its square
     guess = first_guess(blocks.shape[-1], blocks.dtype)

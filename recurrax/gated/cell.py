@@ -1,10 +1,6 @@
-"""Gated cells: two affine maps and an elementwise update.
+"""Gated cells are made here, from an elementwise update and the sizes.
 
-    z_in = x @ w_in + b        z_rec = h @ w_rec
-    state = pointwise(unit, z_in, z_rec, state)
-
-From this one description the library derives the step here, the exact per-step Jacobian in
-`recurrax.flow`, and the fast engines in `recurrax.unrolling`.
+What such a cell computes, and what it can be run on, is in `recurrax.gated.step`.
 """
 
 from __future__ import annotations
@@ -18,16 +14,13 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.cell import Cell
-from recurrax.gated import checks as gated_checks
-from recurrax.gated.diagonals import pre_activations
+from recurrax.gated.probe import check_pointwise, check_view
+from recurrax.gated.step import GatedStep, Pointwise, check_has_weights, check_kinds
 
 if TYPE_CHECKING:
     import chex
 
-    from recurrax.gated.view import GateView
-
 Initializer: TypeAlias = Callable[..., Any]
-Pointwise: TypeAlias = Callable[[Any, Any, Any, Any], Any]
 
 # One object each for the life of the process: cells compare by value, and `orthogonal()` called
 # twice gives two functions that are not equal.
@@ -46,59 +39,54 @@ class GatedParams(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class GatedStep:
-    """The step function of a gated cell: `(params, state, x) -> (state, y)`, with `y = state.h`.
+class GateView:
+    """The gates of a cell as its reader knows them: what `flow.paths` takes statistics of.
 
-    It is a value: two of them with the same fields are equal and compile once. Everything that
-    can exploit the gated form (flow, the fast engines) recognises a step by this class.
+    A pointwise function sees pre-activations; which squashed number is the forget gate, it alone
+    knows. It says so here, and best takes its own gates from the same `values`.
 
     Args:
-      pointwise: `pointwise(unit, z_in, z_rec, state) -> state`, elementwise over hidden units.
-      gates: G, how many pre-activations each unit has.
-      state: the NamedTuple class of the state.
-      slope: the largest 2-norm, over the fields of one unit's state, that `d state / d z_rec` of a
-        gate can have, for a cell whose new state depends on the old one through `z_rec` alone;
-        None where no such bound holds.
-      view: a `GateView` of the activations of its gates, or None.
+      names: of the gates, such as `("i", "f", "g", "o")`.
+      kinds: `"sigmoid"` or `"tanh"` for each: at which ends it saturates, 0 and 1 or -1 and 1.
+      values: `values(unit, z_in, z_rec)` with the arguments of the pointwise function, `z_in` and
+        `z_rec [G, ..., H]`; returns one activation `[..., H]` for each name, as one array or a
+        tuple.
+
+    Raises:
+      ValueError: if there is not one kind for each name, or a kind is unknown.
 
     Example:
       >>> import jax, jax.numpy as jnp, recurrax as rx
-      >>> cell = rx.cells.gru(3, 8)
-      >>> cell.step == rx.cells.gru_step
-      True
+      >>> from typing import NamedTuple
+      >>> class MGUState(NamedTuple):
+      ...     h: jax.Array
+      >>> def gates(unit, z_in, z_rec):
+      ...     f = jax.nn.sigmoid(z_in[0] + z_rec[0])
+      ...     return f, jnp.tanh(z_in[1] + f * z_rec[1])
+      >>> def mgu(unit, z_in, z_rec, state):
+      ...     f, n = gates(unit, z_in, z_rec)
+      ...     return MGUState((1 - f) * state.h + f * n)
+      >>> view = rx.GateView(("f", "n"), ("sigmoid", "tanh"), gates)
+      >>> sizes = dict(gates=2, input_size=3, hidden_size=8)
+      >>> cell = rx.gated_cell(mgu, state=MGUState, view=view, **sizes)
+      >>> cell.step.view.names
+      ('f', 'n')
     """
 
-    pointwise: Pointwise
-    gates: int
-    state: type
-    slope: float | None = None
-    view: GateView | None = None
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    values: Callable[[Any, Any, Any], Any]
 
-    def __call__(self, params: Any, state: Any, x: chex.Array) -> tuple[Any, Any]:
-        gated_checks.check_gated_inputs(self, params, state, x, name="x", timed=False)
-        z_in, z_rec = pre_activations(self, params, state.h, x)
-        state = self.pointwise(params.unit, z_in, z_rec, state)
-        gated_checks.check_pointwise_result(self.pointwise, self.state, state)
-        return state, state.h
-
-    def __repr__(self) -> str:
-        """Its name."""
-        return getattr(self, "__name__", None) or checks.named(self)
-
-    def call_text(self, init: Any) -> str:
-        """A cell with this step as the call that makes it, for `Cell` to print."""
-        return getattr(init, "call", "") or f"Cell(step={self!r})"
-
-    def documented(self, name: str, doc: str) -> GatedStep:
-        """The same step with a name and a docstring, as a module-level function has them."""
-        step = dataclasses.replace(self)
-        object.__setattr__(step, "__name__", name)
-        object.__setattr__(step, "__doc__", doc)
-        return step
-
-    def check_inputs(self, params: Any, state: Any, xs: Any) -> None:
-        """Raise if a whole sequence does not fit; called once, before time is unrolled."""
-        gated_checks.check_gated_inputs(self, params, state, xs, name="xs", timed=True)
+    def __post_init__(self) -> None:
+        for argument, row in (("names", self.names), ("kinds", self.kinds)):
+            # Tuples, since a step compares by value.
+            if not isinstance(row, tuple) or not all(isinstance(word, str) for word in row):
+                raise TypeError(f"{argument} must be a tuple of strings, got {row!r}")
+        if len(self.names) != len(self.kinds):
+            raise ValueError(
+                f"kinds must be one for each of the names {self.names}, got {self.kinds}"
+            )
+        check_kinds(self.kinds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,27 +106,25 @@ class GatedInit:
     def __call__(self, key: chex.PRNGKey) -> Any:
         checks.check_key(key)
         checks.check_dtype_enabled(self.dtype)
-        k_in, k_rec, k_b, k_unit = jax.random.split(key, 4)
         size, hidden = self.input_size, self.hidden_size
         treedef, unit_inits = self.unit_init
-        units = self._draw(k_unit, unit_inits, (hidden,))
-        return self.params(
-            w_in=jnp.concatenate(self._draw(k_in, self.input_init, (size, hidden)), -1),
-            w_rec=jnp.concatenate(self._draw(k_rec, self.recurrent_init, (hidden, hidden)), -1),
-            b=jnp.concatenate(self._draw(k_b, self.bias_init, (hidden,)), -1),
-            unit=jax.tree.unflatten(treedef, units),
-        )
-
-    def _draw(
-        self, key: chex.PRNGKey, inits: tuple[Initializer, ...], shape: tuple[int, ...]
-    ) -> list[Any]:
         # At least float32: orthogonal and truncated draws fail or bias in half precision.
         wide = jnp.promote_types(self.dtype, jnp.float32)
-        keys = jax.random.split(key, max(len(inits), 1))
-        blocks = [init(k, shape, wide) for init, k in zip(inits, keys, strict=False)]
-        for init, block in zip(inits, blocks, strict=True):
-            checks.check_initialized(init, block, shape)
-        return [block.astype(self.dtype) for block in blocks]
+
+        def draw(key: Any, inits: tuple[Initializer, ...], *shape: int) -> list[Any]:
+            keys = jax.random.split(key, max(len(inits), 1))
+            blocks = [init(k, shape, wide) for init, k in zip(inits, keys, strict=False)]
+            for init, block in zip(inits, blocks, strict=True):
+                checks.check_initialized(init, block, shape)
+            return [block.astype(self.dtype) for block in blocks]
+
+        k_in, k_rec, k_b, k_unit = jax.random.split(key, 4)
+        return self.params(
+            w_in=jnp.concatenate(draw(k_in, self.input_init, size, hidden), -1),
+            w_rec=jnp.concatenate(draw(k_rec, self.recurrent_init, hidden, hidden), -1),
+            b=jnp.concatenate(draw(k_b, self.bias_init, hidden), -1),
+            unit=jax.tree.unflatten(treedef, draw(k_unit, unit_inits, hidden)),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +135,7 @@ class ZeroState:
 
     def __call__(self, params: Any, batch_shape: tuple[int, ...] = ()) -> Any:
         checks.check_batch_shape(batch_shape)
-        gated_checks.check_has_weights(params)
+        check_has_weights(params)
         shape = (*batch_shape, params.w_rec.shape[0])
         # One array a field: a buffer shared by two fields cannot be donated.
         fields = self.state._fields  # type: ignore[attr-defined]
@@ -227,11 +213,8 @@ def gated_cell(
       >>> cell
       gated_cell(mgu, 3, 8, float32)
     """
-    for name, size in (
-        ("gates", gates),
-        ("input_size", input_size),
-        ("hidden_size", hidden_size),
-    ):
+    sizes = {"gates": gates, "input_size": input_size, "hidden_size": hidden_size}
+    for name, size in sizes.items():
         checks.check_positive_int(name, size)
     checks.check_state_class(state)
     if slope is not None:
@@ -239,13 +222,18 @@ def gated_cell(
         if slope < 0:
             raise ValueError(f"slope must not be negative, got {slope}")
     unit_leaves, unit_def = jax.tree.flatten(unit_init)
+    if not all(callable(leaf) for leaf in unit_leaves):
+        raise TypeError(
+            f"unit_init must be a pytree of initialisers (key, shape, dtype) -> array, one for "
+            f"each per-unit parameter, such as jax.nn.initializers.zeros; got {unit_leaves!r}"
+        )
     init = GatedInit(
         input_size=int(input_size),
         hidden_size=int(hidden_size),
         input_init=_per_gate("input_init", input_init, gates),
         recurrent_init=_per_gate("recurrent_init", recurrent_init, gates),
         bias_init=_per_gate("bias_init", bias_init, gates),
-        unit_init=(unit_def, _each_callable(unit_leaves)),
+        unit_init=(unit_def, tuple(unit_leaves)),
         dtype=checks.floating_dtype(dtype),
         params=params,
     )
@@ -253,9 +241,9 @@ def gated_cell(
     drawn = {"recurrent_init": recurrent_init, "input_init": input_init, "bias_init": bias_init}
     call = call_text(f"gated_cell({checks.named(pointwise)}, ", init, drawn)
     init = dataclasses.replace(init, call=call)
-    gated_checks.check_pointwise(step, init.hidden_size, unit_def)
+    check_pointwise(step, init.hidden_size, unit_def)
     if view is not None:
-        gated_checks.check_view_values(step, init.hidden_size, unit_def)
+        check_view(step, init.hidden_size, unit_def)
     return Cell(init=init, initial_state=ZeroState(state), step=step)
 
 
@@ -286,15 +274,6 @@ def _written(value: Any) -> str:
 
 
 _DEFAULTS = {"recurrent_init": ORTHOGONAL, "input_init": LECUN_NORMAL, "bias_init": ZEROS}
-
-
-def _each_callable(inits: list[Any]) -> tuple[Initializer, ...]:
-    if not all(callable(init) for init in inits):
-        raise TypeError(
-            f"unit_init must be a pytree of initialisers (key, shape, dtype) -> array, one for "
-            f"each per-unit parameter, such as jax.nn.initializers.zeros; got {inits!r}"
-        )
-    return tuple(inits)
 
 
 def _per_gate(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from jax.extend.core import Jaxpr, JaxprEqn
 
-    Fields = Callable[..., tuple[Any, ...]]  # what `fields_of` returns
+    Fields = Callable[..., tuple[Any, ...]]
 
 
 class Refusal(NotImplementedError):
@@ -31,48 +31,36 @@ class Refusal(NotImplementedError):
     """
 
 
-def is_elementary(fields: Fields, *shapes: Any) -> bool:
-    """Whether a pointwise function is made of JAX's elementary operations alone.
-
-    Raises:
-      Refusal: if it cannot be traced at these shapes, which have one batch axis.
-    """
-    try:
-        traced = jax.make_jaxpr(fields)(*shapes)
-    except Exception as error:  # of the user's function, which scan gives other batch axes
-        raise Refusal(str(error)) from error
-    return _elementary(traced.jaxpr)
-
-
 def check_differentiable(fields: Fields, *shapes: Any) -> None:
-    """Raise `Refusal` if JAX cannot differentiate a function that is not elementary."""
+    """Raise `Refusal` unless JAX can differentiate a function, and its gradient is linear.
+
+    Args:
+      fields: the pointwise function on plain tuples, `(unit, z_in, z_rec, fields) -> fields`.
+      *shapes: of its arguments, with one batch axis.
+    """
 
     def pulled(*args: Any) -> Any:
         new, pull = jax.vjp(fields, *args)
         return pull(new)
 
-    try:
-        jax.eval_shape(pulled, *shapes)
-    except Exception as error:  # whatever the user's own rule raises, or JAX for want of one
-        raise Refusal(str(error)) from error
-
-
-def check_linear(fields: Fields, *shapes: Any) -> None:
-    """Raise `Refusal` unless the gradient is linear, of a function that can be differentiated."""
-
-    def there_and_back(*args: Any) -> Any:
+    def pulled_and_pushed(*args: Any) -> Any:
         new, pull = jax.vjp(fields, *args)
         return jax.linear_transpose(pull, new)(pull(new))
 
+    try:
+        jaxpr = jax.make_jaxpr(fields)(*shapes).jaxpr
+        if _elementary(jaxpr):
+            return
+        jax.eval_shape(pulled, *shapes)
+    except Exception as error:  # of the user's function or rule, or of JAX for want of a rule
+        raise Refusal(str(error)) from error
     reason = "its gradient is not linear (a custom_vjp?)"
     try:
-        jax.eval_shape(there_and_back, *shapes)
+        jax.eval_shape(pulled_and_pushed, *shapes)
     except Exception as error:  # each primitive that is not linear fails in its own way
         raise Refusal(reason) from error
     # What can be transposed is linear but for a term that does not depend on the error.
-    if _has_own_gradient(jax.make_jaxpr(fields)(*shapes).jaxpr) and _has_constant_term(
-        fields, *shapes
-    ):
+    if _has_own_gradient(jaxpr) and _has_constant_term(fields, *shapes):
         raise Refusal(reason)
 
 

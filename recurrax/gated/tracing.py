@@ -18,7 +18,7 @@ from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
 from jax.extend.core.primitives import jit_p
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     Bind = Callable[[JaxprEqn, list[Any]], Any]
 
@@ -41,9 +41,9 @@ class Graph:
     outputs: Any
     effects: Any
 
-    def needed(self, wanted: Iterable[Any], known: Iterable[Var]) -> list[JaxprEqn]:
+    def needed(self, wanted: Iterable[Any], known: Container[Var]) -> list[JaxprEqn]:
         """The equations between the known variables and the wanted ones, in order."""
-        known, open_ = set(known), {v for v in wanted if isinstance(v, Var)}
+        open_ = {v for v in wanted if isinstance(v, Var)}
         chosen = []
         for eqn in reversed(self.equations):
             if any(v in open_ and v not in known for v in eqn.outvars):
@@ -58,12 +58,12 @@ class Graph:
         def read(atom: Any) -> Any:
             return atom.val if isinstance(atom, Literal) else values[atom]
 
-        for eqn in self.needed(wanted, values):
+        for eqn in self.needed(wanted, known.keys() | self.constants.keys()):
             results = _bind(eqn, [read(v) for v in eqn.invars])
             values.update(
                 (v, r) for v, r in zip(eqn.outvars, results, strict=True) if v not in known
             )
-        return [jax.numpy.asarray(read(v)) for v in wanted]
+        return [jnp.asarray(read(v)) for v in wanted]
 
 
 def trace(function: Callable[..., Any], *arguments: Any) -> Graph:
@@ -95,8 +95,7 @@ def _bind(eqn: JaxprEqn, values: list[Any]) -> list[Any]:
 
 def _inline(jaxpr: Jaxpr, consts: Any, arguments: Any, seen: dict[Any, Any]) -> list[Any]:
     """Evaluate a jaxpr; what comes out may be `PaddedGates`."""
-    values = dict(zip(jaxpr.constvars, consts, strict=True))
-    values.update(zip(jaxpr.invars, arguments, strict=True))
+    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *arguments], strict=True))
 
     def once(eqn: JaxprEqn, given: list[Any]) -> Any:
         key = _key(eqn, given)
@@ -125,21 +124,20 @@ def _whole(value: Any) -> Any:
 
 def _key(eqn: JaxprEqn, given: list[Any]) -> Any:
     """Equal for equations that compute the same; unique where that cannot be told."""
-    marks = tuple(_mark(value) for value in given)
+
+    def mark(value: Any) -> Any:
+        """Equal for equal numbers, -0 and 0 apart, and for the same array."""
+        if isinstance(value, (int, float, bool, np.generic, np.ndarray)) and np.ndim(value) == 0:
+            number = np.asarray(value)
+            return str(number.dtype), repr(number.item())
+        return id(value)
+
     params = tuple(sorted(eqn.params.items()))
     try:
         hash(params)
     except TypeError:
         return object()
-    return eqn.primitive, marks, params
-
-
-def _mark(value: Any) -> Any:
-    """Equal for equal numbers, -0 and 0 apart, and for the same array."""
-    if isinstance(value, (int, float, bool, np.generic, np.ndarray)) and np.ndim(value) == 0:
-        number = np.asarray(value)
-        return str(number.dtype), repr(number.item())
-    return id(value)
+    return eqn.primitive, tuple(mark(value) for value in given), params
 
 
 def zeros(graph: Graph) -> set[Any]:

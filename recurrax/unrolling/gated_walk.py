@@ -9,18 +9,22 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from recurrax.gated.local import pointwise_at
-from recurrax.unrolling.gated.chunk import ChunkDerivatives, ChunkInputs, in_chunks
-from recurrax.unrolling.gated.chunks import Chunks
+from recurrax.gated.derivatives import traced_pointwise
 from recurrax.unrolling.gated.engine import reason_not_gated
-from recurrax.unrolling.gated.forward import Residuals, forward
-from recurrax.unrolling.gated.operands import LayerSpec, Operands, Switches
+from recurrax.unrolling.gated.forward import (
+    ChunkDerivatives,
+    ChunkInputs,
+    Residuals,
+    forward,
+    in_chunks,
+)
+from recurrax.unrolling.gated.layer import Chunks, LayerSpec, Operands, Switches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from recurrax.gated.cell import GatedStep
-    from recurrax.gated.local import Derivatives
+    from recurrax.gated.derivatives import Derivatives
+    from recurrax.gated.step import GatedStep
 
 
 class GatedWalk(NamedTuple):
@@ -34,7 +38,7 @@ class GatedWalk(NamedTuple):
         """Return those of every instant at once, `[T, B, ...]`."""
         length = len(self.ops.xs)
         whole = Chunks(length, length, reverse=False)
-        local = pointwise_at(self.spec.step, *self.spec.instant(self.ops))
+        local = traced_pointwise(self.spec.step, *self.spec.instant(self.ops))
         start = self.ops.state
         of = ChunkDerivatives(self.spec, local, whole, self.ops, self._inputs(), start)
         return of.derivatives()

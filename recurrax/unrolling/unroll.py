@@ -1,4 +1,7 @@
-"""`unroll` and `unroll_states`: check, pick an engine, run."""
+"""`unroll` and `unroll_states`: check, pick an engine, run; and the table of engines.
+
+Every engine takes and returns what `recurrax.unrolling.scan.scan_engine` does.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,17 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.cell import Cell, StepFn, as_step
+from recurrax.gated.step import GatedStep
 from recurrax.unrolling.batch import check_rows
 from recurrax.unrolling.bidirectional import Bidirectional, Directions
-from recurrax.unrolling.engines import ENGINES
-from recurrax.unrolling.gated.engine import check_gated
-from recurrax.unrolling.scan import Inputs
+from recurrax.unrolling.gated.engine import check_gated, hoisted_engine, layers_of
+from recurrax.unrolling.kernel import choose
+from recurrax.unrolling.kernel.device_passes import Kernel
+from recurrax.unrolling.scan import Inputs, scan_engine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import chex
 
 
@@ -180,24 +187,24 @@ def _unroll(
     if by_row and isinstance(cell, Cell):
         widest = max(by_row, key=lambda name: by_row[name].ndim)
         check_rows(widest, cell, params, state, tuple(by_row[widest].shape[1:]))
-    if resets is not None and not isinstance(cell, Cell):
-        raise TypeError(
-            "resets needs a rx.Cell, whose initial_state says what to reset to; got a bare step "
-            "function. Wrap it: rx.Cell(init=..., initial_state=..., step=...)."
-        )
-    if resets is not None and isinstance(cell, Cell):
-        start = jax.eval_shape(lambda p: cell.initial_state(p, tuple(resets.shape[1:])), params)
+    start_of = None
+    if resets is not None:
+        if not isinstance(cell, Cell):
+            raise TypeError(
+                "resets needs a rx.Cell, whose initial_state says what to reset to; got a bare "
+                "step function. Wrap it: rx.Cell(init=..., initial_state=..., step=...)."
+            )
+        start_of = cell.initial_state
+        start = jax.eval_shape(lambda p: start_of(p, tuple(resets.shape[1:])), params)
         checks.check_reset_state(state, start)
-    start_of = cell.initial_state if isinstance(cell, Cell) and resets is not None else None
-    given = (params, state, Inputs(xs, mask, resets))
+    arrays = (params, state, Inputs(xs, mask, resets))
+    found: tuple[Any, Any]
     if length == 0:  # there is no loop to make fast, and nothing to recompute
         with jax.disable_jit(False):  # which refuses a scan of no steps
-            nothing: tuple[Any, Any] = _run(
-                "scan", step, start_of, want_states, reverse, None, *given
-            )
-        return nothing
+            found = _run("scan", step, start_of, want_states, reverse, None, *arrays)
+        return found
     every = None if remat is None else min(int(remat), length)
-    found: tuple[Any, Any] = _run(engine, step, start_of, want_states, reverse, every, *given)
+    found = _run(engine, step, start_of, want_states, reverse, every, *arrays)
     return found
 
 
@@ -209,12 +216,12 @@ def prepare(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> tuple[Any,
     checks.check_arrays("state", state)
     xs = jax.tree.map(jnp.asarray, xs)
     checks.check_time(xs)
-    if state is None and not isinstance(cell, Cell):
-        raise TypeError(
-            "state=None stands for the initial state of a rx.Cell; a bare step function has none. "
-            "Pass the state before the first step, or () if there is nothing to carry."
-        )
-    if state is None and isinstance(cell, Cell):
+    if state is None:
+        if not isinstance(cell, Cell):
+            raise TypeError(
+                "state=None stands for the initial state of a rx.Cell; a bare step function has "
+                "none. Pass the state before the first step, or () if there is nothing to carry."
+            )
         if not hasattr(xs, "ndim") or xs.ndim < 2:
             column = " (xs[:, None] for one feature a step)" if hasattr(xs, "ndim") else ""
             raise ValueError(
@@ -229,6 +236,41 @@ def prepare(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> tuple[Any,
     first = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
     checks.check_step(step, params, state, first)
     return state, xs
+
+
+# --- the engines ---------------------------------------------------------------------------------
+
+# Below this many steps there is little to hoist, and the plain scan compiles faster.
+SHORT = 4
+
+
+def auto_engine(step: StepFn, *args: Any, **options: Any) -> tuple[Any, Any]:
+    """The fastest engine that is known to be right, for each layer."""
+    inputs: Inputs = args[-1]
+    if not prefers_hoisted(step, jax.tree.leaves(inputs.xs)[0].shape[0]):
+        return scan_engine(step, *args, **options)
+    kernel = partial(choose.where_faster, Kernel) if choose.MEASURED else None
+    return hoisted_engine(step, *args, **options, strict=False, kernel=kernel)
+
+
+def kernel_engine(*args: Any, interpret: bool = False, **options: Any) -> tuple[Any, Any]:
+    """Every layer by the GPU kernel; `interpret` runs it by Pallas's interpreter on any device."""
+    kernel = partial(choose.required, Kernel, interpret=interpret)
+    return hoisted_engine(*args, **options, kernel=kernel)
+
+
+def prefers_hoisted(step: StepFn, length: int) -> bool:
+    """Whether the hoisted engine is the faster one: where a layer is gated and there is a loop."""
+    long = not isinstance(length, int) or length >= SHORT
+    return long and any(isinstance(layer, GatedStep) for _, layer in layers_of(step))
+
+
+ENGINES: dict[str, Callable[..., tuple[Any, Any]]] = {
+    "auto": auto_engine,
+    "scan": scan_engine,
+    "hoisted": hoisted_engine,
+    "kernel": kernel_engine,
+}
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))

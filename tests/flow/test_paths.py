@@ -15,7 +15,6 @@ from contract import B, like, make_case
 from jax.flatten_util import ravel_pytree
 
 import recurrax as rx
-from recurrax.gated.diagonals import split_gates
 
 
 def direct_jacobians(cell, params, state, xs):
@@ -33,10 +32,10 @@ def direct_jacobians(cell, params, state, xs):
 @functools.partial(jax.jit, static_argnums=0)
 def direct_and_next(step, params, state, x):
     vector, unravel = ravel_pytree(state)
-    z_rec = split_gates(state.h @ params.w_rec, step.gates)
+    z_rec = step.split(state.h @ params.w_rec)
 
     def advance(vector):
-        z_in = split_gates(x @ params.w_in + params.b, step.gates)
+        z_in = step.split(x @ params.w_in + params.b)
         return ravel_pytree(step.pointwise(params.unit, z_in, z_rec, unravel(vector)))[0]
 
     return jax.jacfwd(advance)(vector), unravel(advance(vector))

@@ -12,7 +12,6 @@ from close import assert_close, assert_same, says
 from contract import LeakyState, leaky_pointwise, like, make_case
 
 import recurrax as rx
-from recurrax.gated.diagonals import split_gates
 
 
 class H(NamedTuple):
@@ -55,9 +54,9 @@ def test_gates_come_first_for_the_pointwise_function():
     assert seen == [((2, 5, 4), (2, 5, 4), (5, 4))]
 
 
-def test_split_gates():
+def test_split():
     z = jnp.arange(12.0).reshape(2, 6)
-    assert split_gates(z, 3).tolist() == [
+    assert build(lambda unit, z_in, z_rec, state: state, gates=3).step.split(z).tolist() == [
         [[0, 1], [6, 7]],
         [[2, 3], [8, 9]],
         [[4, 5], [10, 11]],

@@ -18,7 +18,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
 import recurrax as rx
-from recurrax.gated import local
+from recurrax.gated import derivatives
 from recurrax.unrolling.gated.engine import layers_of, reason_not_gated
 from recurrax.unrolling.kernel import by_gate, choose
 
@@ -88,7 +88,7 @@ def test_a_fault_of_the_analysis_comes_out_of_auto(name, kind, monkeypatch):
     def fail(*_):
         raise kind("ours")
 
-    monkeypatch.setattr(local, name, fail)
+    monkeypatch.setattr(derivatives, name, fail)
     for engine in ("auto", "hoisted"):
         with pytest.raises(kind, match="ours"):
             rx.unroll(*case(jnp.tanh), engine=engine)
@@ -98,7 +98,7 @@ def test_a_fault_of_the_analysis_comes_out_where_the_function_is_unusual(monkeyp
     def fail(*_):
         raise TypeError("ours")
 
-    monkeypatch.setattr(local, "trace", fail)
+    monkeypatch.setattr(derivatives, "trace", fail)
     with pytest.raises(TypeError, match="ours"):
         rx.unroll(*case(jax.nn.relu))
 

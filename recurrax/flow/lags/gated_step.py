@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from recurrax.flow.lags import outer_products
 from recurrax.flow.lags.parts import Part, by_instant, by_rows
 from recurrax.flow.numbers.scaled import ZERO, Scaled, add, rescale
-from recurrax.gated.local import Derivatives, weighted
+from recurrax.gated.derivatives import Derivatives, weighted
 from recurrax.unrolling.gated_walk import GatedWalk, walk_again
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import chex
 
-    from recurrax.gated.cell import GatedStep
+    from recurrax.gated.step import GatedStep
 
 
 def gated_instants(

@@ -1,7 +1,7 @@
 """One step's derivative as a linear map: the per-step Jacobian A_t, never larger than needed.
 
 `d s_t / d s_{t-1}` of a gated cell is diagonals times `w_rec`: the pointwise function is
-elementwise, so its diagonals are numbers a unit (`recurrax.gated.diagonals`).
+elementwise, so its diagonals are numbers a unit (`recurrax.gated.derivatives`).
 Any other step is differentiated as it stands: `jax.linearize` takes it apart into what can be known
 from the state and a linear function of the tangent.
 
@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from jax.extend.core import Literal
 
 from recurrax.flow.steps.problem import flatten, unflatten
-from recurrax.gated.cell import GatedStep
-from recurrax.gated.diagonals import diagonals, pre_activations
+from recurrax.gated.derivatives import diagonals
+from recurrax.gated.step import GatedStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,7 +193,7 @@ def _depend_on_arguments(closed: Any) -> list[bool]:
 
 
 def _gated_map(step: GatedStep, params: Any, state: Any, x: Any) -> GatedMap:
-    found = diagonals(step, params.unit, *pre_activations(step, params, state.h, x), state)
+    found = diagonals(step, params.unit, *step.pre_activations(params, state.h, x), state)
     hidden, dtype = state.h.shape[-1], flatten(state).dtype
     return GatedMap(
         recurrent=found.recurrent.astype(dtype),

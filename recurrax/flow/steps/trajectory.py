@@ -18,8 +18,7 @@ import numpy as np
 from recurrax import checks
 from recurrax.cell import as_step
 from recurrax.flow.steps.problem import Problem, flatten, floating_leaves
-from recurrax.gated.cell import GatedStep
-from recurrax.gated.checks import check_gated_params
+from recurrax.gated.step import GatedStep, check_gated_params
 from recurrax.unrolling.batch import batch_of
 from recurrax.unrolling.unroll import prepare, unroll_states
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 from recurrax.cells.stack import ResidualStep, StackStep
 from recurrax.checks import named
-from recurrax.gated.cell import GatedStep
+from recurrax.gated.derivatives import traced_pointwise
 from recurrax.gated.differentiable import Refusal
-from recurrax.gated.local import pointwise_at
-from recurrax.unrolling.gated.chunks import Chunks
-from recurrax.unrolling.gated.operands import LayerSpec, Operands, Plan, Switches
-from recurrax.unrolling.gated.recurrence import recurrence
-from recurrax.unrolling.gated.shard_map import varying
+from recurrax.gated.step import GatedStep
+from recurrax.unrolling.gated.backward import LinearizedRecurrence
+from recurrax.unrolling.gated.forward import forward
+from recurrax.unrolling.gated.layer import Chunks, LayerSpec, Operands, Plan, Switches, varying
+from recurrax.unrolling.gated.linear_map import apply, axis_leaves
 from recurrax.unrolling.scan import Inputs, blank, scan, scan_engine, zero_where_masked
 
 if TYPE_CHECKING:
@@ -78,7 +80,9 @@ def hoisted_engine(
         xs = blank(mask, xs, (True,))  # of gated layers alone: one array [T, *batch, I]
     options = LayerOptions(mask, resets, reverse, remat, want_states, strict, kernel, plan)
     final, ys, states = _layer(step, params, state, start, xs, options)
-    return final, states if want_states else zero_where_masked(ys, mask)
+    if want_states or mask is None:
+        return final, states if want_states else ys
+    return final, zero_where_masked(ys, mask)
 
 
 def layers_of(step: StepFn, name: str = "the cell") -> list[tuple[str, StepFn]]:
@@ -123,17 +127,41 @@ def reason_not_gated(step: GatedStep, params: Any, state: Any, xs: Any) -> str |
         return "arrays are sharded over an explicit mesh"
     try:
         spec = LayerSpec(step, False, None, False)
-        pointwise_at(step, *spec.instant(_operands(params, state, None, xs)))
+        traced_pointwise(step, *spec.instant(one_batch_axis(params, state, None, xs)))
     except Refusal as error:
         return f"its pointwise function cannot be taken apart: {error}"
     return None
+
+
+def one_batch_axis(params: Any, state: Any, start: Any, xs: Any) -> Operands:
+    """What the engine is given, with one batch axis, whatever there was."""
+    hidden, size = state.h.shape[-1], math.prod(state.h.shape[:-1])
+
+    def one_axis(fields: Any) -> Any:
+        return None if fields is None else tuple(a.reshape(size, hidden) for a in fields)
+
+    return Operands(
+        w_in=params.w_in,
+        w_rec=params.w_rec,
+        b=params.b,
+        unit=params.unit,
+        state=one_axis(state),
+        start=one_axis(start),
+        xs=xs.reshape(xs.shape[0], size, xs.shape[-1]),
+    )
 
 
 def _layer(
     step: StepFn, params: Any, state: Any, start: Any, xs: Any, options: LayerOptions
 ) -> LayerResult:
     if isinstance(step, StackStep):
-        return _stack(step, params, state, start, xs, options)
+        starts = (None,) * len(step.steps) if start is None else start
+        layers = []
+        for each in zip(step.steps, params, state, starts, strict=True):
+            layers.append(_layer(*each, xs, options))
+            xs = layers[-1].ys
+        states = tuple(layer.states for layer in layers) if options.states else None
+        return LayerResult(tuple(layer.final for layer in layers), xs, states)
     if isinstance(step, ResidualStep):
         found = _layer(step.step, params, state, start, xs, options)
         return found._replace(ys=xs + found.ys)
@@ -158,74 +186,101 @@ def _layer(
     return LayerResult(final, ys, states)
 
 
-def _stack(
-    step: StackStep, params: Any, state: Any, start: Any, xs: Any, options: LayerOptions
-) -> LayerResult:
-    starts = (None,) * len(step.steps) if start is None else start
-    layers = []
-    for each in zip(step.steps, params, state, starts, strict=True):
-        layers.append(_layer(*each, xs, options))
-        xs = layers[-1].ys
-    states = tuple(layer.states for layer in layers) if options.states else None
-    return LayerResult(tuple(layer.final for layer in layers), xs, states)
-
-
-def _operands(params: Any, state: Any, start: Any, xs: Any) -> Operands:
-    """With one batch axis, whatever there was."""
-    hidden, size = state.h.shape[-1], math.prod(state.h.shape[:-1])
-
-    def one_axis(fields: Any) -> Any:
-        return None if fields is None else tuple(a.reshape(size, hidden) for a in fields)
-
-    return Operands(
-        w_in=params.w_in,
-        w_rec=params.w_rec,
-        b=params.b,
-        unit=params.unit,
-        state=one_axis(state),
-        start=one_axis(start),
-        xs=xs.reshape(xs.shape[0], size, xs.shape[-1]),
-    )
-
-
-def _in_chunks(spec: LayerSpec, flags: Switches, ops: Operands, size: int) -> tuple[Any, Any]:
-    """One kernel for each chunk, whose states are computed again for the backward pass."""
-
-    def chunk(state: Any, first: Any, part: Any, _: Any) -> Any:
-        run = jax.checkpoint(lambda state, part: _run_part(spec, ops, state, *part))
-        return run(state, part)
-
-    chunks = Chunks(ops.xs.shape[0], size, spec.reverse)
-    found: tuple[Any, Any] = chunks.run(chunk, ops.state, (flags, ops.xs))
-    return found
-
-
-def _run_part(
-    spec: LayerSpec, ops: Operands, state: Any, flags: Switches, xs: Any
-) -> tuple[Any, Any]:
-    found: tuple[Any, Any] = recurrence(spec, flags, ops._replace(state=state, xs=xs))
-    return found
-
-
 def _gated(
     step: GatedStep, params: Any, state: Any, start: Any, xs: Any, options: LayerOptions
 ) -> LayerResult:
     batch, hidden = state.h.shape[:-1], state.h.shape[-1]
     length = xs.shape[0]
-
-    def flags(given: Any) -> Any:
-        return None if given is None else given.reshape(length, math.prod(batch))
-
-    ops = _operands(params, state, start, xs)
-    spec = LayerSpec(step, options.reverse, options.remat, options.states, plan=options.plan)
-    switches = Switches(flags(options.mask), flags(options.resets))
+    ops = one_batch_axis(params, state, start, xs)
+    flat = [
+        None if flags is None else flags.reshape(length, math.prod(batch))
+        for flags in (options.mask, options.resets)
+    ]
+    switches = Switches(*flat)
     ops = varying(ops, (ops, switches))
+    spec = LayerSpec(step, options.reverse, options.remat, options.states, plan=options.plan)
     kernel = None if options.kernel is None else options.kernel(spec, switches, ops)
+    spec = dataclasses.replace(spec, kernel=kernel)
     if kernel is None or options.remat is None:
-        final, stacks = recurrence(dataclasses.replace(spec, kernel=kernel), switches, ops)
+        final, stacks = recurrence(spec, switches, ops)
     else:
-        plain = dataclasses.replace(spec, remat=None, kernel=kernel)
-        final, stacks = _in_chunks(plain, switches, ops, options.remat)
+        final, stacks = _kernel_in_chunks(spec, switches, ops, options.remat)
     final = step.state(*(a.reshape(*batch, hidden) for a in final))
     stacks = [None if a is None else a.reshape(length, *batch, hidden) for a in stacks]
     return LayerResult(final, stacks[spec.h], step.state(*stacks) if options.states else None)
+
+
+def _kernel_in_chunks(
+    spec: LayerSpec, flags: Switches, ops: Operands, size: int
+) -> tuple[Any, Any]:
+    """One kernel for each chunk, whose states are computed again for the backward pass."""
+    spec = dataclasses.replace(spec, remat=None)
+
+    @jax.checkpoint
+    def run(state: Any, flags: Switches, xs: Any) -> Any:
+        return recurrence(spec, flags, ops._replace(state=state, xs=xs))
+
+    chunks = Chunks(ops.xs.shape[0], size, spec.reverse)
+    return chunks.run(lambda state, _, part, __: run(state, *part), ops.state, (flags, ops.xs))
+
+
+# --- the recurrence as one differentiable function -----------------------------------------------
+
+# Its forward-mode rule runs the forward pass, keeps what is needed, and binds a linear map whose
+# transpose is the hand-written backward pass. So `jax.grad` runs that one, and no transformation is
+# lost; derivatives of derivatives are those of the code of both passes.
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def recurrence(spec: LayerSpec, flags: Switches, ops: Operands) -> tuple[Any, Any]:
+    """The last state's fields, and the fields after every step (None where not wanted)."""
+    final, stacks, _ = _forward(spec, flags, ops, remember=False)
+    return final, stacks
+
+
+def _forward(
+    spec: LayerSpec, flags: Switches, ops: Operands, *, remember: bool
+) -> tuple[Any, Any, Any]:
+    run = forward if spec.kernel is None else spec.kernel.forward
+    found: tuple[Any, Any, Any] = run(spec, flags, ops, remember=remember)
+    return found
+
+
+@partial(recurrence.defjvp, symbolic_zeros=True)
+def _recurrence_jvp(spec: LayerSpec, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    flags, ops = primals
+    final, stacks, residuals = _forward(spec, flags, ops, remember=True)
+    at = (flags, ops, residuals)
+    leaves, tree = jax.tree.flatten(at)
+    ops_tree: Any = jax.tree.structure(ops)
+    moved = ops_tree.flatten_up_to(tangents[1])
+    axes = _batch_axes(spec, at)
+    linear = LinearizedRecurrence(
+        spec, tree, ops_tree, axis_leaves(at, axes), axis_leaves(ops, axes[1]), len(final)
+    )
+    absent = [None if isinstance(t, SymbolicZero) else t for t in moved]
+    out = apply(linear, leaves, absent, [*final, *stacks])
+    return (final, stacks), (tuple(out[: len(final)]), tuple(out[len(final) :]))
+
+
+def _batch_axes(spec: LayerSpec, at: tuple[Switches, Operands, Any]) -> Any:
+    """Where the batch axis is in each part; -1 where there is none."""
+    flags, ops, residuals = at
+
+    def kept(a: Any) -> int:
+        # What is kept of an instant is shaped like a gate; where that cannot be told, no fold.
+        batch, gates = ops.state[0].shape[0], spec.step.gates
+        plain = a.shape[-2:] == ops.state[0].shape and batch not in (*a.shape[1:-2], gates)
+        return a.ndim - 2 if plain else -1
+
+    none: Any = None
+    zero: Any = 0
+    return (
+        Switches(*(none if a is None else 1 for a in flags)),
+        Operands(-1, -1, -1, -1, zero, zero if ops.start else none, 1),
+        residuals._replace(
+            states=residuals.states and 1,
+            kept=residuals.kept and tuple(kept(a) for a in residuals.kept),
+            chunk_starts=residuals.chunk_starts and 1,
+        ),
+    )

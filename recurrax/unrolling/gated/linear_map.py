@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from recurrax.unrolling.gated.shard_map import abstract
+from recurrax.unrolling.gated.layer import abstract
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ by tile, and what only moves gates about (slices, stacks, sums over gates) moves
 from __future__ import annotations
 
 import dataclasses
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -17,14 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from recurrax.gated.diagonals import fields_of, pull_of
+from recurrax.gated.derivatives import new_fields, pull_back
 from recurrax.gated.differentiable import Refusal
 from recurrax.unrolling.kernel.gate_moves import MOVES, Tiles, is_number, is_zero
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from recurrax.gated.cell import GatedStep
+    from recurrax.gated.step import GatedStep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +105,7 @@ def backward_by_gate(step: GatedStep, unit: Any, hidden: int) -> ByGate:
 @lru_cache(maxsize=128)
 def _traced(step: GatedStep, unit: Any, hidden: int, backward: bool) -> ByGate:
     def pulled(*args: Any) -> Any:
-        return pull_of(step)(*args)[1]
+        return pull_back(step, *args)[1]
 
     if hidden <= step.gates:  # an axis must tell by its size what it is
         raise Refusal(f"H = {hidden} is no more than its {step.gates} gates")
@@ -115,7 +115,9 @@ def _traced(step: GatedStep, unit: Any, hidden: int, backward: bool) -> ByGate:
     args: Any = (jax.tree.unflatten(unit, [one] * unit.num_leaves), gates, gates, old)
     args = (*args, old) if backward else args
     try:
-        traced = jax.make_jaxpr(pulled if backward else fields_of(step), return_shape=True)(*args)
+        traced = jax.make_jaxpr(
+            pulled if backward else partial(new_fields, step), return_shape=True
+        )(*args)
     except Exception as error:  # of the user's function, which must run on one example
         raise Refusal(str(error)) from error
     closed, shape = traced

@@ -12,15 +12,18 @@ import jax.numpy as jnp
 
 from recurrax.checks import named
 from recurrax.gated.differentiable import Refusal
-from recurrax.unrolling.gated.recurrence import recurrence
 from recurrax.unrolling.kernel import placement as plans
 from recurrax.unrolling.kernel.by_gate import backward_by_gate, forward_by_gate
-from recurrax.unrolling.kernel.device_passes import Kernel
 from recurrax.words import first_line
 
 if TYPE_CHECKING:
-    from recurrax.gated.cell import GatedStep
-    from recurrax.unrolling.gated.operands import LayerSpec, Operands, Switches
+    from collections.abc import Callable
+
+    from recurrax.gated.step import GatedStep
+    from recurrax.unrolling.gated.layer import LayerSpec, Operands, Switches
+    from recurrax.unrolling.kernel.device_passes import Kernel
+
+    Make = Callable[..., Kernel]  # from a plan, and whether Pallas's interpreter is to run it
 
 
 class Region(NamedTuple):
@@ -36,7 +39,9 @@ class Region(NamedTuple):
 MEASURED: tuple[Region, ...] = ()
 
 
-def required(spec: LayerSpec, flags: Switches, ops: Operands, *, interpret: bool) -> Kernel | None:
+def required(
+    make: Make, spec: LayerSpec, flags: Switches, ops: Operands, *, interpret: bool
+) -> Kernel | None:
     """The kernel, or an error that says why not; none where there is nothing to run."""
     if 0 in ops.xs.shape[:2]:
         return None
@@ -44,7 +49,7 @@ def required(spec: LayerSpec, flags: Switches, ops: Operands, *, interpret: bool
     chosen = _plan(spec.step, ops, device)
     reason = _unfit(spec.step, ops) or _unwritten(spec.step, ops)
     if reason is None and device is not None and not interpret:
-        reason = _refused(spec, flags, ops, chosen, device)
+        reason = _refused(make(chosen), spec, flags, ops, device)
     if reason is not None:
         raise ValueError(
             f'engine="kernel" cannot run {named(spec.step)}: {reason}. Use engine="auto" or '
@@ -52,10 +57,10 @@ def required(spec: LayerSpec, flags: Switches, ops: Operands, *, interpret: bool
         )
     if interpret:  # a CPU has no tf32
         chosen = dataclasses.replace(chosen, precision=jax.lax.Precision.HIGHEST)
-    return Kernel(chosen, interpret)
+    return make(chosen, interpret)
 
 
-def where_faster(spec: LayerSpec, flags: Switches, ops: Operands) -> Kernel | None:
+def where_faster(make: Make, spec: LayerSpec, flags: Switches, ops: Operands) -> Kernel | None:
     """The kernel where it is known to be right and faster."""
     device = plans.attached()
     if device is None or jax.device_count() > 1 or not _measured(ops):
@@ -63,9 +68,9 @@ def where_faster(spec: LayerSpec, flags: Switches, ops: Operands) -> Kernel | No
     if 0 in ops.xs.shape[:2] or _unfit(spec.step, ops) is not None:
         return None
     chosen = _plan(spec.step, ops, device)
-    reason = _unwritten(spec.step, ops) or _refused(spec, flags, ops, chosen, device)
+    reason = _unwritten(spec.step, ops) or _refused(make(chosen), spec, flags, ops, device)
     if reason is None:
-        return Kernel(chosen)
+        return make(chosen)
     _warn_once(
         f'engine="auto" runs {named(spec.step)} by engine="hoisted" and not by the GPU kernel: '
         f"{reason}. The results are the same."
@@ -129,14 +134,14 @@ def _on_tiles(made: Any, step: GatedStep, unit: Any, hidden: int, errors: int) -
 
 
 def _refused(
-    spec: LayerSpec, flags: Switches, ops: Operands, chosen: plans.Plan, device: plans.Device
+    kernel: Kernel, spec: LayerSpec, flags: Switches, ops: Operands, device: plans.Device
 ) -> str | None:
     """Why this device cannot."""
     gates, fields, dtype = spec.step.gates, len(ops.state), ops.w_rec.dtype
     if device.capability < plans.OLDEST:
         have, need = (".".join(map(str, c)) for c in (device.capability, plans.OLDEST))
         return f"the GPU has compute capability {have}, and the kernel needs {need} or newer"
-    if not plans.fits(chosen, gates, fields, dtype, device):
+    if not plans.fits(kernel.plan, gates, fields, dtype, device):
         return (
             f"w_rec of H = {ops.w_rec.shape[0]} and {gates} gates in {dtype} does not fit in a "
             f"block's {device.shared_memory} bytes of shared memory; the largest H that does is "
@@ -156,18 +161,21 @@ def _refused(
     some = jax.tree.map(shaped, ops)._replace(xs=shaped(ops.xs, timed=True))
     shapes = jax.tree.map(partial(shaped, timed=True), flags), some
     leaves, tree = jax.tree.flatten(shapes)
-    return _trial(spec, chosen, tree, tuple(leaves))
+    return _trial(kernel, spec, tree, tuple(leaves))
 
 
 @lru_cache(maxsize=256)
-def _trial(spec: LayerSpec, chosen: plans.Plan, tree: Any, leaves: tuple[Any, ...]) -> str | None:
+def _trial(kernel: Kernel, spec: LayerSpec, tree: Any, leaves: tuple[Any, ...]) -> str | None:
     """Why both passes cannot be compiled; compiled to see, once for each new problem."""
     flags, ops = jax.tree.unflatten(tree, leaves)
-    tried = dataclasses.replace(spec, remat=None, kernel=Kernel(chosen))
+    whole = dataclasses.replace(spec, remat=None)
 
     def both(flags: Any, ops: Any) -> Any:
-        out, pull = jax.vjp(lambda ops: recurrence(tried, flags, ops), ops)
-        return out, pull(out)
+        final, stacks, residuals = kernel.forward(whole, flags, ops, remember=True)
+        assert residuals is not None
+        wanted: Any = jax.tree.map(lambda _: True, ops)
+        grads = kernel.backward(whole, flags, ops, residuals, final, stacks, wanted)
+        return final, stacks, grads
 
     traced = jax.jit(both).trace(flags, ops)
     try:

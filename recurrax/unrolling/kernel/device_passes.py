@@ -1,4 +1,4 @@
-"""The hoisted engine's two passes with the loop on the device: what `recurrence.py` calls.
+"""The hoisted engine's two passes with the loop on the device: what `recurrence` calls.
 
 Around each kernel stay the products over all steps, on the forward side `x W_in + b`, on the
 backward side the recurrent products again (for the pre-activations) and the gradients of the
@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.unrolling.gated.chunks import Chunks, product_over_all, sum_over_all
 from recurrax.unrolling.gated.forward import Residuals
-from recurrax.unrolling.gated.operands import LayerSpec, Operands, Switches, where
+from recurrax.unrolling.gated.layer import (
+    Chunks,
+    LayerSpec,
+    Operands,
+    Switches,
+    product_over_all,
+    sum_over_all,
+    where,
+)
 from recurrax.unrolling.kernel import primitive as passes
 from recurrax.unrolling.kernel.by_gate import backward_by_gate, forward_by_gate
 from recurrax.unrolling.kernel.kernel_spec import Backward, Forward, KernelSpec

@@ -11,7 +11,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from recurrax.gated.cell import GatedStep
+    from recurrax.gated.step import GatedStep
     from recurrax.unrolling.kernel.placement import Plan
 
 

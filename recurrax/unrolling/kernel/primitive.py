@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from recurrax.unrolling.gated.layer import abstract
 from recurrax.unrolling.gated.linear_map import axis_leaves, fold, unfold
-from recurrax.unrolling.gated.shard_map import abstract
 from recurrax.unrolling.kernel import reference
 from recurrax.unrolling.kernel.kernel_spec import (
     BACKWARD_AXES,

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.gated.diagonals import fields_of, pull_of, split_gates
-from recurrax.unrolling.gated.chunks import wide
-from recurrax.unrolling.gated.operands import where
-from recurrax.unrolling.gated.shard_map import varying
+from recurrax.gated.derivatives import new_fields, pull_back
+from recurrax.unrolling.gated.layer import at_least_float32, varying, where
 from recurrax.unrolling.kernel.kernel_spec import Backward, Forward, ForwardOutputs, Gradients
 
 if TYPE_CHECKING:
@@ -31,24 +29,22 @@ def backward(task: KernelSpec, given: Backward) -> Gradients:
 def _product(task: KernelSpec, a: Any, w: Any) -> Any:
     precision = jax.lax.Precision.HIGHEST if w.dtype == jnp.float32 else None
     return jnp.matmul(
-        a.astype(w.dtype), w, precision=precision, preferred_element_type=wide(w.dtype)
+        a.astype(w.dtype), w, precision=precision, preferred_element_type=at_least_float32(w.dtype)
     )
 
 
 def _widen(tree: Any) -> Any:
-    return jax.tree.map(lambda a: a.astype(wide(a.dtype)), tree)
+    return jax.tree.map(lambda a: a.astype(at_least_float32(a.dtype)), tree)
 
 
 def _forward(task: KernelSpec, given: Forward) -> ForwardOutputs:
-    gates, unit, start = task.step.gates, _widen(given.unit), _widen(given.start)
+    unit, start = _widen(given.unit), _widen(given.start)
 
     def step(old: Any, now: Any) -> tuple[Any, Any]:
         mask, reset, z = now
         old = old if reset is None else where(reset, start, old)
-        z_rec = split_gates(_product(task, old[task.h], given.w_rec), gates)
-        new = where(
-            mask, fields_of(task.step)(unit, split_gates(_widen(z), gates), z_rec, old), old
-        )
+        z_rec = task.step.split(_product(task, old[task.h], given.w_rec))
+        new = where(mask, new_fields(task.step, unit, task.step.split(_widen(z)), z_rec, old), old)
         kept = zip(new, given.state, task.fields, strict=True)
         return new, tuple(a.astype(like.dtype) if w else None for a, like, w in kept)
 
@@ -60,7 +56,7 @@ def _forward(task: KernelSpec, given: Forward) -> ForwardOutputs:
 
 
 def _backward(task: KernelSpec, given: Backward) -> Gradients:
-    gates, unit = task.step.gates, _widen(given.unit)
+    unit = _widen(given.unit)
     shape = given.final[0].shape
     many = jax.tree.map(lambda a: jnp.broadcast_to(a, shape), unit)  # a gradient for each example
 
@@ -68,11 +64,11 @@ def _backward(task: KernelSpec, given: Backward) -> Gradients:
         error, total, start = carry
         mask, reset, z, old, more = now
         error = tuple(e if m is None else e + m for e, m in zip(error, _widen(more), strict=True))
-        z = [split_gates(a, gates) for a in _widen(z)]
+        z = [task.step.split(a) for a in _widen(z)]
         z_in, z_rec = z if len(z) > 1 else (z[0], jnp.zeros_like(z[0]))
         none = tuple(jnp.zeros_like(e) for e in error)
         error_here = where(mask, error, none)
-        _, pulled = pull_of(task.step)(many, z_in, z_rec, _widen(old), error_here)
+        _, pulled = pull_back(task.step, many, z_in, z_rec, _widen(old), error_here)
         d_unit, d_in, d_rec, back = where(mask, pulled, jax.tree.map(jnp.zeros_like, pulled))
         joined = [jnp.moveaxis(d, 0, -2).reshape(*shape[:-1], -1) for d in (d_in, d_rec)]
         through = _product(task, joined[1], given.w_rec.T)
@@ -85,7 +81,7 @@ def _backward(task: KernelSpec, given: Backward) -> Gradients:
         d_z = [d.astype(a.dtype) for d, a in zip(joined[-len(z) :], given.z, strict=True)]
         return (back, jax.tree.map(jnp.add, total, d_unit), start), tuple(d_z)
 
-    zero = tuple(jnp.zeros(shape, wide(a.dtype)) for a in given.final)
+    zero = tuple(jnp.zeros(shape, at_least_float32(a.dtype)) for a in given.final)
     total = jax.tree.map(lambda a: jnp.zeros(shape, a.dtype), unit)
     begin = (_widen(given.final), total, None if given.resets is None else zero)
     now = (given.mask, given.resets, given.z, given.old, given.errors)

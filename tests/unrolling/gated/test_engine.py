@@ -14,9 +14,9 @@ from contract import B, I, like, make_case
 from slow_twin import jitted, row_loop, total
 
 import recurrax as rx
-from recurrax.unrolling.engines import ENGINES, prefers_hoisted
 from recurrax.unrolling.gated.engine import hoisted_engine
-from recurrax.unrolling.gated.operands import Plan
+from recurrax.unrolling.gated.layer import Plan
+from recurrax.unrolling.unroll import ENGINES, prefers_hoisted
 
 T = 7  # not divided by the chunks below
 GATED = ["elman_tanh", "lstm", "gru", "own_gated", "stack", "residual"]

@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from recurrax.unrolling.engines import ENGINES, kernel_engine
 from recurrax.unrolling.kernel import choose as engine
+from recurrax.unrolling.unroll import ENGINES, kernel_engine
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recurrax.gated.cut import minimum_cut
+from recurrax.gated.derivatives import minimum_cut
 
 
 def separates(cut, edges, lost, wanted):

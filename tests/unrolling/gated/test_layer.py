@@ -1,4 +1,4 @@
-"""How many steps are worked on at once, and what is kept."""
+"""How many steps are worked on at once, what is kept, and time in chunks against plain loops."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import recurrax as rx
-from recurrax.gated.local import pointwise_at
-from recurrax.unrolling.gated.chunks import chunk_size, keeps_gates
-from recurrax.unrolling.gated.operands import LayerSpec, Operands
+from recurrax.gated.derivatives import traced_pointwise
+from recurrax.unrolling.gated.layer import Chunks, LayerSpec, Operands
 
 
 def plan(cell, length, batch, *, remat=None, dtype="float32"):
@@ -21,6 +23,10 @@ def plan(cell, length, batch, *, remat=None, dtype="float32"):
     xs = jax.ShapeDtypeStruct((length, batch, params.w_in.shape[0]), jnp.dtype(dtype))
     ops = Operands(params.w_in, params.w_rec, params.b, params.unit, tuple(state), None, xs)
     return LayerSpec(cell.step, reverse=False, remat=remat, all_fields=True), ops
+
+
+def chunk_size(spec, ops, *, forward=False):
+    return spec.chunks(ops, forward=forward).size
 
 
 def sizes(hidden, batch, lengths, **options):
@@ -88,7 +94,7 @@ def test_remat_decides(remat, expected, forward):
 
 def keeps(cell, batch=8):
     spec, ops = plan(cell, 16, batch)
-    return keeps_gates(ops, pointwise_at(spec.step, *spec.instant(ops)))
+    return spec.keeps_gates(ops, traced_pointwise(spec.step, *spec.instant(ops)))
 
 
 @pytest.mark.parametrize("hidden", [1, 32, 1024])
@@ -111,3 +117,46 @@ def test_a_large_input_makes_keeping_worth_while_too():
 def test_the_batch_does_not_matter_to_what_is_kept():
     for hidden in (64, 2048):
         assert len({keeps(rx.cells.lstm(3, hidden), batch) for batch in (1, 8, 256)}) == 1
+
+
+# --- time in chunks ------------------------------------------------------------------------------
+
+PIECES = {"length": st.integers(1, 9), "size": st.integers(1, 9), "reverse": st.booleans()}
+
+
+@given(**PIECES)
+def test_every_step_is_met_once_and_in_order(length, size, reverse):
+    chunks = Chunks(length, min(size, length), reverse)
+    values = jnp.arange(1.0, length + 1)
+
+    def body(carry, first, part, row):
+        def step(total, now):
+            total = 2 * total + now  # the order shows
+            return total, total
+
+        carry, sums = jax.lax.scan(step, carry, part, reverse=reverse)
+        return carry, (sums, part + first)
+
+    last, (sums, moved) = chunks.run(body, jnp.zeros(()), values)
+    total, expected = 0.0, np.zeros(length)
+    for t in reversed(range(length)) if reverse else range(length):
+        total = 2 * total + t + 1
+        expected[t] = total
+    np.testing.assert_array_equal(sums, expected)
+    assert float(last) == total
+    starts = chunks.size * (np.arange(length) // chunks.size)
+    np.testing.assert_array_equal(moved, values + starts)
+
+
+@given(**PIECES)
+def test_the_state_before_each_step(length, size, reverse):
+    chunks = Chunks(length, min(size, length), reverse)
+    first, states = jnp.asarray(-1.0), jnp.arange(float(length))
+    before = np.arange(length) + (1.0 if reverse else -1.0)
+    before[-1 if reverse else 0] = -1.0
+
+    def body(carry, _, part, row):
+        return carry, chunks.previous(row, part)
+
+    rows = chunks.rows_before(first, states)
+    np.testing.assert_array_equal(chunks.run(body, None, states, rows)[1], before)

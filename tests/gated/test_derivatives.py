@@ -8,7 +8,7 @@ import pytest
 from close import assert_close
 from contract import CELLS, like
 
-from recurrax.gated.local import pointwise_at
+from recurrax.gated.derivatives import traced_pointwise
 
 B, H = 2, 5
 KEPT = {"elman_tanh": 0, "lstm_forget_bias": 4, "gru": 4, "own_gated": 3}  # numbers a unit
@@ -28,8 +28,8 @@ class Instant:
         self.unit, self.z_in, self.z_rec = like(1, params.unit), like(2, z), like(3, z)
         self.old = like(4, (field,) * len(self.step.state._fields))
         self.args = self.unit, self.z_in, self.z_rec, self.old
-        self.local = pointwise_at(self.step, *jax.eval_shape(lambda *a: a, *self.args))
-        self.new, self.kept = jax.jit(self.local.forward)(*self.args)
+        self.traced = traced_pointwise(self.step, *jax.eval_shape(lambda *a: a, *self.args))
+        self.new, self.kept = jax.jit(self.traced.forward)(*self.args)
 
     def fields(self, unit, z_in, z_rec, old):
         return tuple(self.step.pointwise(unit, z_in, z_rec, self.step.state(*old)))
@@ -50,8 +50,8 @@ def test_forward_is_the_pointwise_function(at):
 
 
 def test_the_fewest_numbers_are_kept(at, name):
-    assert at.local.bytes_kept == KEPT[name] * at.new[0].size * 8
-    assert at.local.one_gate_gradient == SUMS[name]
+    assert at.traced.bytes_kept == KEPT[name] * at.new[0].size * 8
+    assert at.traced.one_gate_gradient == SUMS[name]
 
 
 def diagonal(jacobian):
@@ -61,9 +61,13 @@ def diagonal(jacobian):
 
 @pytest.mark.parametrize("again", [False, True])
 def test_derivatives(at, again):
-    local = at.local
-    known = local.known_again(*at.args) if again else local.known(at.unit, at.old, at.new, at.kept)
-    found = local.evaluate(known)
+    traced = at.traced
+    known = (
+        traced.known_by_gates(*at.args)
+        if again
+        else traced.known_by_states(at.unit, at.old, at.new, at.kept)
+    )
+    found = traced.evaluate(known)
     jacobian = jax.jit(jax.jacfwd(at.fields, argnums=(2, 3)))(*at.args)
     for k in range(len(at.old)):
         for g in range(at.step.gates):
@@ -76,6 +80,6 @@ def test_derivatives(at, again):
 
 def test_pull(at):
     error = like(7, at.new)
-    found = at.local.pull(at.local.known(at.unit, at.old, at.new, at.kept), error)
+    found = at.traced.pull(at.traced.known_by_states(at.unit, at.old, at.new, at.kept), error)
     unit, z_in, _, _ = jax.vjp(at.fields, *at.args)[1](error)
     assert_close((found[0], jnp.stack(found[1])), (unit, z_in))
