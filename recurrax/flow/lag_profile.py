@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.lags import parts as lags
-from recurrax.flow.lags.any_step import AnyInstants
-from recurrax.flow.lags.gated_step import gated_instants
+from recurrax.flow.lags import by_lag
+from recurrax.flow.lags.step_maps import any_step_maps, gated_step_maps
 from recurrax.flow.numbers.scaled import Scaled, log_norm
 from recurrax.flow.steps.loss import by_outputs, check_loss, looks
 from recurrax.flow.steps.problem import Problem, named
-from recurrax.flow.steps.trajectory import all_finite, befores_of, pose, refuse_overflow, walk
+from recurrax.flow.steps.trajectory import pose, refuse_overflow, walk_together
 from recurrax.flow.summary import summary
 from recurrax.gated.step import GatedStep
-from recurrax.unrolling.gated_walk import walked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,11 +100,11 @@ def lag_profile(
     """
     check_loss(loss)
     problem = pose(cell, params, state, xs)
-    path = _walk(problem)
+    path = walk_together(problem)
     refuse_overflow(problem, path.finite)
     where = _chosen(jax.tree.map(jnp.asarray, params), wrt)
     ys_bar = by_outputs(loss, path.ys)[1]
-    profile: LagProfile = _profile(problem, where, looks(ys_bar), path, ys_bar)
+    profile: LagProfile = _profile(problem, where, looks(ys_bar), path.befores, ys_bar)
     return profile
 
 
@@ -123,63 +121,42 @@ def _chosen(params: Any, wrt: Any) -> tuple[int, ...]:
     return tuple(floats[i] for i in found)
 
 
-class _Walked(NamedTuple):
-    """What a cell went through."""
-
-    ys: Any
-    finite: chex.Array  # bool [T]
-    befores: Any  # the state before each step; None where the gated engine ran
-    gated: Any  # what that returned
-
-
-@jax.jit
-def _walk(problem: Problem) -> _Walked:
-    if isinstance(problem.step, GatedStep):
-        given = (problem.step, problem.params, problem.state, problem.xs)
-        states, kept = walked(*given)
-        if states is not None:
-            return _Walked(states.h, jax.vmap(all_finite)(states), None, (states, kept))
-    path = walk(problem)
-    return _Walked(path.ys, path.finite, path.befores, None)
-
-
 @partial(jax.jit, static_argnums=(1, 2))
 def _profile(
-    problem: Problem, where: tuple[int, ...], looks: str, path: _Walked, ys_bar: Any
+    problem: Problem, where: tuple[int, ...], looks: str, befores: Any, ys_bar: Any
 ) -> LagProfile:
     with jax.default_matmul_precision("highest"):  # accelerators round to ten bits otherwise
-        instants = _instants(problem, where, path)
-        errors = instants.begin(ys_bar)
-        signals = instants.trace(errors)
-        total = lags.weighed(instants, signals)
-        seen = lags.seen(errors)
+        maps, errors = _step_maps(problem, where, befores, ys_bar)
+        signals = by_lag.backpropagated(maps, errors)
+        total = by_lag.gradient_of(maps, signals)
+        leaves = [error.reshape(len(error), -1) for error in jax.tree.leaves(errors)]
+        looked_at = jnp.any(jnp.concatenate(leaves, 1) != 0, axis=1)
 
-        def one() -> lags.Part:
-            return lags.one_look(instants, signals, jnp.argmax(seen), total)
+        def one() -> by_lag.Parts:
+            return by_lag.parts_of_one_output(maps, signals, jnp.argmax(looked_at), total)
 
-        def many() -> lags.Part:
-            return lags.every_lag(instants, errors, total)
+        def many() -> by_lag.Parts:
+            return by_lag.parts_of_any_loss(maps, errors, total)
 
         if looks == "unknown":
-            parts = jax.lax.cond(jnp.sum(seen) <= 1, one, many)
+            parts = jax.lax.cond(jnp.sum(looked_at) <= 1, one, many)
         else:
             parts = one() if looks == "one" else many()
         return _summed_up(parts, total)
 
 
-def _instants(problem: Problem, where: tuple[int, ...], path: _Walked) -> lags.Instants:
-    params: Any = jax.tree.map(jnp.asarray, problem.params)
-    befores = path.befores
-    if path.gated is not None:
-        names = [jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(params)]
-        if [names[i] for i in where] == [".w_rec"]:
-            given: Any = (problem.step, params, problem.state, problem.xs)
-            return gated_instants(*given, *path.gated)
-        befores = befores_of(problem.state, path.gated[0])
-    return AnyInstants(problem.step, params, where, (befores, problem.xs))
+def _step_maps(problem: Problem, where: tuple[int, ...], befores: Any, ys_bar: Any) -> Any:
+    paths = [
+        jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(problem.params)
+    ]
+    if isinstance(problem.step, GatedStep) and [paths[i] for i in where] == [".w_rec"]:
+        found = gated_step_maps(problem, befores, ys_bar)
+        if found is not None:
+            return found
+    return any_step_maps(problem, befores, where, ys_bar)
 
 
-def _summed_up(parts: lags.Part, total: Scaled) -> LagProfile:
+def _summed_up(parts: by_lag.Parts, total: Scaled) -> LagProfile:
     log_total = log_norm(total)
     zero = jnp.isneginf(log_total)
     scale = jnp.where(zero, 0, log_total)

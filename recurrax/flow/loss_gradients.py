@@ -10,7 +10,13 @@ import jax.numpy as jnp
 from recurrax.flow.numbers.scaled import ZERO, Scaled, add, frobenius, log_of, rescale
 from recurrax.flow.steps.loss import by_outputs, check_loss, shared_leaves, smooth
 from recurrax.flow.steps.problem import Problem, flatten, unflatten
-from recurrax.flow.steps.trajectory import Trajectory, per_example, pose, refuse_overflow, walk
+from recurrax.flow.steps.trajectory import (
+    Trajectory,
+    per_example,
+    pose,
+    refuse_overflow,
+    walk_together,
+)
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
@@ -91,15 +97,12 @@ def gradients_of(
     problem: Problem, loss: Callable[[Any], chex.Array]
 ) -> tuple[LossGradients, Trajectory]:
     """Return the gradients of a problem, and the trajectory that they belong to."""
-    path = _walk(problem)
+    path = walk_together(problem)
     refuse_overflow(problem, path.finite)
     value, ys_bar = by_outputs(loss, path.ys)
     has = (*problem.batch.state, *problem.batch.xs, *problem.outputs(path.ys))
     rows = problem.along((path.befores, problem.xs, ys_bar), has)
     return LossGradients(value, *_backward(rows)), path
-
-
-_walk = jax.jit(walk)
 
 
 @jax.jit

@@ -12,7 +12,7 @@ import numpy as np
 
 from recurrax import checks
 from recurrax.flow.growth.elimination import block_length, grow
-from recurrax.flow.steps.trajectory import each_example, pose, refuse_overflow, with_inputs
+from recurrax.flow.steps.trajectory import per_example, pose, refuse_overflow, with_inputs
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _grow(problem: Problem, count: int, burn_in: int, every: int | None) -> tupl
         found = grow(*given, count=count, burn_in=burn_in, every=every)
         return found.log_growth, found.condition, found.every, found.finite[None]
 
-    results: tuple[chex.Array, ...] = each_example(one, problem)
+    results: tuple[chex.Array, ...] = per_example(one, problem, in_turn=True)
     return results
 
 

@@ -10,7 +10,7 @@ from close import assert_close
 from contract import like
 
 import recurrax as rx
-from recurrax.flow.steps.trajectory import each_example, per_example, pose
+from recurrax.flow.steps.trajectory import per_example, pose
 
 N = 4  # B, H, T and I in one
 
@@ -70,7 +70,7 @@ def test_one_after_the_other_is_all_together(given):
     def run(own):
         return own.xs @ own.state["h"] + own.state["table"] @ own.params["gain"]
 
-    together, in_turn = (f(run, problem) for f in (per_example, each_example))
+    together, in_turn = (per_example(run, problem, in_turn=each) for each in (False, True))
     assert together.shape == (N, N)
     assert_close(in_turn, together)
 

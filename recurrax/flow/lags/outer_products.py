@@ -1,4 +1,4 @@
-"""Sums over time of outer products `h_t d_t^T`, by their norms: the gradient of one example.
+"""Norms of the sums over time of outer products `h_t d_t^T`: the gradient of one example.
 
 The norm of the sum up to each t, for all t, without making it for each t. Time is cut into blocks.
 The sum R before each block is made, as one product a block; within a block
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.lags.parts import Part, by_rows
 from recurrax.flow.numbers.scaled import (
     ZERO,
     Scaled,
@@ -37,8 +36,8 @@ BLOCK = 16  # steps
 _CANCELS = 32
 
 
-def sums(h: chex.Array, signals: Scaled, total: Scaled) -> tuple[Part, Any]:
-    """Norms of each outer product and of their sums, in log scale.
+def measured(h: chex.Array, signals: Scaled, total: Scaled) -> tuple[tuple[Any, ...], chex.Array]:
+    """Return measures of each outer product and of their sums, in log scale.
 
     Args:
       h: `[T, H]`.
@@ -46,10 +45,11 @@ def sums(h: chex.Array, signals: Scaled, total: Scaled) -> tuple[Part, Any]:
       total: their sum over time, `[H, P]`.
 
     Returns:
-      The `Part` of each t, its `log_rest` that of the sum up to t; and whether it can be relied
-      upon: False where terms cancel so far that a squared norm has lost the digits it needs.
+      At each t, the log norm of the product, its cosine with the total, and the log norm of the
+      sum up to t; and whether they can be relied upon: False where terms cancel so far that a
+      squared norm has lost the digits it needs.
     """
-    (h, p), (d, q) = by_rows(h), rescale(*signals)
+    (h, p), (d, q) = rescale(h, jnp.zeros((len(h), 1), jnp.int32)), rescale(*signals)
     size = root(jnp.sum(h * h, axis=1) * jnp.sum(d * d, axis=1))
     exponents = jnp.where(size == 0, ZERO, (p + q)[:, 0])
     whole = frobenius(total.mantissa)
@@ -61,7 +61,7 @@ def sums(h: chex.Array, signals: Scaled, total: Scaled) -> tuple[Part, Any]:
     least = jnp.sqrt(jnp.finfo(h.dtype).eps) * gross
     bound = _CANCELS * jnp.maximum(norm, least) * jnp.maximum(norm, size_of_total)
     reliable = ~jnp.any(gross * gross > bound)
-    return Part(log_of(size, exponents), cosine, log_of(norm, tops)), reliable
+    return (log_of(size, exponents), cosine, log_of(norm, tops)), reliable
 
 
 def _squares(h: Any, d: Any, exponents: Any, size: Any) -> tuple[Any, Any, Any]:

@@ -17,8 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import chex
 
     from recurrax.cell import StepFn
@@ -57,10 +55,17 @@ class Problem:
 
     def at(self, place: tuple[Any, ...], shape: tuple[int, ...]) -> Problem:
         """Return the examples at a place of the batch, whose batch shape is the one given."""
-        state = _where(self.batch.state, lambda leaf: leaf[place], self.state)
-        xs = _where(self.batch.xs, lambda leaf: leaf[(slice(None), *place)], self.xs)
+
+        def taken(tree: Any, batched: tuple[bool, ...], where: tuple[Any, ...]) -> Any:
+            leaves, treedef = jax.tree.flatten(tree)
+            pairs = zip(leaves, batched, strict=True)
+            return jax.tree.unflatten(treedef, [a[where] if has else a for a, has in pairs])
+
         return dataclasses.replace(
-            self, state=state, xs=xs, batch=dataclasses.replace(self.batch, shape=shape)
+            self,
+            state=taken(self.state, self.batch.state, place),
+            xs=taken(self.xs, self.batch.xs, (slice(None), *place)),
+            batch=dataclasses.replace(self.batch, shape=shape),
         )
 
     def example(self) -> Any:
@@ -82,16 +87,6 @@ class Problem:
     def _one(self) -> Problem:
         found: Problem = jax.eval_shape(lambda p: p.at((0,) * len(p.batch.shape), ()), self)
         return found
-
-
-def _where(batched: tuple[bool, ...], change: Callable[[Any], Any], tree: Any) -> Any:
-    """Return the tree with its leaves that have the batch axes changed."""
-    leaves, treedef = jax.tree.flatten(tree)
-    pairs = zip(leaves, batched, strict=True)
-    return jax.tree.unflatten(treedef, [change(leaf) if has else leaf for leaf, has in pairs])
-
-
-# --- the state as a vector ----------------------------------------------------------------------
 
 
 def floating_leaves(state: Any) -> list[tuple[str, Any]]:
@@ -124,8 +119,6 @@ def unflatten(vector: chex.Array, like: Any) -> Any:
 
     return jax.tree.map(take, like)
 
-
-# --- names of leaves ----------------------------------------------------------------------------
 
 Spans = tuple[tuple[int, int], ...]  # pieces (start, stop) of the vector
 
@@ -161,21 +154,17 @@ def named(argument: str, wanted: Any, paths: list[str], expected: str, more: str
     for name in names or (wanted,):
         here = {i for i, path in enumerate(paths) if names and _means(name, path)}
         if not here:
-            known = ", ".join(_spellings(path) for path in paths)
+            spellings = [(_bare(path).lstrip("."), path.lstrip(".")) for path in paths]
+            known = ", ".join(" or ".join(map(repr, dict.fromkeys(both))) for both in spellings)
             raise ValueError(f"{argument} must name {expected.format(known)}, got {name!r}{more}")
         found |= here
     return sorted(found)
 
 
 def _means(name: str, path: str) -> bool:
-    path, name = _bare(path), _bare(name).lstrip(".")
-    return path.lstrip(".") == name or path.endswith("." + name)
+    return f".{_bare(path)}".endswith("." + _bare(name).lstrip("."))
 
 
 def _bare(path: str) -> str:
     """Return `.h` for `['h']`."""
     return re.sub(r"\['([^']*)'\]", r".\1", path)
-
-
-def _spellings(path: str) -> str:
-    return " or ".join(map(repr, dict.fromkeys((_bare(path).lstrip("."), path.lstrip(".")))))

@@ -1,8 +1,4 @@
-"""A question is posed, and the trajectory walked that it is about.
-
-`for_each_example` makes a question of one example's problem and trajectory: compiled, mapped over
-the batch, and refused where a state on the way is not finite, which costs no pass of its own.
-"""
+"""A question is posed, and the trajectory walked that it is about."""
 
 from __future__ import annotations
 
@@ -60,7 +56,7 @@ def pose(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> Problem:
 
 
 def with_inputs(cell: Cell | StepFn, params: Any, state: Any, xs: Any, length: int | None) -> Any:
-    """xs as given; or, for an autonomous system, inputs of the given length that say nothing.
+    """Return xs as given, or zeros of the given length for an autonomous system.
 
     Raises:
       ValueError, TypeError: if both or neither are given, or the length is not a positive integer.
@@ -86,9 +82,6 @@ def with_inputs(cell: Cell | StepFn, params: Any, state: Any, xs: Any, length: i
     return jnp.zeros((length, *batch, size), params.w_in.dtype)
 
 
-# --- what a step went through -------------------------------------------------------------------
-
-
 class Trajectory(NamedTuple):
     """What a step went through, time leading."""
 
@@ -105,25 +98,28 @@ def walk(problem: Problem) -> Trajectory:
         return after, (state, y)
 
     last, (befores, ys) = jax.lax.scan(body, problem.state, problem.xs)
-    finite = jnp.append(jax.vmap(all_finite)(befores)[1:], all_finite(last))
+    finite = jnp.append(jax.vmap(_all_finite)(befores)[1:], _all_finite(last))
     return Trajectory(befores, ys, finite)
 
 
-def all_finite(state: Any) -> chex.Array:
-    """Return whether the whole state is."""
+@jax.jit
+def walk_together(problem: Problem) -> Trajectory:
+    """Run a whole batch by the fastest engine."""
+    if not isinstance(problem.step, GatedStep):
+        return walk(problem)
+    after = unroll_states(problem.step, problem.params, problem.state, problem.xs)
+    befores = jax.tree.map(lambda a, b: jnp.append(a[None], b[:-1], 0), problem.state, after)
+    return Trajectory(befores, after.h, jax.vmap(_all_finite)(after))
+
+
+def _all_finite(state: Any) -> chex.Array:
     return jnp.isfinite(flatten(state)).all()
-
-
-def befores_of(state: Any, states: Any) -> Any:
-    """Return the state before each step, from the first one and those after each step."""
-    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b[:-1]]), state, states)
 
 
 def refuse_overflow(problem: Problem, finite: chex.Array) -> None:
     """Refuse a trajectory that overflows: past that point a Jacobian has no meaning.
 
-    What a run saw on its way is a flag. Only where that is down are the states looked at, to say
-    which one it is.
+    Only where the flag that was raised on the way says so are the states looked at, to name one.
     """
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((problem, finite)))
     if traced or np.all(finite):
@@ -135,43 +131,34 @@ def refuse_overflow(problem: Problem, finite: chex.Array) -> None:
     )
 
 
-# --- one example, and a batch of them -----------------------------------------------------------
-
-
-def per_example(run: Callable[[Problem], Any], problem: Problem, out_axes: Any = 1) -> Any:
+def per_example(
+    run: Callable[[Problem], Any], problem: Problem, out_axes: Any = 1, *, in_turn: bool = False
+) -> Any:
     """Return `run` of each example, mapped over the batch.
 
     Time leads in xs and, with `out_axes=1`, in every result. The params, and a leaf of the state or
     of xs without the batch axes, are shared by all examples.
-    """
-    batch = problem.batch
-    single = dataclasses.replace(batch, shape=())
 
-    def each(state: Any, xs: Any) -> Any:
-        return run(dataclasses.replace(problem, state=state, xs=xs, batch=single))
-
-    def axes(tree: Any, batched: tuple[bool, ...], axis: int) -> Any:
-        return jax.tree.unflatten(
-            jax.tree.structure(tree), [axis if has else None for has in batched]
-        )
-
-    in_axes = axes(problem.state, batch.state, 0), axes(problem.xs, batch.xs, 1)
-    for _ in batch.shape:
-        each = jax.vmap(each, in_axes=in_axes, out_axes=out_axes)
-    return each(problem.state, problem.xs)
-
-
-def each_example(run: Callable[[Problem], Any], problem: Problem) -> Any:
-    """As `per_example`, but on a CPU one example after the other.
-
-    For runs whose time goes into factoring matrices, which a CPU does one by one anyway, and whose
-    branches `jax.vmap` would all take. Results get the batch axes where `per_example` puts them.
+    With `in_turn` a CPU takes one example after the other: for runs whose time goes into factoring
+    matrices, which it does one by one anyway, and whose branches `jax.vmap` would all take.
     """
     shape = problem.batch.shape
-    if not shape:
-        return run(problem)
+    single = dataclasses.replace(problem.batch, shape=())
 
-    def in_turn(problem: Problem) -> Any:
+    def mapped(problem: Problem) -> Any:
+        leaves, treedef = jax.tree.flatten((problem.state, problem.xs))
+        axes = [0 if has else None for has in single.state]
+        axes += [1 if has else None for has in single.xs]
+
+        def one(*leaves: Any) -> Any:
+            state, xs = jax.tree.unflatten(treedef, leaves)
+            return run(dataclasses.replace(problem, state=state, xs=xs, batch=single))
+
+        for _ in shape:
+            one = jax.vmap(one, tuple(axes), out_axes)
+        return one(*leaves)
+
+    def one_after_the_other(problem: Problem) -> Any:
         def one(i: chex.Array) -> Any:
             return run(problem.at(jnp.unravel_index(i, shape), ()))
 
@@ -179,23 +166,23 @@ def each_example(run: Callable[[Problem], Any], problem: Problem) -> Any:
         out = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), out)
         return jax.tree.map(lambda a: a.reshape(a.shape[0], *shape, *a.shape[2:]), out)
 
-    return jax.lax.platform_dependent(
-        problem, cpu=in_turn, default=functools.partial(per_example, run)
-    )
+    if in_turn and shape:
+        return jax.lax.platform_dependent(problem, cpu=one_after_the_other, default=mapped)
+    return mapped(problem)
 
 
 def for_each_example(
     *static: int, out_axes: int = 1, in_turn: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make a function of a whole problem from `run(own, path, *options)`, of one example.
+    """Make a question of a whole problem from `run(own, path, *options)` of one example.
 
-    It gets that example's problem and trajectory. Time leads in every result, or, with another
-    `out_axes`, as many axes; those of the batch follow.
+    `run` gets that example's problem and trajectory. The question is compiled, and refused where a
+    state on the way is not finite, which costs no pass of its own.
 
     Args:
-      *static: which arguments of the function are static, counted with the problem as 0.
-      out_axes: where the axes of the batch go.
-      in_turn: on a CPU, one example after the other; see `each_example`.
+      *static: which arguments of the question are static, counted with the problem as 0.
+      out_axes: how many axes lead in every result, time first; those of the batch follow.
+      in_turn: as in `per_example`.
     """
 
     def decorate(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -205,16 +192,14 @@ def for_each_example(
                 path = walk(own)
                 return run(own, path, *options), path.finite
 
-            if in_turn:
-                return each_example(one, problem)
-            return per_example(one, problem, (out_axes, 1))
+            return per_example(one, problem, (out_axes, 1), in_turn=in_turn)
 
         @functools.wraps(run)
-        def of_problem(problem: Problem, *options: Any) -> Any:
+        def question(problem: Problem, *options: Any) -> Any:
             found, finite = compiled(problem, *options)
             refuse_overflow(problem, finite)
             return found
 
-        return of_problem
+        return question
 
     return decorate

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from recurrax.flow.lags import outer_products
+from recurrax.flow.lags.by_lag import Parts
 from recurrax.flow.numbers.scaled import Scaled
 
 
@@ -19,7 +20,8 @@ def rows(length, decay, seed=0):
 
 def sums(h, d, exponents, total):
     signals = Scaled(jnp.asarray(d), jnp.asarray(exponents)[:, None])
-    return outer_products.sums(jnp.asarray(h), signals, Scaled(*total))
+    found, reliable = outer_products.measured(jnp.asarray(h), signals, Scaled(*total))
+    return Parts(*found), reliable
 
 
 def by_hand(h, d, exponents):
