@@ -145,26 +145,19 @@ def _by_initial_state(
     shapes = set(before) - {()}
     shape = next(iter(shapes)) if shapes else ()
     smooth = [jnp.issubdtype(leaf.dtype, jnp.floating) for _, leaf in named]
-    if len(shapes) > 1 or (shape and not _may_be_shared(cell, params, shape, before, smooth)):
+    agree = len(shapes) <= 1
+    lacks = [not axes and counts for axes, counts in zip(before, smooth, strict=True)]
+    if agree and shape and any(lacks):  # each such leaf needs none, and some leaf has them
+        grows = _growing(cell, params, shape)[1]
+        agree = any(a and c for a, c in zip(before, smooth, strict=True))
+        agree = agree and not any(a and b for a, b in zip(lacks, grows, strict=True))
+    if not agree:
         found = {axes for axes, counts in zip(before, smooth, strict=True) if counts} | shapes
         raise ValueError(
             f"the leaves of state disagree about the batch axes, {sorted(found)}: got "
             f"{checks.show(state)}. Start from cell.initial_state(params, batch_shape)."
         )
     return shape, tuple(axes == shape for axes in before)
-
-
-def _may_be_shared(
-    cell: Cell, params: Any, shape: tuple[int, ...], before: list[Any], smooth: list[bool]
-) -> bool:
-    """Whether each leaf without batch axes is one that needs none, and some leaf has them."""
-    missing = [not axes and counts for axes, counts in zip(before, smooth, strict=True)]
-    if not any(missing):
-        return True
-    grows = _growing(cell, params, shape)[1]
-    return any(a and c for a, c in zip(before, smooth, strict=True)) and not any(
-        lacks and g for lacks, g in zip(missing, grows, strict=True)
-    )
 
 
 # --- what a step shows --------------------------------------------------------------------------
@@ -189,7 +182,11 @@ def _tried(
             one = leaf.shape[i >= count :]  # of one instant
             one = (*others, *one[len(shape) :]) if chosen[i] else one
             resized.append(jax.ShapeDtypeStruct(one, leaf.dtype))
-        if _runs(step, params, *jax.tree.unflatten(tree, resized)):
+        try:
+            new = jax.eval_shape(step, params, *jax.tree.unflatten(tree, resized))[0]
+        except Exception:  # the user's step says no in its own way
+            continue
+        if [leaf.shape for leaf in jax.tree.leaves(new)] == [r.shape for r in resized[:count]]:
             return Batch(shape, chosen[:count], chosen[count:])
     return None
 
@@ -207,14 +204,3 @@ def _choices(known: list[bool | None], maybe: list[bool]) -> Iterator[tuple[bool
             yield tuple(
                 (i in open_ and i not in shared) if k is None else k for i, k in enumerate(known)
             )
-
-
-def _runs(step: StepFn, params: Any, state: Any, x: Any) -> bool:
-    """Whether a step takes such a state and keeps its shapes."""
-    try:
-        new = jax.eval_shape(step, params, state, x)[0]
-    except Exception:  # the user's step says no in its own way
-        return False
-    return [leaf.shape for leaf in jax.tree.leaves(new)] == [
-        leaf.shape for leaf in jax.tree.leaves(state)
-    ]

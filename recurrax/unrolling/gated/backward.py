@@ -36,17 +36,17 @@ from recurrax.unrolling.gated.layer import (
     varying,
     where,
 )
-from recurrax.unrolling.gated.linear_map import Folded
+from recurrax.unrolling.gated.linear_map import Folded, LinearMap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from recurrax.unrolling.gated.forward import Residuals
-    from recurrax.unrolling.gated.linear_map import Leaves, LinearMap
+    from recurrax.unrolling.gated.linear_map import Leaves
 
 
 @dataclasses.dataclass(frozen=True)
-class LinearizedRecurrence:
+class LinearizedRecurrence(LinearMap):
     """From tangents of the operands to tangents of the states; a `LinearMap`.
 
     Args:

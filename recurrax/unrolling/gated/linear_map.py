@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -24,34 +24,31 @@ if TYPE_CHECKING:
 Leaves = list[Any]
 
 
-class LinearMap(Protocol):
+class LinearMap:
     """Functions of lists of arrays; hashable. An absent array is None and stands for zero."""
 
     def forward(self, at: Leaves, x: Leaves, wanted: Sequence[bool]) -> Leaves:
         """The image of x, linearised at `at`; None where an output is not wanted."""
-        ...
+        raise NotImplementedError
 
     def backward(self, at: Leaves, y: Leaves, wanted: Sequence[bool]) -> Leaves:
         """The transpose: y lies where the outputs of `forward` lie."""
-        ...
+        raise NotImplementedError
 
     def batched(self, size: int, at: Sequence[Any], x: Sequence[Any]) -> LinearMap | None:
         """A map that does the same to a batch, if there is a better one than `jax.vmap`'s.
 
         `at` and `x` tell which arguments have a leading batch axis, True or False (None: absent).
         """
-        ...
+        return None
 
 
 @dataclasses.dataclass(frozen=True)
-class Vmapped:
-    """`jax.vmap` of a linear map, in both directions.
+class Vmapped(LinearMap):
+    """`jax.vmap` of a linear map over `size` examples, in both directions.
 
-    Args:
-      map: for one.
-      size: of the batch.
-      at: True for each array that has a leading batch axis, of those that it is linearised at.
-      x: the same for what it is linear in.
+    `at` is True for each array that has a leading batch axis, of those that it is linearised at;
+    `x` is the same for what it is linear in.
     """
 
     map: LinearMap
@@ -73,25 +70,15 @@ class Vmapped:
             for g, batched in zip(found, self.x, strict=True)
         ]
 
-    def batched(self, size: int, at: Sequence[Any], x: Sequence[Any]) -> LinearMap | None:
-        return None
-
 
 @dataclasses.dataclass(frozen=True)
-class Folded:
+class Folded(LinearMap):
     """A linear map over a batch whose leading axis is folded into the batch axis it has already.
 
     So `jax.vmap` over examples keeps the weights' gradient one product. Without this each example
-    would have a gradient of the weights of its own, to be summed.
-
-    Args:
-      map: for one batch.
-      size: of the new axis.
-      at: True for each array that has the new axis, of those that it is linearised at.
-      x: the same for what it is linear in.
-      at_axes: where the batch axis is in each array; None for those that have none.
-      x_axes: the same for what it is linear in.
-      y_axes: the same for what it gives; each has one.
+    would have a gradient of the weights of its own, to be summed. `size`, `at` and `x` are as in
+    `Vmapped`; `at_axes`, `x_axes` and `y_axes` tell where the batch axis is in each array, None
+    for those that have none.
     """
 
     map: LinearMap
@@ -103,32 +90,26 @@ class Folded:
     y_axes: tuple[int, ...]
 
     def forward(self, at: Leaves, x: Leaves, wanted: Sequence[bool]) -> Leaves:
-        """Fold, run, unfold."""
         folded = self._fold(at, self.at_axes, self.at), self._fold(x, self.x_axes, self.x)
         return self._unfold(self.map.forward(*folded, wanted), self.y_axes)
 
     def backward(self, at: Leaves, y: Leaves, wanted: Sequence[bool]) -> Leaves:
-        """Fold, run, unfold; what all examples share has one gradient already."""
         folded = self._fold(at, self.at_axes, self.at)
         cotangents = self._fold(y, self.y_axes, (True,) * len(y))
         found = self._unfold(self.map.backward(folded, cotangents, wanted), self.x_axes)
+        # What all examples share has one gradient already.
         return [
             g if g is None or axis is None or batched else g.sum(0)
             for g, axis, batched in zip(found, self.x_axes, self.x, strict=True)
         ]
 
-    def batched(self, size: int, at: Sequence[Any], x: Sequence[Any]) -> LinearMap | None:
-        """Twice folded would need the axes again; `jax.vmap` of this one will do."""
-        return None
-
     def _fold(self, arrays: Leaves, axes: Sequence[int | None], batched: Sequence[bool]) -> Leaves:
-        return [
-            a if a is None or axis is None else self._fold_one(a, axis, here)
-            for a, axis, here in zip(arrays, axes, batched, strict=True)
-        ]
+        def one(a: Any, axis: int | None, here: bool) -> Any:
+            if a is None or axis is None:
+                return a
+            return fold(a if here else jnp.broadcast_to(a, (self.size, *a.shape)), axis)
 
-    def _fold_one(self, a: Any, axis: int, batched: bool) -> Any:
-        return fold(a if batched else jnp.broadcast_to(a, (self.size, *a.shape)), axis)
+        return list(map(one, arrays, axes, batched))
 
     def _unfold(self, arrays: Leaves, axes: Sequence[int | None]) -> Leaves:
         return [
@@ -165,7 +146,6 @@ def apply(linear: LinearMap, at: Leaves, x: Leaves, shapes: Sequence[Any]) -> Le
       x: arrays that it is linear in, None for a zero.
       shapes: what the image is, each with a shape and a dtype; None for a part that is not wanted.
     """
-    given = tuple(a is not None for a in x)
     wanted = tuple(s is not None for s in shapes)
     out = _linear.bind(
         *at,
@@ -173,7 +153,7 @@ def apply(linear: LinearMap, at: Leaves, x: Leaves, shapes: Sequence[Any]) -> Le
         map=linear,
         transposed=False,
         count=len(at),
-        x=given,
+        x=tuple(a is not None for a in x),
         y=wanted,
         x_shapes=tuple(None if a is None else (a.shape, a.dtype) for a in x),
         y_shapes=tuple(None if s is None else (tuple(s.shape), s.dtype) for s in shapes),

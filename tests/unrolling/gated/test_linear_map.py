@@ -10,11 +10,11 @@ import pytest
 from close import assert_close
 from contract import like
 
-from recurrax.unrolling.gated.linear_map import apply
+from recurrax.unrolling.gated.linear_map import LinearMap, apply
 
 
 @dataclasses.dataclass(frozen=True)
-class Product:
+class Product(LinearMap):
     """`y = (sin(a) @ x, sum(x) + b v)`; the transpose is other code, times `mark`."""
 
     mark: float = 1.0
@@ -31,9 +31,6 @@ class Product:
         d_z = jnp.zeros(3) if y[1] is None else y[1]
         out = [(d_y[:, None] * jnp.sin(a)).sum(0) + d_z.sum(), d_z * b]
         return [self.mark * g if here else None for g, here in zip(out, wanted, strict=True)]
-
-    def batched(self, size, at, x):
-        return None
 
 
 A, B, X, V = like(1, [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((2, 3), (), (3,), (3,))])
