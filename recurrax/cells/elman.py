@@ -14,8 +14,7 @@ from recurrax.gated.cell import (
     ZEROS,
     GateView,
     Initializer,
-    gated_cell,
-    printed_as,
+    named_cell,
 )
 from recurrax.gated.step import GatedStep
 
@@ -66,14 +65,8 @@ def relu_pointwise(unit: None, z_in: Any, z_rec: Any, state: ElmanState) -> Elma
 
 # Both activations have a slope of at most 1, reached at 0 by tanh and everywhere above by relu.
 _STEPS = {
-    "tanh": GatedStep(
-        tanh_pointwise,
-        gates=1,
-        state=ElmanState,
-        slope=1.0,
-        view=GateView(("h",), ("tanh",), tanh_gates),
-    ),
-    "relu": GatedStep(relu_pointwise, gates=1, state=ElmanState, slope=1.0),
+    "tanh": GatedStep(tanh_pointwise, 1, ElmanState, 1.0, GateView(("h",), ("tanh",), tanh_gates)),
+    "relu": GatedStep(relu_pointwise, 1, ElmanState, slope=1.0),
 }
 _PARAMS = {"tanh": ElmanParams, "relu": ElmanReluParams}
 
@@ -145,26 +138,15 @@ def elman(
     Source: Elman (1990), "Finding structure in time".
     """
     checks.check_choice("activation", activation, tuple(_STEPS))
-    step = _STEPS[activation]
-    cell = gated_cell(
-        step.pointwise,
-        gates=step.gates,
-        state=step.state,
-        input_size=input_size,
-        hidden_size=hidden_size,
+    return named_cell(
+        "elman",
+        _STEPS[activation],
+        _PARAMS[activation],
+        input_size,
+        hidden_size,
         recurrent_init=recurrent_init,
         input_init=input_init,
         bias_init=bias_init,
         dtype=dtype,
-        params=_PARAMS[activation],
-        slope=step.slope,
-        view=step.view,
-    )
-    return printed_as(
-        cell,
-        "elman",
-        activation=None if activation == "tanh" else activation,
-        recurrent_init=recurrent_init,
-        input_init=input_init,
-        bias_init=bias_init,
+        printed={} if activation == "tanh" else {"activation": activation},
     )

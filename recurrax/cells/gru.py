@@ -12,8 +12,7 @@ from recurrax.gated.cell import (
     ZEROS,
     GateView,
     Initializer,
-    gated_cell,
-    printed_as,
+    named_cell,
 )
 from recurrax.gated.step import GatedStep, gate_activations
 
@@ -132,24 +131,15 @@ def gru(
 
     Source: Cho et al. (2014), in the form of torch's `GRU`.
     """
-    cell = gated_cell(
-        gru_pointwise,
-        gates=gru_step.gates,
-        state=GRUState,
-        input_size=input_size,
-        hidden_size=hidden_size,
+    return named_cell(
+        "gru",
+        gru_step,
+        GRUParams,
+        input_size,
+        hidden_size,
         unit_init=GRUUnit(b_n=ZEROS),
         recurrent_init=recurrent_init,
         input_init=input_init,
         bias_init=bias_init,
         dtype=dtype,
-        params=GRUParams,
-        view=gru_step.view,
-    )
-    return printed_as(
-        cell,
-        "gru",
-        recurrent_init=recurrent_init,
-        input_init=input_init,
-        bias_init=bias_init,
     )

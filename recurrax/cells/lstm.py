@@ -14,8 +14,7 @@ from recurrax.gated.cell import (
     ZEROS,
     GateView,
     Initializer,
-    gated_cell,
-    printed_as,
+    named_cell,
 )
 from recurrax.gated.step import GatedStep, gate_activations
 
@@ -154,24 +153,15 @@ def lstm(
     per_gate = (bias_init,) * 4 if callable(bias_init) else bias_init
     if isinstance(per_gate, (tuple, list)) and len(per_gate) == 4:  # else gated_cell reports it
         per_gate = (per_gate[0], Shifted(per_gate[1], float(forget_bias)), *per_gate[2:])
-    cell = gated_cell(
-        lstm_pointwise,
-        gates=lstm_step.gates,
-        state=LSTMState,
-        input_size=input_size,
-        hidden_size=hidden_size,
+    return named_cell(
+        "lstm",
+        lstm_step,
+        LSTMParams,
+        input_size,
+        hidden_size,
         recurrent_init=recurrent_init,
         input_init=input_init,
         bias_init=per_gate,
         dtype=dtype,
-        params=LSTMParams,
-        view=lstm_step.view,
-    )
-    return printed_as(
-        cell,
-        "lstm",
-        forget_bias=float(forget_bias),
-        recurrent_init=recurrent_init,
-        input_init=input_init,
-        bias_init=bias_init,
+        printed={"forget_bias": float(forget_bias), "bias_init": bias_init},
     )

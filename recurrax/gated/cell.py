@@ -247,8 +247,34 @@ def gated_cell(
     return Cell(init=init, initial_state=ZeroState(state), step=step)
 
 
-def printed_as(cell: Cell, name: str, **arguments: Any) -> Cell:
-    """The same cell, which prints itself as a call of `name` with its sizes and these arguments."""
+def named_cell(
+    name: str, step: GatedStep, params: type, input_size: int, hidden_size: int, **options: Any
+) -> Cell:
+    """A gated cell with this step, which prints itself as a call of `name`.
+
+    Args:
+      name: of the function that makes the cell.
+      step: the cell's step.
+      params: the NamedTuple class of its params.
+      input_size: I.
+      hidden_size: H.
+      **options: those of `gated_cell`; and `printed`, a dict of what the call is printed with in
+        place of them or besides.
+    """
+    printed = options.pop("printed", {})
+    cell = gated_cell(
+        step.pointwise,
+        gates=step.gates,
+        state=step.state,
+        input_size=input_size,
+        hidden_size=hidden_size,
+        params=params,
+        slope=step.slope,
+        view=step.view,
+        **options,
+    )
+    arguments = {name: value for name, value in printed.items() if name not in _DEFAULTS}
+    arguments |= {name: printed.get(name, options.get(name, _DEFAULTS[name])) for name in _DEFAULTS}
     init: Any = cell.init
     call = call_text(f"{name}(", init, arguments)
     return dataclasses.replace(cell, init=dataclasses.replace(init, call=call))
