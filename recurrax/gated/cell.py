@@ -273,8 +273,8 @@ def named_cell(
         view=step.view,
         **options,
     )
-    arguments = {name: value for name, value in printed.items() if name not in _DEFAULTS}
-    arguments |= {name: printed.get(name, options.get(name, _DEFAULTS[name])) for name in _DEFAULTS}
+    arguments = {key: value for key, value in printed.items() if key not in _DEFAULTS}
+    arguments |= {key: printed.get(key, options.get(key, _DEFAULTS[key])) for key in _DEFAULTS}
     init: Any = cell.init
     call = call_text(f"{name}(", init, arguments)
     return dataclasses.replace(cell, init=dataclasses.replace(init, call=call))
