@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks
-from recurrax.flow.growth.elimination import first_basis
-from recurrax.flow.lyapunov import check_burn_in, check_count, check_interval
-from recurrax.flow.numbers.scaled import rescale, root
+from recurrax.flow.lyapunov import check_interval, check_k, check_left_out
+from recurrax.flow.numbers.scaled import Scaled, rescale, root
 from recurrax.flow.numbers.triangular import nonzero_diagonal, orthonormal, triangular_inverse
+from recurrax.flow.steps.growth import first_basis
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose, with_inputs
 from recurrax.flow.summary import summary
@@ -92,10 +92,10 @@ def covariant_vectors(
     Source: Ginelli et al. (2007), "Characterizing dynamics with covariant Lyapunov vectors".
     """
     problem = pose(cell, params, state, with_inputs(cell, params, state, xs, length))
-    steps, count = problem.length, check_count(k, problem.size)
+    steps, count = problem.length, check_k(k, problem.size)
     checks.check_positive_int("every", every)
-    first = steps // 5 if burn_in is None else check_burn_in(burn_in, steps)
-    last = steps // 5 if burn_out is None else check_burn_in(burn_out, steps, "burn_out")
+    first = check_left_out("burn_in", burn_in, steps, 5)
+    last = check_left_out("burn_out", burn_out, steps, 5)
     stands = [t for t in range(every, steps + 1, every) if first <= t <= steps - last]
     if len(stands) < 2:
         raise ValueError(
@@ -103,11 +103,18 @@ def covariant_vectors(
             " steps to measure; expected 2 or more. Give more steps or leave out fewer."
         )
     growth, vectors, angles, condition = _ginelli(problem, count, int(every))
-    span = slice(stands[0] // every - 1, stands[-1] // every)
-    rates = jnp.sum(growth[span][1:], 0) / (stands[-1] - stands[0])
-    _check_invertible(growth)
+    gone = () if isinstance(growth, jax.core.Tracer) else np.argwhere(np.isneginf(growth))
+    if len(gone):
+        raise ValueError(
+            f"the Jacobians up to time {int(gone[0][0]) + 1} (in units of every) are singular "
+            f"along the {count} directions followed, to rounding, so vectors cannot be "
+            "followed back through them. Take a smaller k (flow.lyapunov says how many exponents "
+            "are finite), a smaller every, or float64."
+        )
     if every > 1:
         check_interval(every, growth, condition, "Take a smaller one.")
+    span = slice(stands[0] // every - 1, stands[-1] // every)
+    rates = jnp.sum(growth[span][1:], 0) / (stands[-1] - stands[0])
     times = jnp.asarray(stands, jnp.int32)
     return CovariantVectors(rates, vectors[span], angles[span], times)
 
@@ -116,26 +123,18 @@ def covariant_vectors(
 def _ginelli(own: Problem, path: Trajectory, count: int, every: int) -> tuple[chex.Array, ...]:
     """Of each vector at each time: growth `[M, *batch, k]`, direction, angles, condition."""
 
-    def forward(basis: chex.Array, block: Any) -> tuple[chex.Array, Any]:
-        def push(carry: Any, now: Any) -> tuple[Any, None]:
-            v, exponent = carry
-            return tuple(rescale(linear_map(own.step, own.params, *now).push(v), exponent)), None
+    def push(scaled: Any, now: Any) -> tuple[Any, None]:
+        v, exponent = scaled
+        return rescale(linear_map(own.step, own.params, *now).push(v), exponent), None
 
-        (v, exponent), _ = jax.lax.scan(push, (basis, jnp.int32(0)), block)
+    def forward(basis: chex.Array, block: Any) -> tuple[chex.Array, Any]:
+        (v, exponent), _ = jax.lax.scan(push, Scaled(basis, jnp.int32(0)), block)
         basis, upper = orthonormal(v)
         # What is left of a column across those before it may be nothing but its rounding.
         left, whole = jnp.diagonal(upper), jnp.linalg.norm(v, axis=0)
         gone = jnp.any(left <= (4 + 2 * len(v) ** 0.5) * jnp.finfo(v.dtype).eps * whole)
         condition = jax.lax.stop_gradient(whole / jnp.where(left == 0, 1, left))
         return basis, (basis, upper, exponent, gone, condition)
-
-    whole = own.length // every
-
-    def fold(leaf: chex.Array) -> chex.Array:
-        return leaf[: whole * every].reshape(whole, every, *leaf.shape[1:])
-
-    basis = first_basis(own.size, count, own.dtype)
-    found = jax.lax.scan(forward, basis, jax.tree.map(fold, (path.befores, own.xs)))[1]
 
     def back(coordinates: chex.Array, now: Any) -> tuple[chex.Array, Any]:
         basis, upper, exponent, gone, condition = now
@@ -146,9 +145,16 @@ def _ginelli(own: Problem, path: Trajectory, count: int, every: int) -> tuple[ch
         seen = log_growth, basis @ coordinates, _angles(coordinates), condition
         return earlier / shrunk, seen
 
-    eye = jnp.eye(count, dtype=own.dtype)
+    blocks = own.length // every
+
+    def fold(leaf: chex.Array) -> chex.Array:
+        return leaf[: blocks * every].reshape(blocks, every, *leaf.shape[1:])
+
+    basis = first_basis(own.size, count, own.dtype)
+    found = jax.lax.scan(forward, basis, jax.tree.map(fold, (path.befores, own.xs)))[1]
     # A general direction in each space, not the one that the basis happens to have.
-    general = jnp.triu(jnp.ones_like(eye)) / jnp.sqrt(jnp.arange(1, count + 1, dtype=eye.dtype))
+    columns = jnp.arange(1, count + 1, dtype=own.dtype)
+    general = jnp.triu(jnp.ones((count, count), own.dtype)) / jnp.sqrt(columns)
     seen: tuple[chex.Array, ...] = jax.lax.scan(back, general, found, reverse=True)[1]
     return seen
 
@@ -160,22 +166,8 @@ def _angles(coordinates: chex.Array) -> chex.Array:
     the length of what column j has across column i. Below row i nothing is taken off there, so the
     smallest angle to the first column keeps its digits, even one below the rounding of the vectors.
     """
-    with jax.default_matmul_precision("highest"):
-        cosine = coordinates.T @ coordinates
+    cosine = jnp.matmul(coordinates.T, coordinates, precision="highest")
     across = coordinates[:, None, :] - coordinates[:, :, None] * cosine
     sine = root(jnp.sum(across * across, 0))
     angle = jnp.triu(jnp.arctan2(sine, jnp.abs(cosine)), 1)
     return angle + angle.T
-
-
-def _check_invertible(growth: Any) -> None:
-    if isinstance(growth, jax.core.Tracer):
-        return
-    gone = np.argwhere(np.isneginf(np.asarray(growth)))
-    if len(gone):
-        raise ValueError(
-            f"the Jacobians up to time {int(gone[0][0]) + 1} (in units of every) are singular "
-            f"along the {growth.shape[-1]} directions followed, to rounding, so vectors cannot be "
-            "followed back through them. Take a smaller k (flow.lyapunov says how many exponents "
-            "are finite), a smaller every, or float64."
-        )

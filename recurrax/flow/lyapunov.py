@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks
-from recurrax.flow.growth.elimination import block_length, grow
+from recurrax.flow.steps.growth import Growth, block_length, grow
 from recurrax.flow.steps.trajectory import per_example, pose, refuse_overflow, with_inputs
 from recurrax.flow.summary import summary
 
@@ -106,123 +106,60 @@ def lyapunov(
     Bauer's "Treppeniteration" (1957); the dimension is Kaplan and Yorke's (1979).
     """
     problem = pose(cell, params, state, with_inputs(cell, params, state, xs, length))
-    measured = problem.length - check_burn_in(burn_in, problem.length)
+    measured = problem.length - check_left_out("burn_in", burn_in, problem.length, 10)
     if every is not None:
         checks.check_positive_int("every", every)
         if every > measured:
             raise ValueError(
                 f"every must be at most the {measured} steps that are measured, got {every}"
             )
-    found, log_growth, condition = exponents_of(problem, k, burn_in, every)
+    found, condition = exponents_of(problem, k, burn_in, every)
     if every is not None and every > 1:
-        check_interval(
-            every, log_growth, condition, "Take every=None, which chooses, or a smaller one."
-        )
+        remedy = "Take every=None, which chooses, or a smaller one."
+        check_interval(every, found.exponents, condition, remedy)
     return found
 
 
 def exponents_of(
     problem: Problem, k: int | None, burn_in: int | None, every: int | None
-) -> tuple[Lyapunov, chex.Array, chex.Array]:
-    """Return the exponents of a problem, and the growth and condition of each block of time."""
-    count = check_count(k, problem.size)
-    burn_in = check_burn_in(burn_in, problem.length)
+) -> tuple[Lyapunov, chex.Array]:
+    """Return the exponents of a problem, and the condition of each direction, `[*batch, k]`."""
+    count = check_k(k, problem.size)
+    burn_in = check_left_out("burn_in", burn_in, problem.length, 10)
     every = None if every is None else int(every)
-    log_growth, condition, used, finite = _grow(problem, count, burn_in, every)
+    found, condition, finite = _lyapunov(problem, count, burn_in, every)
     refuse_overflow(problem, finite)
-    measured = problem.length - burn_in
-    block = block_length(measured, every)
-    whole = count == problem.size
-    found: Lyapunov = _summary(log_growth, condition, used, measured, block, whole)
-    return found, log_growth, condition
-
-
-def check_count(k: int | None, size: int) -> int:
-    """How many directions to follow."""
-    if k is None:
-        return size
-    checks.check_positive_int("k", k)
-    if k > size:
-        raise ValueError(
-            f"k must be at most N = {size}, the size of the whole state of one example, got {k}"
-        )
-    return int(k)
-
-
-def check_burn_in(burn_in: int | None, steps: int, name: str = "burn_in") -> int:
-    """How many steps to leave out."""
-    if burn_in is None:
-        return steps // 10
-    if isinstance(burn_in, bool) or not isinstance(burn_in, (int, np.integer)):
-        raise TypeError(f"{name} must be a number of steps, 0 or more, got {burn_in!r}")
-    if not 0 <= burn_in < steps:
-        raise ValueError(f"{name} must be from 0 to T - 1 = {steps - 1}, got {burn_in}")
-    return int(burn_in)
+    return found, condition
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3))
-def _grow(problem: Problem, count: int, burn_in: int, every: int | None) -> tuple[chex.Array, ...]:
-    def one(own: Problem) -> tuple[chex.Array, ...]:
-        given = (own.step, own.params, own.state, own.xs)
-        found = grow(*given, count=count, burn_in=burn_in, every=every)
-        return found.log_growth, found.condition, found.every, found.finite[None]
+def _lyapunov(
+    problem: Problem, count: int, burn_in: int, every: int | None
+) -> tuple[Lyapunov, chex.Array, chex.Array]:
+    def one(own: Problem) -> Growth:
+        return grow(own, count, burn_in, every)
 
-    results: tuple[chex.Array, ...] = per_example(one, problem, in_turn=True)
-    return results
-
-
-def check_interval(every: int, log_growth: Any, condition: Any, remedy: str) -> None:
-    """Refuse a chosen interval that loses exponents, and warn of one that costs many digits."""
-    if isinstance(condition, jax.core.Tracer):
-        return
-    eps = float(jnp.finfo(condition.dtype).eps)
-    worst = np.asarray(condition, np.float64).reshape(-1, condition.shape[-1]).max(0)
-    lost = int(np.sum(worst * eps > 0.1))
-    what = (
-        f"every={every} lets the condition grow to {worst.max():.1e}, where {condition.dtype} "
-        f"resolves {1 / eps:.1e}"
-    )
-    if lost:
-        raise ValueError(f"{what}: {lost} of {len(worst)} exponents are lost in it. {remedy}")
-    if worst.max() * eps > eps**0.5:
-        message = f"{what}: a growth may be wrong by {worst.max() * eps:.1e}. {remedy}"
-        warnings.warn(message, UserWarning, stacklevel=3)
-    elif np.isneginf(np.asarray(log_growth)).any():
-        message = (
-            f"every={every} gave exponents of -inf: the Jacobians are singular, or their product "
-            "over so many steps underflows. every=1 tells which."
-        )
-        warnings.warn(message, UserWarning, stacklevel=3)
-
-
-@partial(jax.jit, static_argnums=(3, 4, 5))
-def _summary(
-    log_growth: chex.Array,
-    condition: chex.Array,
-    every: chex.Array,
-    steps: int,
-    block: int,
-    whole: bool,
-) -> Lyapunov:
-    """The result from the growth of each block `[M, *batch, k]`."""
-    blocks = log_growth.shape[0]
-    times = jnp.minimum(jnp.arange(1, blocks + 1) * block, steps)
+    log_growth, condition, used, finite = per_example(one, problem, in_turn=True)
+    steps = problem.length - burn_in
+    block = block_length(steps, every)
+    times = jnp.minimum(jnp.arange(1, len(log_growth) + 1) * block, steps)
     exponents = jnp.sum(log_growth, 0) / steps
     order = jnp.argsort(jax.lax.stop_gradient(exponents), axis=-1, descending=True)
     exponents = jnp.take_along_axis(exponents, order, -1)
     log_growth = jnp.take_along_axis(log_growth, order[None], -1)
     elapsed = times.reshape(-1, *(1,) * (log_growth.ndim - 1)).astype(log_growth.dtype)
-    history = jnp.cumsum(log_growth, 0) / elapsed
-    return Lyapunov(
+    condition = jnp.max(condition, 0)
+    found = Lyapunov(
         exponents,
         _standard_errors(log_growth, steps // block, block),
-        history,
+        jnp.cumsum(log_growth, 0) / elapsed,
         times.astype(jnp.int32),
-        kaplan_yorke(exponents, whole),
+        kaplan_yorke(exponents, count == problem.size),
         jnp.sum(jnp.maximum(exponents, 0), -1),
-        jnp.max(condition, axis=(0, -1)),
-        every,
+        jnp.max(condition, -1),
+        used,
     )
+    return found, condition, finite
 
 
 def _standard_errors(log_growth: chex.Array, whole: int, block: int) -> chex.Array:
@@ -254,3 +191,50 @@ def kaplan_yorke(exponents: chex.Array, whole: bool) -> chex.Array:
     part = jnp.where(held > 0, reached, 0) / jnp.where(following < 0, -following, 1.0)
     beyond = count if whole else jnp.nan
     return jnp.where(held == count, beyond, held + part)
+
+
+def check_k(k: int | None, size: int) -> int:
+    """How many directions to follow."""
+    if k is None:
+        return size
+    checks.check_positive_int("k", k)
+    if k > size:
+        raise ValueError(
+            f"k must be at most N = {size}, the size of the whole state of one example, got {k}"
+        )
+    return int(k)
+
+
+def check_left_out(name: str, given: int | None, steps: int, part: int) -> int:
+    """How many steps to leave out; one part in so many by default."""
+    if given is None:
+        return steps // part
+    if isinstance(given, bool) or not isinstance(given, (int, np.integer)):
+        raise TypeError(f"{name} must be a number of steps, 0 or more, got {given!r}")
+    if not 0 <= given < steps:
+        raise ValueError(f"{name} must be from 0 to T - 1 = {steps - 1}, got {given}")
+    return int(given)
+
+
+def check_interval(every: int, exponents: Any, condition: Any, remedy: str) -> None:
+    """Refuse a chosen interval that loses exponents, and warn of one that costs many digits."""
+    if isinstance(condition, jax.core.Tracer):
+        return
+    eps = float(jnp.finfo(condition.dtype).eps)
+    worst = np.asarray(condition, np.float64).reshape(-1, condition.shape[-1]).max(0)
+    lost = int(np.sum(worst * eps > 0.1))
+    what = (
+        f"every={every} lets the condition grow to {worst.max():.1e}, where {condition.dtype} "
+        f"resolves {1 / eps:.1e}"
+    )
+    if lost:
+        raise ValueError(f"{what}: {lost} of {len(worst)} exponents are lost in it. {remedy}")
+    if worst.max() * eps > eps**0.5:
+        message = f"{what}: a growth may be wrong by {worst.max() * eps:.1e}. {remedy}"
+        warnings.warn(message, UserWarning, stacklevel=3)
+    elif np.isneginf(np.asarray(exponents)).any():
+        message = (
+            f"every={every} gave exponents of -inf: the Jacobians are singular, or their product "
+            "over so many steps underflows. every=1 tells which."
+        )
+        warnings.warn(message, UserWarning, stacklevel=3)

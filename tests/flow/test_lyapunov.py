@@ -14,7 +14,7 @@ from close import says
 from contract import make_case
 
 import recurrax as rx
-from recurrax.flow.growth.elimination import first_basis
+from recurrax.flow.steps.growth import first_basis
 
 lyapunov = rx.flow.lyapunov
 
@@ -470,12 +470,12 @@ def test_equal_cells_compile_once():
         return rx.flow.lyapunov(cell, params, cell.initial_state(params), jnp.ones((5, 2)))
 
     from recurrax.flow import lyapunov as _  # noqa: F401
-    from recurrax.flow.lyapunov import _grow
+    from recurrax.flow.lyapunov import _lyapunov
 
     run()
-    before = _grow._cache_size()
+    before = _lyapunov._cache_size()
     run()
-    assert _grow._cache_size() == before
+    assert _lyapunov._cache_size() == before
 
 
 # --- the dimension -------------------------------------------------------------------------------

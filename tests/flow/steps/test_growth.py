@@ -9,7 +9,7 @@ import pytest
 from brute_force import chosen
 
 import recurrax as rx
-from recurrax.flow.growth.interval import detour, tolerance
+from recurrax.flow.steps.growth import detour, tolerance
 
 lyapunov = rx.flow.lyapunov
 

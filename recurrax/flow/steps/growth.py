@@ -1,0 +1,274 @@
+"""How fast the volumes spanned by tangent directions grow along a trajectory.
+
+Directions `V [N, k]` are pushed through the Jacobians and, now and then, split as
+`V = basis @ upper` with an upper triangular factor. The product of all these factors is upper
+triangular too, and its diagonal, in logs, is the growth of each direction across those before it:
+divided by time, the Lyapunov exponents (Benettin; Shimada and Nagashima). Which basis is carried
+does not change that diagonal, so inside a block of time it comes from pivoted elimination (Bauer's
+staircase iteration), and from Householder's QR at the end of the block, where the diagonal is read.
+
+The more the exponents differ, the sooner a weak direction drowns in the rounding of a strong one.
+So the steps between two eliminations are planned for each block from the errors of the last one,
+and a block whose errors are above `tolerance` is gone through again with half as many, and then
+with an elimination at every step.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from recurrax import keys
+from recurrax.flow.numbers.scaled import power_of_two, scale_of
+from recurrax.flow.numbers.triangular import Eliminated, eliminated, orthonormal
+from recurrax.flow.steps.jacobian import linear_maps
+from recurrax.flow.steps.problem import flatten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import chex
+
+    from recurrax.flow.steps.problem import Problem
+
+BLOCKS = 64  # at least so many where T allows, so that their spread gives an error bar
+_WIDEST = 64  # steps between eliminations, at most: beyond it there is nothing left to save
+_ACCEPTED = 0.5  # the power of eps that the error of one growth may reach
+_PLANNED = 0.55  # and the power planned for, so that few blocks are gone through again
+_PUSH, _SPLIT, _IDLE = 0, 1, 2
+
+
+class Growth(NamedTuple):
+    """What time did to k directions, block by block."""
+
+    log_growth: chex.Array  # [M, k], of each direction across those before it
+    condition: chex.Array  # [M, k], the worst: the error of a growth, in units of rounding
+    every: chex.Array  # int32 [M], steps between eliminations
+    finite: chex.Array  # bool [M], whether the state was, all along
+
+
+class _Seen(NamedTuple):
+    """What one block did to the directions."""
+
+    basis: chex.Array  # [N, k], orthonormal
+    log_growth: chex.Array  # [k]
+    condition: chex.Array  # [k], the worst of its growths
+    lost: chex.Array  # int32 [k], growths that are nothing but rounding
+    growths: chex.Array  # int32 [], how many there were
+
+
+def first_basis(size: int, count: int, dtype: jnp.dtype) -> chex.Array:
+    """Orthonormal directions `[N, k]` that no structure of a network singles out.
+
+    Drawn one after the other, so that the first ones are the same whatever k is.
+    """
+    return orthonormal(jax.random.normal(keys.own(keys.BASIS), (count, size)).astype(dtype).T)[0]
+
+
+def block_length(length: int, every: int | None) -> int:
+    """Steps in one block: a chosen interval is not cut short by the end of one."""
+    size = max(1, length // BLOCKS)
+    return size if every is None else min(length, -(-size // every) * every)
+
+
+def grow(problem: Problem, count: int, burn_in: int, every: int | None) -> Growth:
+    """Push `count` directions through all of xs; the blocks of the first `burn_in` are left out.
+
+    The first block of each part may be shorter: blocks are whole, and what fills them up is idle.
+    """
+    length = problem.length
+    size = block_length(length - burn_in, every)
+    before = -(-burn_in // size)  # blocks, rounded up
+    front = before * size - burn_in
+    total = before + -(-(length - burn_in) // size)
+    back = total * size - front - length
+
+    def fold(leaf: chex.Array) -> chex.Array:
+        padding = [(front, back)] + [(0, 0)] * (leaf.ndim - 1)
+        return jnp.pad(leaf, padding, mode="edge").reshape(total, size, *leaf.shape[1:])
+
+    def block(carried: Any, now: Any) -> tuple[Any, Any]:
+        """Along the trajectory of one block, push or split at each step, and orthonormalise."""
+        state, basis, interval, gone = carried
+        xs, live = now
+
+        def walk(state: Any, now: Any) -> tuple[Any, Any]:
+            x, alive = now
+            after = problem.step(problem.params, state, x)[0]
+            return jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, state), state
+
+        state, befores = jax.lax.scan(walk, state, (xs, live))
+        parts, make_map = linear_maps(problem.step, problem.params, befores, xs)
+
+        def attempt(interval: chex.Array) -> _Seen:
+            return _follow(make_map, parts, basis, live, interval)
+
+        if every is None:
+            seen, used = _attempt_until_tolerable(attempt, interval, gone)
+            interval = next_interval(used, seen, jnp.sum(live))
+        else:
+            seen, used = attempt(interval), interval
+        finite = jnp.isfinite(flatten(befores)).all() & jnp.isfinite(flatten(state)).all()
+        found = seen, jnp.minimum(used, size), finite
+        return (state, seen.basis, interval, _erased(seen)), found
+
+    basis = first_basis(problem.size, count, problem.dtype)
+    carried = (problem.state, basis, jnp.int32(every or 1), jnp.zeros(count, bool))
+    live = jnp.pad(jnp.ones(length, bool), (front, back)).reshape(total, size)
+    _, found = jax.lax.scan(block, carried, (jax.tree.map(fold, problem.xs), live))
+    (seen, used), finite = jax.tree.map(lambda leaf: leaf[before:], found[:2]), found[2]
+    gone = _mostly(jnp.sum(seen.lost, 0), jnp.sum(seen.growths))
+    return Growth(jnp.where(gone, -jnp.inf, seen.log_growth), seen.condition, used, finite)
+
+
+def _attempt_until_tolerable(
+    attempt: Callable[[chex.Array], _Seen], every: chex.Array, gone: chex.Array
+) -> tuple[_Seen, chex.Array]:
+    """The block at this interval, or at a shorter one if that is less accurate than tolerated.
+
+    What was `gone` before is not asked for again.
+    """
+    # Derivatives go through the block again, so that they keep no more than one block's steps.
+    attempt = jax.checkpoint(attempt, prevent_cse=False)
+
+    def body(before: tuple[_Seen, chex.Array], every: chex.Array) -> tuple[Any, None]:
+        seen, used = before
+        dtype = seen.condition.dtype
+        wrong = seen.condition * float(jnp.finfo(dtype).eps) > tolerance(dtype)
+        intolerable = jnp.any((wrong | jnp.isneginf(seen.log_growth)) & ~gone)
+        wanted = (used == 0) | ((used > every) & intolerable)
+        return jax.lax.cond(wanted, lambda: (attempt(every), every), lambda: before), None
+
+    # A loop over them, rather than one after the other, so that the block is compiled once.
+    shapes = jax.eval_shape(attempt, every)
+    nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    tries = jnp.stack([every, jnp.maximum(every // 2, 1), jnp.ones_like(every)])
+    found: tuple[_Seen, chex.Array] = jax.lax.scan(body, (nothing, jnp.int32(0)), tries)[0]
+    return found
+
+
+def _follow(
+    make_map: Callable[[Any], Any],
+    parts: Any,
+    basis: chex.Array,
+    live: chex.Array,
+    every: chex.Array,
+) -> _Seen:
+    """All steps of a block, with an elimination at the end of each interval."""
+    ones = jnp.ones(basis.shape[1], basis.dtype)
+    nothing = (ones, 0 * ones, ones < 0)  # the growth of each direction, its condition, and if lost
+
+    def body(carried: tuple[chex.Array, chex.Array], now: Any) -> tuple[Any, Any]:
+        part, action = now
+        basis, exponent = carried
+
+        def pushed() -> chex.Array:
+            # What is scaled is the columns before the product, where it costs no pass of its own.
+            after: chex.Array = make_map(part).push(basis * power_of_two(-exponent, basis.dtype))
+            return after
+
+        def push() -> tuple[Any, Any]:
+            after = pushed()
+            # By columns first, which a CPU does in wide operations.
+            largest = jnp.max(jnp.abs(jax.lax.stop_gradient(after)), 0)
+            return (after, scale_of(largest, (0,))), nothing
+
+        def split() -> tuple[Any, Any]:
+            found = eliminated(pushed())
+            return (found.basis, jnp.int32(0)), (_grown(found), found.condition, found.hidden > 0)
+
+        after, seen = jax.lax.switch(action, (push, split, lambda: (carried, nothing)))
+        return after, (*seen, jnp.where(action == _IDLE, 0, exponent))
+
+    turn = jnp.arange(1, live.shape[0] + 1) % every == 0
+    action = jnp.where(live, jnp.where(turn, _SPLIT, _PUSH), _IDLE)
+    (basis, last), found = jax.lax.scan(body, (basis, jnp.int32(0)), (parts, action))
+    diagonals, conditions, lost, exponents = found
+    rest = eliminated(basis)  # what was only pushed since the last split
+    basis, triangle = orthonormal(rest.basis)
+    log_growth = jnp.sum(_log(diagonals), 0) + _log(_grown(rest))
+    log_growth = log_growth + _log(jnp.diagonal(triangle))
+    log_growth = log_growth + jnp.sum(exponents).astype(basis.dtype) * math.log(2)
+    pivots = jnp.max(jnp.abs(jax.lax.stop_gradient(diagonals)), 1)
+    sizes = jnp.cumsum(jnp.append(exponents, last)).astype(basis.dtype)
+    after = sizes[1:] + jnp.log2(jnp.where(pivots == 0, 1, pivots))
+    condition = jnp.maximum(jnp.max(conditions, 0), rest.condition)
+    condition *= detour(sizes[:-1], after, every)
+    return _Seen(
+        basis,
+        log_growth,
+        jax.lax.stop_gradient(condition),
+        jnp.sum(lost, 0, dtype=jnp.int32) + (rest.hidden > 0),
+        -(-jnp.sum(live, dtype=jnp.int32) // every),
+    )
+
+
+def _grown(found: Eliminated) -> chex.Array:
+    """How each direction grew. What is only rounding counts as the most that it may hide."""
+    return jnp.diagonal(found.upper) + found.hidden
+
+
+def _log(diagonal: chex.Array) -> chex.Array:
+    """The logs of absolute values: -inf at zero, with a derivative of zero there."""
+    diagonal = jnp.abs(diagonal)
+    zero = diagonal == 0
+    return jnp.where(zero, -jnp.inf, jnp.log(jnp.where(zero, 1.0, diagonal)))
+
+
+def tolerance(dtype: jnp.dtype) -> float:
+    """The relative error that one growth may have where shorter intervals would lessen it."""
+    return math.pow(float(jnp.finfo(dtype).eps), _ACCEPTED)
+
+
+def _mostly(lost: chex.Array, growths: chex.Array) -> chex.Array:
+    """Whether a direction is erased again and again, and not by one nearly singular step."""
+    return 2 * lost > growths
+
+
+def _erased(seen: _Seen) -> chex.Array:
+    """Which directions the Jacobians erase: in exact zeros, or beneath rounding mostly."""
+    return jnp.isneginf(seen.log_growth) | _mostly(seen.lost, seen.growths)
+
+
+def detour(before: chex.Array, after: chex.Array, every: chex.Array) -> chex.Array:
+    """How much larger directions were inside an interval than at its ends, as a factor.
+
+    A direction that is stretched and then shrunk again within one interval has rounded away, at its
+    longest, more of those beside it than can be seen at the end. It shows as a size above the
+    straight line, in logs, from one end of the interval to the other; and it counts twice, since
+    what grows is mostly paid for by what it is compared with.
+
+    Args:
+      before: `[S]`, the binary log of the size of the directions before each step; an elimination
+        takes their size away.
+      after: `[S]`, after each step, and before its elimination.
+      every: int32 `[]`, steps in one interval.
+    """
+    steps = jnp.arange(len(after))
+    first = steps - steps % every
+    last = jnp.minimum(first + every, len(after)) - 1
+    line = before[first] + (steps + 1 - first) / (last + 1 - first) * (after[last] - before[first])
+    above = jnp.max(after - line) - 1  # sizes are rounded to whole numbers: one says nothing
+    return jnp.exp2(2 * jnp.maximum(above, 0))
+
+
+def next_interval(every: chex.Array, seen: _Seen, steps: chex.Array) -> chex.Array:
+    """The widest interval whose worst error is likely to stay tolerable.
+
+    After m steps a direction is hidden m times as deep (in logs) as after one. Where it is not
+    hidden, as between the units of a diagonal Jacobian, it still must not underflow.
+    """
+    dtype = seen.log_growth.dtype
+    alive = ~_erased(seen)  # no interval would bring back the others
+    largest = jnp.max(jnp.where(alive, seen.log_growth, -jnp.inf))
+    smallest = jnp.min(jnp.where(alive, seen.log_growth, jnp.inf))
+    spread = (largest - smallest) / jnp.maximum(steps, 1).astype(dtype)
+    spread = jnp.maximum(jnp.nan_to_num(spread, posinf=0, neginf=0), 1e-3)
+    limit = (_PLANNED - 1) * math.log(float(jnp.finfo(dtype).eps))
+    worst = jnp.max(jnp.where(alive, seen.condition, 1))
+    wider = jnp.minimum(every + (limit - jnp.log(worst)) / spread, limit / spread)
+    wider = jnp.clip(jnp.minimum(wider, 2.0 * every.astype(dtype)), 1, _WIDEST)
+    return jax.lax.stop_gradient(jnp.floor(wider).astype(jnp.int32))
