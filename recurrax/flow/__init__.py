@@ -18,7 +18,7 @@ from recurrax.flow.covariant import CovariantVectors, covariant_vectors
 from recurrax.flow.decay import Decay, decay
 from recurrax.flow.gate_statistics import GateStatistics
 from recurrax.flow.gradient_map import GradientMap, gradient_map
-from recurrax.flow.horizon import Horizon, horizon, rate, verdict
+from recurrax.flow.horizon import Horizon, horizon, rate, truncation, verdict
 from recurrax.flow.jacobians import jacobians
 from recurrax.flow.lag_profile import LagProfile, lag_profile
 from recurrax.flow.loss_gradients import LossGradients, loss_gradients
@@ -27,7 +27,6 @@ from recurrax.flow.paths import Paths, paths
 from recurrax.flow.predict import Prediction, predict
 from recurrax.flow.report import Report, report
 from recurrax.flow.spectrum import Spectrum, spectrum
-from recurrax.flow.truncation import truncation
 from recurrax.flow.watch import Watched, watch
 
 __all__ = [

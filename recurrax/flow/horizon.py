@@ -1,4 +1,4 @@
-"""How fast a gradient decays, how far back it is felt, and the word for it."""
+"""How fast a gradient decays, how far back it is felt, and where it may be cut off."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import chex
 
     from recurrax.flow.decay import Decay
+    from recurrax.flow.lag_profile import LagProfile
 
 
 class Horizon(NamedTuple):
@@ -79,13 +80,12 @@ def horizon(decay: Decay | chex.Array, *, below: float = 0.05) -> Horizon:
       >>> float(h.steps), bool(h.reached)
       (30.0, True)
     """
-    checks.check_number("below", below)
-    if not 0 < below < 1:
-        raise ValueError(f"below must be between 0 and 1, got {below}")
+    checks.check_fraction("below", below)
     log_norm = _log_norm(decay)
     length = log_norm.shape[0]
     felt = ~(log_norm < math.log(below))
-    last_felt = jnp.max(jnp.where(felt, _steps(log_norm), 0), axis=0)
+    steps = jnp.arange(1, length + 1).reshape(-1, *(1,) * (log_norm.ndim - 1))
+    last_felt = jnp.max(jnp.where(felt, steps, 0), axis=0)
     reached = last_felt < length
     per_step = rate(log_norm)
     shrinking = per_step < 0
@@ -140,6 +140,49 @@ def verdict(
     return "explodes" if final > math.log(factor) else "holds"
 
 
+def truncation(profile: LagProfile, *, keep: float = 0.95) -> chex.Array:
+    """The number of steps an error must travel so that the gradient keeps this much of itself.
+
+    The smallest K with `||G - C_k|| / ||G|| <= 1 - keep` for all k >= K. Errors that travel k
+    steps take part in k + 1 steps of the network. At a steady decay `exp(lambda_1 k)` of the parts
+    it is about `log(1 - keep) / lambda_1`, at the default 3 / |lambda_1|.
+
+    Args:
+      profile: what `flow.lag_profile` returns.
+      keep: the fraction of the gradient to keep, between 0 and 1; `1 - keep` is the norm of what
+        may be lost.
+
+    Returns:
+      K, int32, in steps, 0 to T - 1. T under `jax.jit` if the profile holds NaN.
+
+    Raises:
+      ValueError: if keep is not between 0 and 1, or a concrete profile holds NaN.
+      TypeError: if profile is something else.
+
+    Example:
+      >>> import jax.numpy as jnp, recurrax as rx
+      >>> def linear(w, h, x):
+      ...     h = w * h + x
+      ...     return h, h
+      >>> last = lambda ys: ys[-1]
+      >>> p = rx.flow.lag_profile(linear, 0.5, 0.0, jnp.ones(100), last, wrt=None)
+      >>> int(rx.flow.truncation(p))
+      4
+    """
+    checks.check_fraction("keep", keep)
+    error = getattr(profile, "error", None)
+    if error is None:
+        raise TypeError(
+            f"profile must be a rx.flow.LagProfile, got {type(profile).__name__}. "
+            "flow.lag_profile(cell, params, state, xs, loss) returns one."
+        )
+    if not isinstance(error, jax.core.Tracer) and np.isnan(np.asarray(error)).any():
+        raise ValueError("profile holds NaN, so nothing is kept: was the trajectory finite?")
+    too_large = ~(error <= 1 - keep)
+    steps = jnp.arange(1, error.shape[0] + 1, dtype=jnp.int32)
+    return jnp.max(jnp.where(too_large, steps, 0))
+
+
 def _log_norm(decay: Any) -> chex.Array:
     # By its fields, since other results have a log_norm too, of other times.
     is_decay = getattr(decay, "_fields", None) == ("log_norm", "log_frobenius")
@@ -150,13 +193,9 @@ def _log_norm(decay: Any) -> chex.Array:
             f"{type(decay).__name__}. rx.flow.decay(cell, params, state, xs) gives one."
         )
     log_norm = jnp.asarray(log_norm)
-    if log_norm.ndim == 0 or log_norm.shape[0] == 0:
+    if log_norm.ndim == 0 or len(log_norm) == 0:
         raise ValueError(
             f"decay must be a rx.flow.Decay or its log_norm [T, *batch] with T >= 1, got shape "
             f"{log_norm.shape}"
         )
     return log_norm
-
-
-def _steps(log_norm: chex.Array) -> chex.Array:
-    return jnp.arange(1, log_norm.shape[0] + 1).reshape((-1,) + (1,) * (log_norm.ndim - 1))

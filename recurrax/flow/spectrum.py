@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks, keys
-from recurrax.flow.growth.blocks import follow
 from recurrax.flow.numbers.jacobi import log_singular_values
 from recurrax.flow.numbers.largest import no_derivative
 from recurrax.flow.numbers.qr import qr
@@ -21,7 +20,7 @@ from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import chex
 
@@ -108,9 +107,7 @@ def spectrum(
     """
     problem = pose(cell, params, state, xs)
     times = _times(at, problem.length)
-    checks.check_number("below", below)
-    if not 0 < below < 1:
-        raise ValueError(f"below must be between 0 and 1, got {below}")
+    checks.check_fraction("below", below)
     return spectrum_of(problem, times, below)
 
 
@@ -144,85 +141,76 @@ def _times(at: Any, length: int) -> tuple[int, ...]:
 
 @for_each_example(1, in_turn=True)
 def _spectrum(own: Problem, path: Trajectory, times: tuple[int, ...]) -> chex.Array:
-    length, size, dtype = times[-1], own.size, own.dtype
-    slots = np.full(length, len(times), np.int32)  # the last one: not kept
-    slots[np.asarray(times) - 1] = np.arange(len(times))
-    befores, xs = jax.tree.map(lambda leaf: leaf[:length], (path.befores, own.xs))
-    maps = partial(linear_map, own.step, own.params)
-    tracks, blocks = follow(maps, befores, xs, size)
+    steps = jax.tree.map(lambda leaf: leaf[: times[-1]], (path.befores, own.xs))
+    tracks, blocks = follow(partial(linear_map, own.step, own.params), steps, own.size)
     blocks = blocks[np.asarray(times)]
 
     def some(carry: tuple[chex.Array, chex.Array]) -> tuple[chex.Array, chex.Array]:
         """All times whose blocks are those of the last one that is left."""
         logs, left = carry
         last = jnp.max(jnp.where(left, np.arange(len(times)), 0))
-        now = _Blocks(blocks[last][tracks], jnp.sort(blocks[last]))
-        basis = _aligned_basis(maps, befores, xs, now, jnp.asarray(times)[last], dtype)
-        kept = _products(maps, befores, xs, now, basis, jnp.asarray(slots), len(times))
-        found = jax.vmap(log_singular_values, (0, None))(kept, now.columns)
+        rows, columns = blocks[last][tracks], jnp.sort(blocks[last])
+        triangles = _triangles(own, steps, rows, columns, times, last)
+        found = jax.vmap(log_singular_values, (0, None))(triangles, columns)
         same = left & jnp.all(blocks == blocks[last], axis=1)
         return jnp.where(same[:, None], found, logs), left & ~same
 
-    nothing = jnp.zeros((len(times), size), dtype), jnp.ones(len(times), bool)
+    nothing = jnp.zeros((len(times), own.size), own.dtype), jnp.ones(len(times), bool)
     logs: chex.Array = jax.lax.while_loop(lambda carry: jnp.any(carry[1]), some, nothing)[0]
     return logs
 
 
-class _Blocks(NamedTuple):
-    """The numbers of the blocks that coordinates and directions are in."""
+def _triangles(
+    own: Problem,
+    steps: Any,
+    rows: chex.Array,
+    columns: chex.Array,
+    times: tuple[int, ...],
+    last: chex.Array,
+) -> Scaled:
+    """The triangle U of `A_t ... A_1 V = Q_t U` at each of the times, `[K, N, N]`.
 
-    rows: chex.Array  # int32 [T + 1, N], of each coordinate at each time
-    columns: chex.Array  # [N], of each direction, ascending
+    The first columns of the orthogonal V are about those that the product up to `times[last]`
+    stretches most, by orthogonal iteration with the transposed product. In this basis the triangle
+    is nearly diagonal, its largest row first, and its small singular values are not differences of
+    large numbers.
 
-
-def _aligned_basis(
-    maps: Any, befores: Any, xs: Any, blocks: _Blocks, last: chex.Array, dtype: Any
-) -> chex.Array:
-    """An orthogonal matrix whose first columns are about those that the product stretches most.
-
-    By orthogonal iteration with the transposed product, from directions that no structure of a
-    block singles out. In this basis the triangle of the product is nearly diagonal, its largest row
-    first, and its small singular values are not differences of large numbers.
+    Args:
+      own: one example.
+      steps: the states before each step, and the inputs.
+      rows: int32 `[T + 1, N]`, the block that each coordinate is in at each time.
+      columns: int32 `[N]`, the block of each direction, ascending.
+      times: when to keep the triangle.
+      last: which of them decides about V.
     """
-    rows, columns = blocks
-    shape = (len(columns),) * 2
-    start = jax.random.normal(keys.own(keys.ALIGNED), shape).astype(dtype)
-    start = _orthogonal_first(start, rows[last], columns)[0]
+    size, dtype = own.size, own.dtype
+    derivative = partial(linear_map, own.step, own.params)
+    slots = np.full(times[-1], len(times), np.int32)  # the last one: not kept
+    slots[np.asarray(times) - 1] = np.arange(len(times))
 
-    def body(basis: chex.Array, now: Any) -> tuple[chex.Array, None]:
-        before, x, rows, live = now
-        new = _orthogonal_first(maps(before, x).pull(basis), rows, columns)[0]
+    def pull(basis: chex.Array, now: Any) -> tuple[chex.Array, None]:
+        step, rows, live = now
+        new = _orthogonal_first(derivative(*step).pull(basis), rows, columns)[0]
         return jnp.where(live, new, basis), None
 
-    live = jnp.arange(len(rows) - 1) < last
-    return jax.lax.scan(body, start, (befores, xs, rows[:-1], live), reverse=True)[0]
-
-
-def _products(
-    maps: Any,
-    befores: Any,
-    xs: Any,
-    blocks: _Blocks,
-    basis: chex.Array,
-    slots: chex.Array,
-    count: int,
-) -> Scaled:
-    """The triangle U of `A_t ... A_1 basis = Q_t U` at the times that have a slot."""
-    size, dtype = basis.shape[0], basis.dtype
-    start = Scaled(jnp.eye(size, dtype=dtype), jnp.zeros((size, 1), jnp.int32))
-
-    def body(carry: Any, now: Any) -> tuple[Any, None]:
+    def push(carry: Any, now: Any) -> tuple[Any, None]:
         basis, product, kept = carry
-        before, x, rows, slot = now
-        pushed = maps(before, x).push(basis)
-        basis, upper, exponent = _orthogonal_first(pushed, rows, blocks.columns)
+        step, rows, slot = now
+        pushed = derivative(*step).push(basis)
+        basis, upper, exponent = _orthogonal_first(pushed, rows, columns)
         product = multiply(Scaled(upper, exponent[:, None]), product)
         kept = jax.tree.map(lambda all, new: all.at[slot].set(new, mode="drop"), kept, product)
         return (basis, product, kept), None
 
-    empty = jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), start)
-    steps = (befores, xs, blocks.rows[1:], slots)
-    kept: Scaled = jax.lax.scan(body, (basis, start, empty), steps)[0][2]
+    basis = jax.random.normal(keys.own(keys.ALIGNED), (size, size)).astype(dtype)
+    end = jnp.asarray(times)[last]
+    basis = _orthogonal_first(basis, rows[end], columns)[0]
+    live = jnp.arange(times[-1]) < end
+    basis, _ = jax.lax.scan(pull, basis, (steps, rows[:-1], live), reverse=True)
+    one = Scaled(jnp.eye(size, dtype=dtype), jnp.zeros((size, 1), jnp.int32))
+    empty = jax.tree.map(lambda leaf: jnp.zeros((len(times), *leaf.shape), leaf.dtype), one)
+    carry, _ = jax.lax.scan(push, (basis, one, empty), (steps, rows[1:], slots))
+    kept: Scaled = carry[2]
     return kept
 
 
@@ -238,7 +226,10 @@ def _orthogonal_first(
     so that a singular Jacobian gives a singular product.
     """
     a = jnp.where(rows[:, None] == columns, a, 0.0)  # a step's derivative may have rounded there
-    a, exponent = _rescaled(a, columns)
+    of_column = jnp.max(jnp.abs(a), axis=0)
+    of_block = jnp.where(columns[:, None] == columns, of_column, 0.0)
+    exponent = scale_of(of_block, (1,))
+    a = a * power_of_two(-exponent, a.dtype)
     largest = jnp.max(jnp.abs(a), axis=1)
     scaled = a / jnp.where(largest == 0, 1.0, largest)[:, None]
     length = largest * jnp.sqrt(jnp.sum(scaled * scaled, axis=1))
@@ -249,9 +240,60 @@ def _orthogonal_first(
     return jnp.zeros_like(q).at[order].set(q), r, exponent
 
 
-def _rescaled(a: chex.Array, columns: chex.Array) -> tuple[chex.Array, chex.Array]:
-    """Each block with its largest entry in [1/2, 1), and what was taken out of each column."""
-    largest = jnp.max(jnp.abs(a), axis=0)
-    of_block = jnp.max(jnp.where(columns[:, None] == columns, largest, 0.0), axis=1)
-    exponent = scale_of(of_block[:, None], (1,))
-    return a * power_of_two(-exponent, a.dtype), exponent
+def follow(derivative: Callable[..., Any], steps: Any, size: int) -> tuple[chex.Array, chex.Array]:
+    """Where the parts of the state are that never meet in a product of Jacobians.
+
+    What is zero outside such blocks is known exactly, while a factorisation of the whole would put
+    its rounding there, which grows to be all there is where another block shrinks. A coordinate at
+    t is joined to one at t - 1 by a nonzero entry of A_t, whatever zero it is: of the weights, or
+    of a gate that is shut. A block is a connected part of that graph, all times up to a chosen one
+    taken together. It may change its places, as in a network that permutes its units, so each block
+    is a set of tracks, and at each time every track stands at one coordinate.
+
+    Returns:
+      Which track stands at each coordinate, int32 `[T + 1, N]`, and the block of each track for
+      the product up to each time, `[T + 1, N]`: two tracks of one number have met by then. At time
+      0 track i stands at coordinate i.
+    """
+
+    def body(now: Any, here: Any) -> tuple[Any, Any]:
+        def step() -> tuple[chex.Array, chex.Array]:
+            return _after(derivative(*here).matrix() != 0, *now)
+
+        # Where all have met, which most networks have after one step, nothing is left to find.
+        now = jax.lax.cond(jnp.any(now[1] != 0), step, lambda: now)
+        return now, now
+
+    apart = jnp.arange(size, dtype=jnp.int32)
+    _, found = jax.lax.scan(body, (apart, apart), steps)
+    tracks, blocks = (jnp.concatenate([apart[None], leaf]) for leaf in found)
+    return tracks, blocks
+
+
+def _after(
+    touches: chex.Array, tracks: chex.Array, blocks: chex.Array
+) -> tuple[chex.Array, chex.Array]:
+    """Tracks and blocks after a step in which column j of the Jacobian touches row i.
+
+    The lowest number spreads until nothing changes. A block must keep its number of coordinates:
+    where the step breaks that, as a singular one does, those concerned are joined to themselves.
+    """
+    size = len(tracks)
+    known = blocks[tracks]
+
+    def spread(carry: Any) -> Any:
+        columns, _, kept, _ = carry
+        joined = touches | jnp.diag(kept)
+        rows = jnp.min(jnp.where(joined, columns, size), axis=1)
+        reached = jnp.minimum(columns, jnp.min(jnp.where(joined, rows[:, None], size), axis=0))
+        lowest = jnp.full(size, size, jnp.int32).at[known].min(reached)[known]
+        settled = jnp.all(lowest == columns)
+        surplus = jnp.zeros(size + 1, jnp.int32).at[rows].add(1).at[columns].add(-1)
+        uneven = (surplus[rows] != 0) | (surplus[columns] != 0)
+        more = kept | (settled & uneven)
+        return lowest, rows, more, ~settled | jnp.any(more != kept)
+
+    start = (known, known, jnp.zeros(size, bool), jnp.asarray(True))
+    columns, rows, _, _ = jax.lax.while_loop(lambda carry: carry[3], spread, start)
+    after = jnp.zeros_like(tracks).at[jnp.argsort(rows)].set(tracks[jnp.argsort(columns)])
+    return after, blocks.at[tracks].set(columns)

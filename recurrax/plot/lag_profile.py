@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recurrax.flow.horizon import truncation
 from recurrax.flow.lag_profile import LagProfile
-from recurrax.flow.truncation import truncation
 from recurrax.plot.arguments import by_name
 from recurrax.plot.axes import axes_or_new
 from recurrax.plot.curves import THIN, Curve, draw, draw_level, finish, style_table

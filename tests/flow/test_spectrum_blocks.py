@@ -11,7 +11,7 @@ import pytest
 from brute_force import chosen
 
 import recurrax as rx
-from recurrax.flow.growth.blocks import follow
+from recurrax.flow.spectrum import follow
 from recurrax.flow.steps.jacobian import linear_map
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -160,7 +160,7 @@ def followed(*matrices):
     ws = jnp.asarray(np.swapaxes(matrices, 1, 2), float)
     maps = partial(linear_map, chosen, ws)
     befores = jnp.zeros((len(ws), size))
-    tracks, blocks = jax.jit(lambda: follow(maps, befores, jnp.arange(len(ws)), size))()
+    tracks, blocks = jax.jit(lambda: follow(maps, (befores, jnp.arange(len(ws))), size))()
     return np.asarray(tracks), [together(row) for row in np.asarray(blocks)]
 
 

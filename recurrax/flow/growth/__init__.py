@@ -1,1 +1,0 @@
-"""How fast the directions of a trajectory grow."""
