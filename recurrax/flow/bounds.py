@@ -15,8 +15,7 @@ from recurrax.flow.numbers.scaled import log_of, power_of_two, rescale
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
-from recurrax.gated import step as gated_checks
-from recurrax.gated.step import GatedStep
+from recurrax.gated.step import GatedStep, check_gated_params
 
 if TYPE_CHECKING:
     import chex
@@ -87,27 +86,28 @@ def bounds(cell: Cell | StepFn, params: Any, state: Any = None, xs: Any = None) 
     Source: section 2.1 of Pascanu, Mikolov and Bengio (2013).
     """
     step = as_step(cell)
-    if xs is None and not isinstance(step, GatedStep):
+    if isinstance(step, GatedStep):
+        check_gated_params(step, params)
+    elif xs is None:
         raise ValueError(
             "bounds reads w_rec of a gated cell, and this step is not one. Give state and xs for "
             "the bound along a trajectory, flow.bounds(cell, params, state, xs), or ask about each "
             "cell of a stack by itself, flow.bounds(cell, params[i])."
         )
-    if isinstance(step, GatedStep):
-        gated_checks.check_gated_params(step, params)
     return bounds_of(step, params, None if xs is None else pose(cell, params, state, xs))
 
 
 def bounds_of(step: StepFn, params: Any, problem: Problem | None) -> Bounds:
     """Return the bounds of checked params, and of the steps of a problem if there is one."""
-    log_upper = log_lower = None
-    if problem is not None:
-        log_upper, log_lower = _of_steps(problem)
+    log_upper, log_lower = (None, None) if problem is None else _of_steps(problem)
     if not isinstance(step, GatedStep):
         return Bounds(None, None, float("inf"), False, True, log_upper, log_lower)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(params)):
         raise TypeError("bounds computes eigenvalues on the host: call it outside jit and grad")
-    radius, sigma = _of_weights(params.w_rec, step.gates)
+    blocks = np.split(np.asarray(params.w_rec, np.float64), step.gates, axis=-1)
+    if not np.isfinite(blocks).all():
+        raise ValueError("params.w_rec is not finite. Did training diverge?")
+    sigma = np.linalg.norm(blocks, 2, axis=(1, 2))
     gamma, log_rate, critical = step.slope, float("inf"), None
     if gamma is not None:
         with np.errstate(divide="ignore"):
@@ -116,7 +116,7 @@ def bounds_of(step: StepFn, params: Any, problem: Problem | None) -> Bounds:
     # Weights that are orthogonal but for rounding neither shrink nor grow a gradient.
     rounding = float(jnp.finfo(params.w_rec.dtype).eps) * params.w_rec.shape[0] ** 0.5
     return Bounds(
-        spectral_radius=radius,
+        spectral_radius=np.abs(np.linalg.eigvals(blocks)).max(axis=1),
         largest_singular_value=sigma,
         log_rate=log_rate,
         vanishing_guaranteed=log_rate < -rounding,
@@ -128,50 +128,31 @@ def bounds_of(step: StepFn, params: Any, problem: Problem | None) -> Bounds:
     )
 
 
-def _of_weights(w_rec: Any, gates: int) -> tuple[np.ndarray, np.ndarray]:
-    """Spectral radius and largest singular value of each gate's block, in float64."""
-    blocks = np.split(np.asarray(w_rec, np.float64), gates, axis=-1)
-    if not all(np.isfinite(block).all() for block in blocks):
-        raise ValueError("params.w_rec is not finite. Did training diverge?")
-    radius = np.array([np.abs(np.linalg.eigvals(block)).max() for block in blocks])
-    sigma = np.array([np.linalg.norm(block, 2) for block in blocks])
-    return radius, sigma
+_inverse = one_at_a_time(jnp.linalg.inv)
 
 
 @for_each_example()
 def _of_steps(own: Problem, path: Trajectory) -> tuple[chex.Array, chex.Array]:
-    """Sums over the steps of the log of the greatest and of the least singular value."""
+    """Sums over the steps of the log of the greatest and of the least singular value.
+
+    The least is 1 / sigma_max of the inverse, which costs a tenth of an SVD, and whose top singular
+    vector moves as little from step to step as that of the matrix.
+    """
+    size, dtype = own.size, own.dtype
+    rounding = 4 * size**0.5 * jnp.finfo(dtype).eps
 
     def body(guesses: Any, now: Any) -> tuple[Any, tuple[chex.Array, chex.Array]]:
-        guess, least_guess = guesses
+        guess, inverse_guess = guesses
         matrix, exponent = rescale(linear_map(own.step, own.params, *now).matrix())
         norm, guess = largest_singular_value(matrix, guess)
-        least, least_guess = _least_singular_value(matrix, norm, least_guess)
-        return (guess, least_guess), (log_of(norm, exponent), log_of(least, exponent))
+        inverse = _inverse(matrix)
+        regular = jnp.isfinite(inverse).all()
+        inverse, inverse_exponent = rescale(jnp.where(regular, inverse, jnp.eye(size, dtype=dtype)))
+        top, inverse_guess = largest_singular_value(inverse, inverse_guess)
+        least = power_of_two(-inverse_exponent, dtype) / top
+        least = jnp.where(regular & (least > rounding * norm), least, 0.0)  # singular to rounding
+        return (guess, inverse_guess), (log_of(norm, exponent), log_of(least, exponent))
 
-    guess = first_guess(own.size, own.dtype)
+    guess = first_guess(size, dtype)
     greatest, least = jax.lax.scan(body, (guess, guess), (path.befores, own.xs))[1]
     return jnp.cumsum(greatest), jnp.cumsum(least)
-
-
-def _least_singular_value(
-    matrix: chex.Array, norm: chex.Array, guess: chex.Array
-) -> tuple[chex.Array, chex.Array]:
-    """1 / sigma_max of the inverse; zero where the matrix is singular to rounding.
-
-    An inverse costs a tenth of an SVD, and its top singular vector moves as little from step to
-    step as that of the matrix.
-    """
-    inverse = _inverse(matrix)
-    regular = jnp.isfinite(inverse).all()
-    eye = jnp.eye(len(matrix), dtype=matrix.dtype)
-    inverse, exponent = rescale(jnp.where(regular, inverse, eye))
-    top, guess = largest_singular_value(inverse, guess)
-    least = power_of_two(-exponent, matrix.dtype) / top
-    rounding = 4 * len(matrix) ** 0.5 * jnp.finfo(matrix.dtype).eps
-    return jnp.where(regular & (least > rounding * norm), least, 0.0), guess
-
-
-@one_at_a_time
-def _inverse(matrix: chex.Array) -> chex.Array:
-    return jnp.linalg.inv(matrix)

@@ -30,23 +30,21 @@ def summary(result: Any, field: str = "", place: Any = ..., words: str = "") -> 
     parts = [f"{name}={_in_short(getattr(result, name))}" for name in result._fields]
     values: Any = getattr(result, field, None)
     if _is_known(values) and np.ndim(values):
-        found = np.asarray(values)
         with contextlib.suppress(IndexError):  # of a result whose leaves were sliced
-            found = found[place]
+            found = np.asarray(values)[place]
             median = "median " if np.size(found) > 1 else ""
             parts.append(f"{median}{words} {np.median(found):.4g}")
     return f"{type(result).__name__}({', '.join(parts)})"
 
 
 def _in_short(tree: Any) -> str:
-    return repr(jax.tree.map(lambda leaf: _Word(_leaf(leaf)), tree))
+    def leaf_text(leaf: Any) -> _Word:
+        if isinstance(leaf, float) or (_is_known(leaf) and np.ndim(leaf) == 0):
+            value = np.asarray(leaf)
+            return _Word(f"{value:.4g}" if value.dtype.kind == "f" else value)
+        return _Word(checks.show(leaf) if hasattr(leaf, "dtype") else repr(leaf))
 
-
-def _leaf(leaf: Any) -> str:
-    if isinstance(leaf, float) or (_is_known(leaf) and np.ndim(leaf) == 0):
-        value = np.asarray(leaf)
-        return f"{value:.4g}" if value.dtype.kind == "f" else str(value)
-    return checks.show(leaf) if hasattr(leaf, "dtype") else repr(leaf)
+    return repr(jax.tree.map(leaf_text, tree))
 
 
 def _is_known(leaf: Any) -> bool:
