@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from recurrax import checks, keys
+from recurrax import checks
 from recurrax.flow.bounds import Bounds, bounds_of
-from recurrax.flow.decay import Decay, decay_of
+from recurrax.flow.decay import Decay, exact_decay
 from recurrax.flow.horizon import Horizon, horizon, rate, verdict
 from recurrax.flow.lyapunov import Lyapunov, exponents_of
-from recurrax.flow.predict import SAMPLES, Prediction, prediction_of
+from recurrax.flow.predict import Prediction, prediction_of
 from recurrax.flow.spectrum import Spectrum, spectrum_of
 from recurrax.flow.steps.trajectory import pose
 from recurrax.gated.step import GatedStep
 
 if TYPE_CHECKING:
     from recurrax.cell import Cell, StepFn
-    from recurrax.flow.steps.problem import Problem
 
 _TIED_STEPS = 128  # its time grows as T^2, and it holds for T much smaller than sqrt(H) only
 _EXPONENTS = 8  # how many of the leading ones
@@ -110,85 +109,75 @@ def report(
         raise ValueError(f"tolerance must be above 0, got {tolerance}")
     problem = pose(cell, params, state, xs)
     whole = ((0, problem.size),)
-    found = decay_of(problem, whole, whole, None, keys.own(keys.DIRECTIONS))
+    found = Decay(*exact_decay(problem, whole, whole))
     promised = bounds_of(problem.step, problem.params, problem)
-    word = verdict(found)
-    tied, untied = _predictions(problem)
     exponents = exponents_of(problem, min(_EXPONENTS, problem.size), None, None)[0]
     values = spectrum_of(problem, (problem.length,), 0.05)
-    rows = [
-        *_rows_of_measurement(found, word),
-        *_rows_of_directions(exponents, values),
-        *_rows_of_bounds(promised, found, word),
+    tied = untied = None
+    if isinstance(problem.step, GatedStep):
+        begin = dataclasses.replace(problem, xs=problem.xs[:_TIED_STEPS])
+        tied, untied = prediction_of(begin, "tied"), prediction_of(problem, "untied")
+    measured = (found, rate(found), horizon(found), verdict(found), exponents, values)
+    rows = (
+        *_rows_of_measurement(*measured),
+        *_rows_of_bounds(promised, found, verdict(found)),
         *_rows_of_predictions(tied, untied, found, tolerance),
-    ]
-    measured = (found, rate(found), horizon(found), word, exponents, values)
-    return Report(promised, tied, untied, *measured, rows=tuple(rows))
-
-
-def _predictions(problem: Problem) -> tuple[Prediction | None, Prediction | None]:
-    if not isinstance(problem.step, GatedStep):
-        return None, None
-    begin = dataclasses.replace(problem, xs=problem.xs[:_TIED_STEPS])
-    key = keys.own(keys.FIELDS)
-    return (
-        prediction_of(begin, "tied", SAMPLES, key),
-        prediction_of(problem, "untied", SAMPLES, key),
     )
+    return Report(promised, tied, untied, *measured, rows)
 
 
-# --- the rows ------------------------------------------------------------------------------------
-
-
-def _rows_of_measurement(found: Decay, word: str) -> list[Row]:
-    steps = horizon(found)
-    length, reached = len(found.log_norm), bool(np.all(steps.reached))
-    where = "seen within T" if reached else "beyond T: the rate carried on"
-    median = {
-        "rate (nats a step)": (float(np.median(rate(found))), "second half of the sequence"),
-        "horizon (steps)": (float(np.median(steps.steps)), f"5 % of the gradient left, {where}"),
-    }
-    rows = [
-        Row("log norm at T", None, float(np.median(found.log_norm[-1])), None, f"T = {length}"),
-        *(Row(name, None, value, None, why) for name, (value, why) in median.items()),
-    ]
-    return [*rows, Row("verdict", None, word, None, "a factor of 20 over the sequence")]
-
-
-def _rows_of_directions(exponents: Lyapunov, values: Spectrum) -> list[Row]:
-    """How single directions grow in the long run, and how many are left at T."""
-    top, error = (np.median(a[..., 0]) for a in (exponents.exponents, exponents.standard_errors))
+def _rows_of_measurement(
+    found: Decay, slope: Any, felt: Horizon, word: str, exponents: Lyapunov, values: Spectrum
+) -> list[Row]:
+    where = "seen within T" if np.all(felt.reached) else "beyond T: the rate carried on"
+    top = _median(exponents.exponents[..., 0])
+    error = _median(exponents.standard_errors[..., 0])
     spread = f"+- {error:.2g}" if np.isfinite(error) else "too short for an error"
     if np.isneginf(top):
         spread = "singular: a step erases every difference"
-    condition = float(np.median(values.log_condition[-1]))
+    condition = _median(values.log_condition[-1])
     apart = "singular" if np.isinf(condition) else f"condition e^{condition:.4g}"
-    surviving = float(np.median(values.surviving[-1]))
-    of = values.log_singular_values.shape[-1]
-    return [
-        Row("top exponent (nats a step)", None, float(top), None, f"{spread}; after a tenth of T"),
-        Row("directions left at T", None, surviving, None, f"of {of}, 5 % or more; {apart}"),
+    left, size = _median(values.surviving[-1]), values.log_singular_values.shape[-1]
+    rows: list[tuple[str, float | str, str]] = [
+        ("log norm at T", _median(found.log_norm[-1]), f"T = {len(found.log_norm)}"),
+        ("rate (nats a step)", _median(slope), "second half of the sequence"),
+        ("horizon (steps)", _median(felt.steps), f"5 % of the gradient left, {where}"),
+        ("verdict", word, "a factor of 20 over the sequence"),
+        ("top exponent (nats a step)", top, f"{spread}; after a tenth of T"),
+        ("directions left at T", left, f"of {size}, 5 % or more; {apart}"),
     ]
+    return [Row(name, None, value, None, why) for name, value, why in rows]
 
 
 def _rows_of_bounds(promised: Bounds, found: Decay, word: str) -> list[Row]:
     rows = []
     measured = np.asarray(found.log_norm, np.float64)
-    last = float(np.median(measured[-1]))
-    if promised.spectral_radius is not None and promised.largest_singular_value is not None:
-        for name, values in (
-            ("spectral radius", promised.spectral_radius),
-            ("largest singular value", promised.largest_singular_value),
-        ):
-            rows.append(Row(name, float(values.max()), None, None, "of w_rec, its largest gate"))
-        if promised.critical_singular_value is not None:
-            sigma = float(promised.largest_singular_value.sum())
-            rows += _rows_of_conditions(promised, sigma, measured, word)
-        else:
+    steps = np.arange(1, len(measured) + 1).reshape(-1, *(1,) * (measured.ndim - 1))
+    radius, sigma = promised.spectral_radius, promised.largest_singular_value
+    if radius is not None and sigma is not None:
+        why = "of w_rec, its largest gate"
+        rows.append(Row("spectral radius", float(radius.max()), None, None, why))
+        rows.append(Row("largest singular value", float(sigma.max()), None, None, why))
+        critical = promised.critical_singular_value
+        if critical is None:
             why = "none: a direct path from state to state, or no slope given"
             rows.append(Row("sufficient for vanishing", None, word, None, why))
+        else:
+            condition = f"sigma_max {float(sigma.sum()):.4g} against 1/gamma {critical:.4g}"
+            below = bool((measured <= promised.log_rate * steps + 1e-3 * steps).all())
+            for name, holds, promises, kept in (
+                ("sufficient for vanishing", promised.vanishing_guaranteed, True, below),
+                ("necessary for exploding", promised.exploding_possible, False, word != "explodes"),
+            ):
+                claim = "holds" if holds else "fails"
+                if holds == promises:
+                    rows.append(Row(name, claim, word, kept, condition))
+                else:
+                    why = f"{condition}; promises nothing"
+                    rows.append(Row(name, claim, word, None, why))
     if promised.log_upper is not None and promised.log_lower is not None:
-        slack = _rounding(found)
+        eps = float(np.finfo(np.asarray(found.log_norm).dtype).eps)
+        slack = 100 * eps * (steps + np.sqrt(steps))  # what the logs of norms may be off by
         upper, lower = (np.asarray(b, np.float64) for b in (promised.log_upper, promised.log_lower))
         for name, values, kept in (
             ("upper bound at T", upper, measured <= upper + slack),
@@ -196,40 +185,17 @@ def _rows_of_bounds(promised: Bounds, found: Decay, word: str) -> list[Row]:
         ):
             good = bool(kept.all())
             why = "sum of log sigma of every step, kept at every t" if good else "broken at some t"
-            rows.append(Row(name, float(np.median(values[-1])), last, good, why))
+            rows.append(Row(name, _median(values[-1]), _median(measured[-1]), good, why))
     return rows
-
-
-def _rows_of_conditions(
-    promised: Bounds, sigma: float, measured: np.ndarray, word: str
-) -> list[Row]:
-    condition = f"sigma_max {sigma:.4g} against 1/gamma {promised.critical_singular_value:.4g}"
-    steps = np.arange(1, len(measured) + 1).reshape((-1,) + (1,) * (measured.ndim - 1))
-    below = bool((measured <= promised.log_rate * steps + 1e-3 * steps).all())
-    rows = []
-    for name, holds, promises, kept in (
-        ("sufficient for vanishing", promised.vanishing_guaranteed, True, below),
-        ("necessary for exploding", promised.exploding_possible, False, word != "explodes"),
-    ):
-        says = holds == promises
-        claim, why = "holds" if holds else "fails", "" if says else "; promises nothing"
-        rows.append(Row(name, claim, word, kept if says else None, condition + why))
-    return rows
-
-
-def _rounding(found: Decay) -> np.ndarray:
-    """What the logs of norms may be off by, `[T, 1...]`."""
-    steps = np.arange(1, len(found.log_norm) + 1)
-    eps = float(np.finfo(np.asarray(found.log_norm).dtype).eps)
-    slack = 100 * eps * (steps + np.sqrt(steps))
-    return slack.reshape((-1,) + (1,) * (found.log_norm.ndim - 1))
 
 
 def _rows_of_predictions(
     tied: Prediction | None, untied: Prediction | None, found: Decay, tolerance: float
 ) -> list[Row]:
     rows = []
-    measured = _log_mean_square(found)
+    logs = np.asarray(found.log_frobenius, np.float64).reshape(len(found.log_frobenius), -1)
+    # What is predicted: 1/2 log of the batch's mean of ||d s_t / d s_0||_F^2.
+    measured = (np.logaddexp.reduce(2 * logs, axis=1) - np.log(logs.shape[1])) / 2
     for name, prediction in (("tied", tied), ("untied", untied)):
         if prediction is None:
             rows.append(Row(name, None, None, None, "no prediction: not a gated cell"))
@@ -237,38 +203,30 @@ def _rows_of_predictions(
         length = len(prediction.log_frobenius)
         claim, truth = float(prediction.log_frobenius[-1]), float(measured[length - 1])
         miss = 0.0 if claim == truth else abs(claim - truth) / length
-        good = miss <= tolerance
         why = f"off by {miss:.2g} a step (allowed {tolerance:g}); log Frobenius at t = {length}"
-        rows.append(Row(name, claim, truth, good, why))
+        rows.append(Row(name, claim, truth, miss <= tolerance, why))
     return rows
 
 
-def _log_mean_square(found: Decay) -> np.ndarray:
-    """1/2 log of the batch's mean of ||d s_t / d s_0||_F^2, `[T]`: what is predicted."""
-    logs = np.asarray(found.log_frobenius, np.float64)
-    logs = logs.reshape(len(logs), -1)
-    return np.asarray(np.logaddexp.reduce(2 * logs, axis=1) - np.log(logs.shape[1])) / 2
-
-
-# --- the table -----------------------------------------------------------------------------------
+def _median(values: Any) -> float:
+    return float(np.median(values))
 
 
 def table(rows: tuple[Row, ...]) -> str:
     """Rows as plain text in aligned columns."""
-    cells = [("question", "claimed", "measured", "agrees", "reason")]
+
+    def text(value: float | str | None) -> str:
+        if value is None:
+            return "-"
+        return value if isinstance(value, str) else f"{value:.4g}"
+
     words = {True: "yes", False: "NO", None: ""}
-    cells += [
-        (row.name, _text(row.value), _text(row.measured), words[row.agrees], row.reason)
-        for row in rows
-    ]
-    columns = []
-    for i, column in enumerate(zip(*cells, strict=True)):
-        width = max(map(len, column))
-        columns.append([text.rjust(width) if i in (1, 2) else text.ljust(width) for text in column])
-    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
-
-
-def _text(value: float | str | None) -> str:
-    if value is None:
-        return "-"
-    return value if isinstance(value, str) else f"{value:.4g}"
+    lines = [("question", "claimed", "measured", "agrees", "reason")]
+    for row in rows:
+        numbers = text(row.value), text(row.measured)
+        lines.append((row.name, *numbers, words[row.agrees], row.reason))
+    a, b, c, d, _ = (max(map(len, column)) for column in zip(*lines, strict=True))
+    return "\n".join(
+        f"{name:{a}}  {claimed:>{b}}  {measured:>{c}}  {agrees:{d}}  {reason}".rstrip()
+        for name, claimed, measured, agrees, reason in lines
+    )

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import checks, keys
+from recurrax.flow.decay import probed_decay
 from recurrax.flow.gate_statistics import statistics
 from recurrax.flow.horizon import horizon, rate
 from recurrax.flow.numbers.largest import first_guess, largest_singular_value
 from recurrax.flow.numbers.scaled import power_of_two, rescale
-from recurrax.flow.steps.probes import probed_decay
 from recurrax.flow.steps.trajectory import per_example, pose, walk
 from recurrax.flow.summary import summary
 from recurrax.gated.step import GatedStep
@@ -127,31 +127,25 @@ def _watch(
     shape = problem.batch.shape
     if shape and shape[0] > examples:
         problem = problem.at((slice(examples),), (examples, *shape[1:]))
+    whole = ((0, problem.size),)
 
     def now() -> Watched:
-        return _measured(problem, probes, key, step)
+        logs, frobenius = probed_decay(problem, whole, whole, min(probes, problem.size), key)
+        return Watched(
+            step,
+            jnp.median(logs[-1]),
+            jnp.median(frobenius[-1]),
+            jnp.median(rate(logs)),
+            jnp.median(horizon(logs).steps),
+            _norm_of_weights(problem.step, problem.params),
+            *_gates(problem),
+        )
 
     blank = jax.tree.map(_unknown, jax.eval_shape(now))
     if last is not None:
         _check_record(last, blank)
     found: Watched = jax.lax.cond(step % every == 0, now, lambda: blank if last is None else last)
     return found
-
-
-def _measured(problem: Problem, probes: int, key: Any, step: Any) -> Watched:
-    whole = ((0, problem.size),)
-    logs = probed_decay(problem, whole, whole, min(probes, problem.size), key)
-    gates, saturated = _gates(problem)
-    return Watched(
-        step,
-        jnp.median(logs[0][-1]),
-        jnp.median(logs[1][-1]),
-        jnp.median(rate(logs[0])),
-        jnp.median(horizon(logs[0]).steps),
-        _norm_of_weights(problem.step, problem.params),
-        gates,
-        saturated,
-    )
 
 
 def _gates(problem: Problem) -> tuple[dict[str, chex.Array], dict[str, chex.Array]]:
@@ -161,11 +155,8 @@ def _gates(problem: Problem) -> tuple[dict[str, chex.Array], dict[str, chex.Arra
         return {}, {}
     names = step.view.names
 
-    def one(own: Problem) -> tuple[chex.Array, ...]:
-        found: tuple[chex.Array, ...] = jax.vmap(partial(statistics, step, own.params))(
-            walk(own).befores, own.xs
-        )
-        return found
+    def one(own: Problem) -> Any:
+        return jax.vmap(partial(statistics, step, own.params))(walk(own).befores, own.xs)
 
     found = per_example(one, problem)
     mean, low, high = (leaf.reshape(-1, len(names)).mean(0) for leaf in found)
