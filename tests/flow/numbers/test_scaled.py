@@ -108,7 +108,10 @@ def exact(pair):
     from fractions import Fraction
 
     mantissa, exponent = pair
-    return [Fraction(float(m)) * Fraction(2) ** int(exponent) for m in mantissa]
+    # The exponent of zeros is so low that no integer should be made of it.
+    return [
+        Fraction(float(m)) * Fraction(2) ** int(exponent) if m else Fraction(0) for m in mantissa
+    ]
 
 
 SCALED = st.tuples(
