@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.unrolling.kernel.by_gate import backward_by_gate
 from recurrax.unrolling.kernel.kernel_spec import Backward, Gradients
 from recurrax.unrolling.kernel.launch import launch
 from recurrax.unrolling.kernel.tile import hold, product, select
 
 if TYPE_CHECKING:
+    from recurrax.unrolling.kernel.by_gate import ByGate
     from recurrax.unrolling.kernel.kernel_spec import KernelSpec
     from recurrax.unrolling.kernel.tile import Tile
 
 
-def backward_kernel(task: KernelSpec, given: Backward) -> Gradients:
+def backward_kernel(task: KernelSpec, by_gate: ByGate, given: Backward) -> Gradients:
     """The gradients, on the device: what `reference.backward` computes."""
     groups, length, batch, _ = given.z[0].shape
     hidden = given.w_rec.shape[1]
@@ -39,7 +39,7 @@ def backward_kernel(task: KernelSpec, given: Backward) -> Gradients:
     )
 
     def kernel(tile: Tile, refs: Backward, outs: Gradients) -> None:
-        _loop(task, tile, _Pull(task, tile, refs), length, refs, outs)
+        _loop(task, tile, _Pull(task, by_gate, tile, refs), length, refs, outs)
 
     found: Gradients = launch(task, kernel, given, out, "recurrax_backward")
     return found
@@ -78,11 +78,11 @@ def _loop(
 class _Pull:
     """One step back: `(t, error) -> (d_unit, gradients of z, the error before)`."""
 
-    def __init__(self, task: KernelSpec, tile: Tile, refs: Backward) -> None:
+    def __init__(self, task: KernelSpec, by_gate: ByGate, tile: Tile, refs: Backward) -> None:
         self.task, self.tile, self.refs = task, tile, refs
         self.gates = range(task.step.gates)
         self.held = hold(tile, task.step.gates, refs)
-        self.pointwise = backward_by_gate(task.step, refs.unit, tile.hidden)
+        self.pointwise = by_gate
 
     def __call__(self, t: Any, error: tuple[Any, ...]) -> tuple[Any, Any, Any]:
         task, tile, refs = self.task, self.tile, self.refs

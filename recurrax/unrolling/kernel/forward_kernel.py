@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.unrolling.kernel.by_gate import forward_by_gate
 from recurrax.unrolling.kernel.kernel_spec import Forward, ForwardOutputs
 from recurrax.unrolling.kernel.launch import launch
 from recurrax.unrolling.kernel.tile import hold, product, select
 
 if TYPE_CHECKING:
+    from recurrax.unrolling.kernel.by_gate import ByGate
     from recurrax.unrolling.kernel.kernel_spec import KernelSpec
     from recurrax.unrolling.kernel.tile import Tile
 
 
-def forward_kernel(task: KernelSpec, given: Forward) -> ForwardOutputs:
+def forward_kernel(task: KernelSpec, by_gate: ByGate, given: Forward) -> ForwardOutputs:
     """Unroll, on the device: what `reference.forward` computes."""
     groups, length, batch, _ = given.z.shape
     hidden = given.w_rec.shape[1]
@@ -44,7 +44,7 @@ def forward_kernel(task: KernelSpec, given: Forward) -> ForwardOutputs:
     )
 
     def kernel(tile: Tile, refs: Forward, outs: ForwardOutputs) -> None:
-        _loop(task, tile, _Step(task, tile, refs), length, refs, outs)
+        _loop(task, tile, _Step(task, by_gate, tile, refs), length, refs, outs)
 
     found: ForwardOutputs = launch(task, kernel, given, out, "recurrax_forward")
     return found
@@ -79,11 +79,11 @@ def _loop(
 class _Step:
     """One step: `(t, state, z_rec) -> state`; what is needed at every step is loaded once."""
 
-    def __init__(self, task: KernelSpec, tile: Tile, refs: Forward) -> None:
+    def __init__(self, task: KernelSpec, by_gate: ByGate, tile: Tile, refs: Forward) -> None:
         self.task, self.tile, self.refs = task, tile, refs
         self.held = hold(tile, task.step.gates, refs)
         self.start = None if refs.resets is None else tile.load_all(refs.start)
-        self.pointwise = forward_by_gate(task.step, refs.unit, tile.hidden)
+        self.pointwise = by_gate
 
     def product(self, t: Any, state: tuple[Any, ...]) -> tuple[Any, ...]:
         """The state's share of the pre-activations at step t, for each gate."""

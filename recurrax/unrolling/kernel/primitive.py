@@ -20,6 +20,7 @@ from jax.interpreters import ad, batching, mlir
 from recurrax.unrolling.gated.layer import abstract
 from recurrax.unrolling.gated.linear_map import axis_leaves, fold, unfold
 from recurrax.unrolling.kernel import reference
+from recurrax.unrolling.kernel.by_gate import backward_by_gate, forward_by_gate
 from recurrax.unrolling.kernel.kernel_spec import (
     BACKWARD_AXES,
     FORWARD_AXES,
@@ -76,8 +77,14 @@ def _kernel(*leaves: Any, name: str, task: KernelSpec, tree: Any) -> list[Any]:
     from recurrax.unrolling.kernel.backward_kernel import backward_kernel
     from recurrax.unrolling.kernel.forward_kernel import forward_kernel
 
-    run: Any = forward_kernel if name == "forward" else backward_kernel
-    return jax.tree.leaves(run(task, jax.tree.unflatten(tree, leaves)))
+    kernels: dict[str, tuple[Any, Any]] = {
+        "forward": (forward_kernel, forward_by_gate),
+        "backward": (backward_kernel, backward_by_gate),
+    }
+    run, by_gate = kernels[name]
+    given = jax.tree.unflatten(tree, leaves)
+    pointwise = by_gate(task.step, given.unit, given.w_rec.shape[1])
+    return jax.tree.leaves(run(task, pointwise, given))
 
 
 def _run(*leaves: Any, **params: Any) -> list[Any]:

@@ -10,6 +10,7 @@ from kernel_cells import all_cells
 
 from recurrax.unrolling.kernel import reference
 from recurrax.unrolling.kernel.backward_kernel import backward_kernel
+from recurrax.unrolling.kernel.by_gate import backward_by_gate, forward_by_gate
 from recurrax.unrolling.kernel.forward_kernel import forward_kernel
 from recurrax.unrolling.kernel.kernel_spec import Backward, Forward, KernelSpec
 from recurrax.unrolling.kernel.placement import Plan
@@ -38,10 +39,12 @@ def test_against_the_reference(name):
     unit = jax.tree.map(lambda a: draw(hidden), params.unit)
     z, w_rec = draw(T, B, step.gates * hidden), draw(hidden, step.gates * hidden)
     given = Forward(mask, resets, z, w_rec, unit, (), several(B), several(B))
-    assert_close(forward_kernel(task, given), reference.forward(task, given), **LOOSE)
+    by_gate = forward_by_gate(step, unit, hidden)
+    assert_close(forward_kernel(task, by_gate, given), reference.forward(task, given), **LOOSE)
     errors = several(T, B)[:1] + (None,) * (fields - 1)
     given = Backward(mask, resets, (z, -z), w_rec, unit, (), several(T, B), errors, several(B))
-    assert_close(backward_kernel(task, given), reference.backward(task, given), **LOOSE)
+    by_gate = backward_by_gate(step, unit, hidden)
+    assert_close(backward_kernel(task, by_gate, given), reference.backward(task, given), **LOOSE)
 
 
 def test_the_twin_of_the_backward_pass_is_the_gradient_of_the_forward_one():
