@@ -16,14 +16,13 @@ examples too, so that a size which is B by chance is not taken for it. For other
 from recurrax.flow.bounds import Bounds, bounds
 from recurrax.flow.covariant import CovariantVectors, covariant_vectors
 from recurrax.flow.decay import Decay, decay
-from recurrax.flow.gate_statistics import GateStatistics
 from recurrax.flow.gradient_map import GradientMap, gradient_map
 from recurrax.flow.horizon import Horizon, horizon, rate, truncation, verdict
 from recurrax.flow.jacobians import jacobians
 from recurrax.flow.lag_profile import LagProfile, lag_profile
 from recurrax.flow.loss_gradients import LossGradients, loss_gradients
 from recurrax.flow.lyapunov import Lyapunov, lyapunov
-from recurrax.flow.paths import Paths, paths
+from recurrax.flow.paths import GateStatistics, Paths, paths
 from recurrax.flow.predict import Prediction, predict
 from recurrax.flow.report import Report, report
 from recurrax.flow.spectrum import Spectrum, spectrum

@@ -46,30 +46,23 @@ def bounds(cell: Cell | StepFn, params: Any, state: Any = None, xs: Any = None) 
 
     `||A_t|| <= gamma sigma_max(W_rec)` where the new state depends on the old one through
     `h @ w_rec` alone, gamma being the largest slope of the activation (tanh 1, relu 1). So
-    `sigma_max < 1 / gamma` is sufficient for vanishing and `sigma_max > 1 / gamma` is necessary for
-    exploding; neither is the other's converse. A cell with a direct path from state to state
-    (LSTM, GRU) may hold its gradient whatever its weights: they promise nothing, and `log_rate`
-    is infinite.
-
-    | condition | says |
-    |---|---|
-    | `sigma_max < critical_singular_value` | sufficient for vanishing: `vanishing_guaranteed` |
-    | `sigma_max > critical_singular_value` | necessary for exploding: `exploding_possible` |
+    `sigma_max < 1 / gamma` is sufficient for vanishing (`vanishing_guaranteed`), and
+    `sigma_max > 1 / gamma` is necessary for exploding (`exploding_possible`); neither is the
+    other's converse. The weights of a cell with a direct path from state to state (LSTM, GRU)
+    promise nothing, and `log_rate` is infinite.
 
     Along a trajectory the measured `log ||d s_t / d s_0||` lies between `log_lower` and
     `log_upper`, the sums of the logs of the least and of the greatest singular value of each A_t.
 
     Args:
-      cell: a gated `Cell` or step for what the weights imply; any cell or step function if
-        `state` and `xs` are given.
+      cell: a gated `Cell` or step, or any cell or step function if `state` and `xs` are given.
       params: the cell's params, concrete.
       state: the state before the first step; None for the initial state of a `Cell`.
       xs: inputs `[T, *batch, I]`, or None; adds `log_upper` and `log_lower`.
 
     Returns:
       A `Bounds`. The spectral radius decides only a *linear* network, and only in the long run.
-      `log_lower` is -inf from the first step that is singular to rounding. Has no derivatives:
-      they are words and numbers about concrete weights.
+      `log_lower` is -inf from the first step that is singular to rounding. No derivatives.
 
     Raises:
       ValueError: if the step is not gated and no xs are given, or as `rx.unroll` does.

@@ -53,8 +53,7 @@ def covariant_vectors(
     `A_t v_i(t-1) = gamma_i(t) v_i(t)`: vector i at one time is carried onto vector i at the next,
     and grows at the i-th exponent both forward and backward in time. Found by orthonormal bases
     going forward, `A_t Q_{t-1} = Q_t R_t`, and triangular coordinates going back,
-    `C_{t-1} = R_t^-1 C_t`. A small angle between two vectors is a near tangency: there, a gradient
-    cannot tell the two directions apart.
+    `C_{t-1} = R_t^-1 C_t`. At a small angle a gradient cannot tell two directions apart.
 
     Args:
       cell: a `Cell` or a step function.
@@ -65,19 +64,18 @@ def covariant_vectors(
       k: how many vectors, those of the largest exponents; all N by default.
       burn_in: first steps to leave out, in which the bases settle; a fifth of T by default.
       burn_out: last steps to leave out, in which the coordinates settle; a fifth of T by default.
-      every: steps between two vectors, and between two factorisations. It must be small enough
-        that k directions stay apart in rounding.
+      every: steps between two vectors, so few that k directions stay apart in rounding.
 
     Returns:
-      A `CovariantVectors`, float32 or wider, of M times. Vector i is the one that the i-th
-      exponent of `flow.lyapunov` belongs to; over a few steps their growths may come in another
-      order. Angles are right to some roundings of 1, those to the first vector to some of
-      themselves, as far as the vectors are. Memory grows with `T N k / every`.
+      A `CovariantVectors`, float32 or wider, of M times. Vector i belongs to the i-th exponent of
+      `flow.lyapunov`; over a few steps their growths may come in another order. Angles are right to
+      some roundings of 1, those to the first vector to some of themselves, as far as the vectors
+      are. Memory grows with `T N k / every`.
 
     Raises:
       ValueError, TypeError: as `flow.lyapunov` does; if nothing is left to measure; if a Jacobian
-        is singular along the k directions, to rounding, since vectors cannot be followed back
-        through it; if an `every` above 1 loses vectors in rounding.
+        is singular along the k directions, to rounding, since nothing can be followed back through
+        it; if an `every` above 1 loses vectors in rounding.
 
     Warns:
       UserWarning: if an `every` above 1 costs more than half the digits.

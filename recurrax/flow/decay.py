@@ -1,11 +1,4 @@
-"""How large d s_t / d s_0 is, for every t: exactly, or from k random directions instead of all N.
-
-Orthonormal directions V give `E ||P V||_F^2 = (k / N) ||P||_F^2`, so the Frobenius norm needs one
-pass. The spectral norm needs directions that P stretches most, and those change with t only while
-t is small. So a few target times 1, 4, 16, ... T each get their own k directions, by one turn of
-subspace iteration (forward to the target, back from it), and every t uses those of the next
-target. `||P V||` is never above `||P||`: what comes out is a lower bound, exact at k = N.
-"""
+"""How large d s_t / d s_0 is, for every t: exactly, or from a few random directions."""
 
 from __future__ import annotations
 
@@ -61,26 +54,24 @@ def decay(
       params: the cell's params.
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`.
-      of: names of the leaves of s_t to keep, such as `"c"`, or `"[0].h"` in a stack; None keeps
-        all.
-      wrt: names of the leaves of s_0 to keep; None keeps all.
-      probes: None for exact products `[N, N]`. A number k follows k random directions instead,
-        in time k N^2 rather than N^3 a step: `log_frobenius` is then an estimate (unbiased in
-        the square), and `log_norm` a lower bound that is close after a few steps. Both are
-        exact at k = N.
+      of: names of the leaves of s_t to keep, such as `"c"`, or `"[0].h"` in a stack; None: all.
+      wrt: names of the leaves of s_0 to keep; None: all.
+      probes: None for exact products `[N, N]`. A number k follows k random directions instead, in
+        time k N^2 rather than N^3 a step: `log_frobenius` is then an estimate (unbiased in the
+        square), and `log_norm` a lower bound, close after a few steps. Both are exact at k = N.
       key: for the random directions; by default one that no user has, always the same.
 
     Returns:
-      A `Decay`, each field `[T, *batch]`. Row 0 belongs to s_1. `-inf` where the derivative is
-      exactly zero. The derivative by each entry of s_0 has an exponent of its own, so units whose
-      gates shut in turn are right; what lies below e^-87 (float32) of the largest entry of its own
-      column, or with `probes` of all of them, is lost, even if it would be the largest later.
+      A `Decay`, whose row 0 belongs to s_1; `-inf` where the derivative is exactly zero. The
+      derivative by each entry of s_0 has an exponent of its own, so units whose gates shut in turn
+      are right; what lies below e^-87 (float32) of the largest entry of its own column, or with
+      `probes` of all of them, is lost, even if it would be the largest later.
 
     Differentiable once, in forward and reverse mode.
 
     Raises:
       ValueError, TypeError: as `rx.unroll` does; if concrete values are not finite, or the state
-        overflows on the way; if a name is unknown; if probes is not a positive integer.
+        overflows; if a name is unknown; if probes is not a positive integer.
       NotImplementedError: if a second derivative is asked for.
 
     Example:
@@ -143,7 +134,14 @@ def probed_decay(
     probes: int,
     key: chex.PRNGKey,
 ) -> tuple[chex.Array, chex.Array]:
-    """`log_norm` and `log_frobenius` `[T, *batch]` from `probes` directions."""
+    """`log_norm` and `log_frobenius` `[T, *batch]` from k = `probes` directions.
+
+    Orthonormal directions V give `E ||P V||_F^2 = (k / N) ||P||_F^2`, so the Frobenius norm needs
+    one pass. The spectral norm needs directions that P stretches most, which change with t only
+    while t is small. So the times 1, 4, 16, ... T each get their own k directions, by one turn of
+    subspace iteration (forward to the target, back from it), and every t uses those of the next
+    target. `||P V||` is never above `||P||`: what comes out is a lower bound, exact at k = N.
+    """
     of, wrt, targets = indices(rows), indices(columns), jnp.asarray(target_times(own.length))
     steps = path.befores, own.xs, jnp.arange(1, own.length + 1)
     by_target = jax.vmap(_orthonormal, in_axes=1, out_axes=1)

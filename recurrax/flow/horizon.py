@@ -32,8 +32,8 @@ class Horizon(NamedTuple):
 def rate(decay: Decay | chex.Array) -> chex.Array:
     """The growth of the log norm per step, over the second half of the sequence.
 
-    `(log_norm[T] - log_norm[T/2]) / (T - T/2)`: the first half is left out, since it holds the
-    transient growth of a non-normal matrix.
+    `(log_norm[T] - log_norm[T/2]) / (T - T/2)`: the first half holds the transient growth of a
+    non-normal matrix.
 
     Args:
       decay: a `Decay`, or its `log_norm` `[T, *batch]`.
@@ -58,18 +58,17 @@ def rate(decay: Decay | chex.Array) -> chex.Array:
 
 
 def horizon(decay: Decay | chex.Array, *, below: float = 0.05) -> Horizon:
-    """How far back a gradient is felt: the steps after which its norm stays under a fraction.
+    """How far back a gradient is felt: the smallest t with `||d s_u / d s_0|| < below` for u >= t.
 
-    The smallest t with `||d s_u / d s_0|| < below` for all u >= t. For a steady rate it is
-    `log(below) / rate`, at the default about 3 / |rate|.
+    For a steady rate it is `log(below) / rate`, at the default about 3 / |rate|.
 
     Args:
       decay: a `Decay`, or its `log_norm` `[T, *batch]`.
       below: the fraction of the gradient that no longer counts, between 0 and 1.
 
     Returns:
-      A `Horizon`. Where the norm is not yet under the fraction at T, the measured rate is
-      carried on, `reached` is False, and a rate that does not shrink gives infinity. NaN gives NaN.
+      A `Horizon`. Where the norm is not under the fraction at T, `reached` is False and the rate is
+      carried on; one that does not shrink gives infinity. NaN gives NaN.
 
     Raises:
       ValueError: if `below` is not between 0 and 1, or there are no time steps.
@@ -83,9 +82,8 @@ def horizon(decay: Decay | chex.Array, *, below: float = 0.05) -> Horizon:
     checks.check_fraction("below", below)
     log_norm = _log_norm(decay)
     length = log_norm.shape[0]
-    felt = ~(log_norm < math.log(below))
-    steps = jnp.arange(1, length + 1).reshape(-1, *(1,) * (log_norm.ndim - 1))
-    last_felt = jnp.max(jnp.where(felt, steps, 0), axis=0)
+    times = jnp.arange(1, length + 1).reshape(-1, *(1,) * (log_norm.ndim - 1))
+    last_felt = jnp.max(jnp.where(log_norm < math.log(below), 0, times), axis=0)
     reached = last_felt < length
     per_step = rate(log_norm)
     shrinking = per_step < 0
@@ -99,22 +97,17 @@ def horizon(decay: Decay | chex.Array, *, below: float = 0.05) -> Horizon:
 def verdict(
     decay: Decay | chex.Array, *, factor: float = 20.0
 ) -> Literal["vanishes", "explodes", "holds"]:
-    """One word for what happens to the gradient over the sequence.
+    """One word for what happens to the gradient over the T steps that were measured.
 
     `vanishes` if the median norm over the batch has fallen by the factor at T, `explodes` if it
-    has grown by it, else `holds`. A slow decay holds over a short sequence: the word is about
-    the T steps that were measured.
+    has grown by it, else `holds`.
 
     Args:
       decay: a `Decay`, or its `log_norm` `[T, *batch]`, concrete.
       factor: above 1; the default 20 is the 0.05 of `flow.horizon`.
 
-    Returns:
-      `"vanishes"`, `"explodes"` or `"holds"`.
-
     Raises:
-      ValueError: if the factor is not above 1, there are no time steps or examples, or values are
-        NaN.
+      ValueError: if the factor is not above 1, there is no step or example, or values are NaN.
       TypeError: if the decay is traced.
 
     Example:
@@ -143,14 +136,14 @@ def verdict(
 def truncation(profile: LagProfile, *, keep: float = 0.95) -> chex.Array:
     """The number of steps an error must travel so that the gradient keeps this much of itself.
 
-    The smallest K with `||G - C_k|| / ||G|| <= 1 - keep` for all k >= K. Errors that travel k
-    steps take part in k + 1 steps of the network. At a steady decay `exp(lambda_1 k)` of the parts
-    it is about `log(1 - keep) / lambda_1`, at the default 3 / |lambda_1|.
+    The smallest K with `||G - C_k|| / ||G|| <= 1 - keep` for all k >= K, the shortest truncation of
+    backpropagation through time that loses no more. Errors that travel k steps take part in k + 1
+    steps of the network. At a steady decay `exp(lambda_1 k)` of the parts it is about
+    `log(1 - keep) / lambda_1`, at the default 3 / |lambda_1|.
 
     Args:
       profile: what `flow.lag_profile` returns.
-      keep: the fraction of the gradient to keep, between 0 and 1; `1 - keep` is the norm of what
-        may be lost.
+      keep: the fraction of the gradient to keep, between 0 and 1; the norm of the rest may be lost.
 
     Returns:
       K, int32, in steps, 0 to T - 1. T under `jax.jit` if the profile holds NaN.
@@ -178,9 +171,8 @@ def truncation(profile: LagProfile, *, keep: float = 0.95) -> chex.Array:
         )
     if not isinstance(error, jax.core.Tracer) and np.isnan(np.asarray(error)).any():
         raise ValueError("profile holds NaN, so nothing is kept: was the trajectory finite?")
-    too_large = ~(error <= 1 - keep)
     steps = jnp.arange(1, error.shape[0] + 1, dtype=jnp.int32)
-    return jnp.max(jnp.where(too_large, steps, 0))
+    return jnp.max(jnp.where(error <= 1 - keep, 0, steps))  # NaN is too large
 
 
 def _log_norm(decay: Any) -> chex.Array:

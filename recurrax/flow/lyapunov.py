@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks
-from recurrax.flow.steps.growth import Growth, block_length, grow
+from recurrax.flow.steps.growth import block_length, grow
 from recurrax.flow.steps.trajectory import per_example, pose, refuse_overflow, with_inputs
 from recurrax.flow.summary import summary
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from recurrax.cell import Cell, StepFn
     from recurrax.flow.steps.problem import Problem
-
-_BATCHES = 16  # groups of blocks whose means give the standard error
 
 
 class Lyapunov(NamedTuple):
@@ -53,10 +51,9 @@ def lyapunov(
 ) -> Lyapunov:
     """The k largest Lyapunov exponents of the state under given inputs.
 
-    `lambda_i = lim 1/T log sigma_i(A_T ... A_2 A_1)`, found as the mean logs of the diagonal of the
-    triangular factors that keep k tangent directions apart. The state is the joint one, an LSTM's h
-    and c. `lambda_1 < 0`: differences die out and gradients vanish at that rate; `lambda_1 > 0`:
-    chaos, and gradients explode.
+    `lambda_i = lim 1/T log sigma_i(A_T ... A_2 A_1)` of the joint state (an LSTM: h and c), found
+    as mean logs of the diagonal of the triangular factors that keep k tangent directions apart.
+    Below 0 gradients vanish at the rate `lambda_1`; above it there is chaos, and they explode.
 
     Args:
       cell: a `Cell` or a step function; the state may be any pytree.
@@ -68,9 +65,9 @@ def lyapunov(
       k: how many exponents; all N by default. The work is in proportion.
       burn_in: steps before the average begins, in which state and directions settle; a tenth of
         T by default.
-      every: steps between two eliminations, which keep the directions apart. None chooses, and
-        chooses anew as it goes, keeps the error of each growth below `eps ** 0.5` (float64: 1.5e-8,
-        float32: 3e-4), and eliminates at every step where that cannot be had.
+      every: steps between two eliminations, which keep the directions apart. None chooses anew as
+        it goes, so that the error of each growth is below `eps ** 0.5` (float64: 1.5e-8, float32:
+        3e-4), and eliminates at every step where that cannot be had.
 
     Returns:
       A `Lyapunov`. The sum of all N exponents is the mean of `log |det A_t|`: by default to 1e-9 in
@@ -79,18 +76,18 @@ def lyapunov(
       7e7, float32: 3e3). A `condition` near `1 / eps` (float32: 8e6) says that a growth was lost in
       rounding; it counts as the most that rounding can hide, so the smallest exponents are upper
       bounds: use float64. An exponent is -inf where a Jacobian is singular in exact zeros, or more
-      than half of the growths are lost. Differentiable with respect to params, state and xs, any
-      number of times, where the exponents are finite and different. Over a finite T an exponent
-      also depends on the direction it began with; that is the same one for every k.
+      than half of the growths are lost. Over a finite T an exponent also depends on the direction
+      it began with, the same one for every k.
+
+    Differentiable any number of times, where the exponents are finite and different.
 
     Raises:
       ValueError, TypeError: as `rx.unroll` does; if concrete values are not finite or the state
-        overflows on the way; if k, burn_in, every or length does not fit; if a chosen `every`
-        above 1 loses exponents in rounding.
+        overflows; if k, burn_in, every or length does not fit; if an `every` above 1 loses
+        exponents in rounding.
 
     Warns:
-      UserWarning: if a chosen `every` above 1 costs more than half the digits, or gives exponents
-        of -inf.
+      UserWarning: if an `every` above 1 costs more than half the digits, or gives -inf.
 
     Example:
       >>> import jax.numpy as jnp, recurrax as rx
@@ -106,13 +103,6 @@ def lyapunov(
     Bauer's "Treppeniteration" (1957); the dimension is Kaplan and Yorke's (1979).
     """
     problem = pose(cell, params, state, with_inputs(cell, params, state, xs, length))
-    measured = problem.length - check_left_out("burn_in", burn_in, problem.length, 10)
-    if every is not None:
-        checks.check_positive_int("every", every)
-        if every > measured:
-            raise ValueError(
-                f"every must be at most the {measured} steps that are measured, got {every}"
-            )
     found, condition = exponents_of(problem, k, burn_in, every)
     if every is not None and every > 1:
         remedy = "Take every=None, which chooses, or a smaller one."
@@ -121,13 +111,18 @@ def lyapunov(
 
 
 def exponents_of(
-    problem: Problem, k: int | None, burn_in: int | None, every: int | None
+    problem: Problem, k: int | None, burn_in: int | None = None, every: int | None = None
 ) -> tuple[Lyapunov, chex.Array]:
     """Return the exponents of a problem, and the condition of each direction, `[*batch, k]`."""
-    count = check_k(k, problem.size)
     burn_in = check_left_out("burn_in", burn_in, problem.length, 10)
-    every = None if every is None else int(every)
-    found, condition, finite = _lyapunov(problem, count, burn_in, every)
+    if every is not None:
+        checks.check_positive_int("every", every)
+        every, measured = int(every), problem.length - burn_in
+        if every > measured:
+            raise ValueError(
+                f"every must be at most the {measured} steps that are measured, got {every}"
+            )
+    found, condition, finite = _lyapunov(problem, check_k(k, problem.size), burn_in, every)
     refuse_overflow(problem, finite)
     return found, condition
 
@@ -136,10 +131,8 @@ def exponents_of(
 def _lyapunov(
     problem: Problem, count: int, burn_in: int, every: int | None
 ) -> tuple[Lyapunov, chex.Array, chex.Array]:
-    def one(own: Problem) -> Growth:
-        return grow(own, count, burn_in, every)
-
-    log_growth, condition, used, finite = per_example(one, problem, in_turn=True)
+    found = per_example(lambda own: grow(own, count, burn_in, every), problem, in_turn=True)
+    log_growth, condition, used, finite = found
     steps = problem.length - burn_in
     block = block_length(steps, every)
     times = jnp.minimum(jnp.arange(1, len(log_growth) + 1) * block, steps)
@@ -149,22 +142,22 @@ def _lyapunov(
     log_growth = jnp.take_along_axis(log_growth, order[None], -1)
     elapsed = times.reshape(-1, *(1,) * (log_growth.ndim - 1)).astype(log_growth.dtype)
     condition = jnp.max(condition, 0)
-    found = Lyapunov(
-        exponents,
-        _standard_errors(log_growth, steps // block, block),
-        jnp.cumsum(log_growth, 0) / elapsed,
-        times.astype(jnp.int32),
-        kaplan_yorke(exponents, count == problem.size),
-        jnp.sum(jnp.maximum(exponents, 0), -1),
-        jnp.max(condition, -1),
-        used,
+    result = Lyapunov(
+        exponents=exponents,
+        standard_errors=_standard_errors(log_growth, steps // block, block),
+        history=jnp.cumsum(log_growth, 0) / elapsed,
+        times=times.astype(jnp.int32),
+        dimension=kaplan_yorke(exponents, count == problem.size),
+        entropy=jnp.sum(jnp.maximum(exponents, 0), -1),
+        condition=jnp.max(condition, -1),
+        every=used,
     )
-    return found, condition, finite
+    return result, condition, finite
 
 
 def _standard_errors(log_growth: chex.Array, whole: int, block: int) -> chex.Array:
     """The spread of the means of groups of the whole blocks, over the root of their number."""
-    groups = min(_BATCHES, whole)
+    groups = min(16, whole)
     if groups < 2:
         return jnp.full(log_growth.shape[1:], jnp.inf, log_growth.dtype)
     each = whole // groups
@@ -179,8 +172,8 @@ def _standard_errors(log_growth: chex.Array, whole: int, block: int) -> chex.Arr
 def kaplan_yorke(exponents: chex.Array, whole: bool) -> chex.Array:
     """The dimension `j + (lambda_1 + ... + lambda_j) / |lambda_{j+1}|`, `[*batch]`.
 
-    j is the largest number of leading exponents whose sum is not negative. NaN where the sums of
-    all k are not negative and there may be more exponents; N if there are none.
+    j is the largest number of leading exponents whose sum is not negative. Where that is all k, it
+    is N if there are no others, else NaN.
     """
     count = exponents.shape[-1]
     sums = jnp.cumsum(exponents, -1)
@@ -206,7 +199,7 @@ def check_k(k: int | None, size: int) -> int:
 
 
 def check_left_out(name: str, given: int | None, steps: int, part: int) -> int:
-    """How many steps to leave out; one part in so many by default."""
+    """How many steps to leave out; one of so many parts by default."""
     if given is None:
         return steps // part
     if isinstance(given, bool) or not isinstance(given, (int, np.integer)):

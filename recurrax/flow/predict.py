@@ -1,16 +1,13 @@
 """What mean-field theory says of the decay, before any product of Jacobians is taken.
 
-For i.i.d. Gaussian recurrent weights and H -> infinity, what a unit receives from the others,
-`h @ w_rec`, is a Gaussian field, and so is what it receives of their perturbations; both have
-variances that are means over the population. So each unit of a population is followed with a field
-of its own, and the means are taken as it goes:
+What a unit receives from the others, and of their perturbations, are Gaussian fields whose
+variances are means over the population:
 
     z_t^g = field with covariance v_g E[h_t h_t'],      v_g = H * mean square of gate g's weights
     delta_t = D_t delta_{t-1} + sum_g r_t^g eta_t^g,    eta^g with covariance v_g E[delta h delta h]
 
-D and r being the derivatives of the pointwise function by the state and by z_rec. With fresh
-weights at every step (untied) fields of different times are independent. With the same weights at
-every step (tied) they are not. There is no reaction of a unit on itself, since w_uv and w_vu are
+Fields of different times are independent if weights are drawn anew at every step (untied), and not
+with the same weights (tied). There is no reaction of a unit on itself, since w_uv and w_vu are
 independent.
 """
 
@@ -67,28 +64,26 @@ def predict(
     of i.i.d. Gaussian weights of that variance and H -> infinity. Biases, per-unit parameters and
     the inputs through w_in are taken as they are. A population of hidden units is followed, each
     with a Gaussian field in the place of `h @ w_rec` (variance `v_g E h^2`) and another in that of
-    its perturbation,
+    its perturbation, D and r_g being a unit's derivatives by its own old state and by z_rec:
 
-        Sigma_t = D Sigma_{t-1} D^T + sum_g r_g r_g^T v_g E[delta h_{t-1}^2],
+        Sigma_t = D Sigma_{t-1} D^T + sum_g r_g r_g^T v_g E[delta h_{t-1}^2]
 
-    D and r_g being the derivatives of a unit's state by its own old state and by z_rec.
-
-    `weights="untied"` assumes weights drawn anew at every step: the equation above, the textbook's
-    mean field. `weights="tied"` keeps one draw for all steps, as a real network does, so that
-    fields of different times are correlated; it holds while T is much smaller than sqrt(H). Over
-    long times the two differ by many orders of magnitude in a cell with a direct path; in one
-    without (Elman) they agree. What is predicted is the mean over networks of a square, which rare
-    units dominate after many steps: a single network tends to lie below it.
+    This is the textbook's mean field, of weights drawn anew at every step (`"untied"`). A real
+    network keeps one draw for all steps (`"tied"`), so that fields of different times are
+    correlated; this theory holds while T is much smaller than sqrt(H). Over long times the two
+    differ by many orders of magnitude in a cell with a direct path; in one without (Elman) they
+    agree. What is predicted is the mean over networks of a square, which rare units dominate after
+    many steps: a single network tends to lie below it.
 
     Args:
       cell: a gated `Cell` or step.
       params: the cell's params.
-      state: the state before the first step; None for the initial state of a `Cell`. It is taken
-        to be independent of w_rec, which a state that the network has settled in is not.
+      state: the state before the first step, None for the initial state of a `Cell`; taken to be
+        independent of w_rec, which a state that the network has settled in is not.
       xs: the inputs `[T, *batch, I]`; the units of all examples are one population.
-      weights: `"tied"` or `"untied"`. Tied takes time T^2 and memory T for each sample.
-      samples: the size of the population. Each hidden unit of each example stands in it equally
-        often, or, if there are more of them than this, that many are drawn.
+      weights: `"tied"`, which takes time T^2 and memory T for each sample, or `"untied"`.
+      samples: the size of the population, in which each hidden unit of each example stands equally
+        often; if there are more of them than this, that many are drawn.
       key: for the fields; by default one that no user has, always the same.
 
     Returns:
@@ -109,9 +104,9 @@ def predict(
       >>> round(abs(float(p.rate)), 4), p.weights
       (0.0, 'untied')
 
-    Source: for vanilla and minimal networks Chen, Pennington and Schoenholz (2018), "Dynamical
-    isometry and a mean field theory of RNNs"; for gates Gilboa et al. (2019), "Dynamical isometry
-    and a mean field theory of LSTMs and GRUs".
+    Source: Chen, Pennington and Schoenholz (2018), "Dynamical isometry and a mean field theory of
+    RNNs"; for gates Gilboa et al. (2019), "Dynamical isometry and a mean field theory of LSTMs and
+    GRUs".
     """
     if xs is None:
         raise TypeError(
@@ -183,10 +178,9 @@ class _Population(NamedTuple):
 
 
 def _normal_rows(key: chex.PRNGKey, shape: tuple[int, ...], dtype: Any) -> chex.Array:
-    """Standard normal numbers, whose every row of the last axis is evenly spread.
+    """The quantiles of the normal distribution in random order, along the last axis.
 
-    A row holds the P quantiles of the normal distribution in random order, so that means over it
-    have less noise than those of P independent draws.
+    Means over them have less noise than those of independent draws.
     """
     count = shape[-1]
     quantiles = jax.scipy.special.ndtri((jnp.arange(count, dtype=dtype) + 0.5) / count)
@@ -198,11 +192,7 @@ def _normal_rows(key: chex.PRNGKey, shape: tuple[int, ...], dtype: Any) -> chex.
 
 @partial(jax.jit, static_argnums=0)
 def _untied(step: Any, params: Any, population: _Population, xs: Any, key: Any) -> chex.Array:
-    """`log E ||P_t||_F^2 / H` for t = 1 ... T, by the second moments of each unit's perturbation.
-
-    `Sigma_t = D Sigma_{t-1} D^T + sum_g r_g r_g^T v_g Q_{t-1}`, Q being the population's mean of
-    the perturbation of h squared; Sigma_0 = 1.
-    """
+    """`log E ||P_t||_F^2 / H` for t = 1 ... T, by `Sigma_t` as `predict` has it, Sigma_0 = 1."""
     h, variances, count = step.fields.index("h"), population.variances, len(population.members)
 
     def body(carry: Any, now: Any) -> tuple[Any, chex.Array]:
@@ -226,8 +216,7 @@ def _untied(step: Any, params: Any, population: _Population, xs: Any, key: Any) 
 class _Now(NamedTuple):
     """Where a tied population stands at time t, and what it keeps of the past.
 
-    `moments[t']` and `F` are in units of `2**e_t`, the sizes of the perturbations at their times,
-    so that a moment of two distant times is made of numbers of order one.
+    Perturbations are in units of their size at their time, so that all numbers are of order one.
     """
 
     state: Any  # fields [P]
@@ -282,8 +271,7 @@ def _extend(basis: chex.Array, h: chex.Array, t: chex.Array) -> tuple[chex.Array
     """h_t in the basis of its past and of what is new in it, which becomes row t.
 
     The weights `[T]` are row t of the Cholesky factor of `E[h_t h_t']`, found without squaring:
-    the same sum of independent normal numbers has the covariance of h over time. Where h_t is
-    not new, as a constant state is not, the row stays zero.
+    the same sum of independent normal numbers has the covariance of h over time.
     """
     count = h.shape[0]
     rest, weights = h, jnp.zeros(basis.shape[0], h.dtype)
@@ -291,7 +279,7 @@ def _extend(basis: chex.Array, h: chex.Array, t: chex.Array) -> tuple[chex.Array
         part = basis @ rest / count
         rest, weights = rest - part @ basis, weights + part
     size = jnp.sqrt(jnp.mean(rest**2))
-    is_new = size > 64 * jnp.finfo(h.dtype).eps * jnp.sqrt(jnp.mean(h**2))
+    is_new = size > 64 * jnp.finfo(h.dtype).eps * jnp.sqrt(jnp.mean(h**2))  # a constant is not
     row = jnp.where(is_new, rest / jnp.where(is_new, size, 1.0), 0.0)
     return basis.at[t].set(row), weights.at[t].set(jnp.where(is_new, size, 0.0))
 

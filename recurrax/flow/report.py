@@ -111,7 +111,7 @@ def report(
     whole = ((0, problem.size),)
     found = Decay(*exact_decay(problem, whole, whole))
     promised = bounds_of(problem.step, problem.params, problem)
-    exponents = exponents_of(problem, min(_EXPONENTS, problem.size), None, None)[0]
+    exponents = exponents_of(problem, min(_EXPONENTS, problem.size))[0]
     values = spectrum_of(problem, (problem.length,), 0.05)
     tied = untied = None
     if isinstance(problem.step, GatedStep):

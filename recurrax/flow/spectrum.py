@@ -57,8 +57,7 @@ def spectrum(
     """All singular values of the derivative of the state by the initial state, at chosen times.
 
     `d s_t / d s_0 = A_t ... A_2 A_1 = U diag(exp(log_singular_values)) V^T`, the whole state of one
-    example (an LSTM: h and c). How many directions still carry a gradient after t steps, and by
-    how many orders of magnitude the strongest and the weakest differ.
+    example (an LSTM: h and c): how many directions still carry a gradient after t steps.
 
     Args:
       cell: a `Cell` or a step function.
@@ -74,20 +73,18 @@ def spectrum(
       the singular values of that come from Jacobi rotations. `-inf` is a direction that is lost
       entirely, in exact zeros or in the rounding of one single step.
 
-      Parts of the state that no Jacobian joins up to t, as the units of a diagonal cell, are told
-      by the zeros of the Jacobians and each treated alone. Within such a part the values are those
-      of Jacobians known to some roundings of their largest entry. So they are not to be relied upon
-      where gates shut in turn and what joins the units is weaker than that, or goes one way only:
-      a rounding in the place of a zero then outlasts what the gates let through.
+      Parts of the state that no Jacobian joins up to t, as the units of a diagonal cell, are each
+      treated alone. Within such a part the values are those of Jacobians known to some roundings of
+      their largest entry: not to be relied upon where gates shut in turn and what joins the units
+      is weaker than that, or goes one way only, since a rounding in the place of a zero then
+      outlasts what the gates let through.
 
-    Costs 2 QR factorisations `[N, N]` a step up to the last t, and one more for each of the chosen
-    times some six times as long; the first 2 again for each of the times by which parts have met
-    that were apart at the one before. It has no derivatives.
+    Costs 2 QR factorisations `[N, N]` a step up to the last t, and for each time one more, some six
+    times as long; the first 2 again for each time by which parts have met. It has no derivatives.
 
     Raises:
       ValueError, TypeError: as `rx.unroll` does; if concrete values are not finite, or the state
-        overflows on the way; if a time is not an integer from 1 to T; if `below` is not between 0
-        and 1.
+        overflows; if a time is not an integer from 1 to T; if `below` is not between 0 and 1.
       NotImplementedError: if a derivative is asked for.
 
     Example:
@@ -102,13 +99,24 @@ def spectrum(
       >>> s.surviving.tolist()
       [2, 1]
 
-    Source: Jacobi rotations of a graded matrix as in Demmel and Veselic (1992), "Jacobi's method
-    is more accurate than QR".
+    Source: Demmel and Veselic (1992), "Jacobi's method is more accurate than QR".
     """
     problem = pose(cell, params, state, xs)
-    times = _times(at, problem.length)
+    if isinstance(at, jax.core.Tracer):
+        raise TypeError(
+            "at must be known when compiling, got a traced value. Under jax.jit make it static: "
+            "jax.jit(..., static_argnames='at')."
+        )
+    asked = problem.length if at is None else at.tolist() if hasattr(at, "tolist") else at
+    wanted = tuple(asked) if isinstance(asked, (tuple, list, range)) else (asked,)
+    good = all(isinstance(t, (int, np.integer)) and not isinstance(t, bool) for t in wanted)
+    if not good or not wanted:
+        raise TypeError(f"at must be an integer or a tuple of integers, got {at!r}")
+    for t in wanted:
+        if not 1 <= t <= problem.length:
+            raise ValueError(f"at must lie between 1 and T = {problem.length}, got {t}")
     checks.check_fraction("below", below)
-    return spectrum_of(problem, times, below)
+    return spectrum_of(problem, tuple(sorted({int(t) for t in wanted})), below)
 
 
 def spectrum_of(problem: Problem, times: tuple[int, ...], below: float) -> Spectrum:
@@ -119,24 +127,6 @@ def spectrum_of(problem: Problem, times: tuple[int, ...], below: float) -> Spect
     condition = jnp.where(singular, jnp.inf, largest - jnp.where(singular, 0.0, smallest))
     surviving = jnp.sum(logs >= math.log(below), axis=-1, dtype=jnp.int32)
     return Spectrum(np.asarray(times), logs, condition, surviving)
-
-
-def _times(at: Any, length: int) -> tuple[int, ...]:
-    """The chosen times, ascending and each once."""
-    if isinstance(at, jax.core.Tracer):
-        raise TypeError(
-            "at must be known when compiling, got a traced value. Under jax.jit make it static: "
-            "jax.jit(..., static_argnames='at')."
-        )
-    asked = length if at is None else at.tolist() if hasattr(at, "tolist") else at
-    wanted = tuple(asked) if isinstance(asked, (tuple, list, range)) else (asked,)
-    good = all(isinstance(t, (int, np.integer)) and not isinstance(t, bool) for t in wanted)
-    if not good or not wanted:
-        raise TypeError(f"at must be an integer or a tuple of integers, got {at!r}")
-    for t in wanted:
-        if not 1 <= t <= length:
-            raise ValueError(f"at must lie between 1 and T = {length}, got {t}")
-    return tuple(sorted({int(t) for t in wanted}))
 
 
 @for_each_example(1, in_turn=True)
@@ -173,15 +163,8 @@ def _triangles(
     The first columns of the orthogonal V are about those that the product up to `times[last]`
     stretches most, by orthogonal iteration with the transposed product. In this basis the triangle
     is nearly diagonal, its largest row first, and its small singular values are not differences of
-    large numbers.
-
-    Args:
-      own: one example.
-      steps: the states before each step, and the inputs.
-      rows: int32 `[T + 1, N]`, the block that each coordinate is in at each time.
-      columns: int32 `[N]`, the block of each direction, ascending.
-      times: when to keep the triangle.
-      last: which of them decides about V.
+    large numbers. `rows [T + 1, N]` and `columns [N]`, ascending, are the blocks that coordinates
+    are in at each time, and directions.
     """
     size, dtype = own.size, own.dtype
     derivative = partial(linear_map, own.step, own.params)
@@ -245,10 +228,9 @@ def follow(derivative: Callable[..., Any], steps: Any, size: int) -> tuple[chex.
 
     What is zero outside such blocks is known exactly, while a factorisation of the whole would put
     its rounding there, which grows to be all there is where another block shrinks. A coordinate at
-    t is joined to one at t - 1 by a nonzero entry of A_t, whatever zero it is: of the weights, or
-    of a gate that is shut. A block is a connected part of that graph, all times up to a chosen one
-    taken together. It may change its places, as in a network that permutes its units, so each block
-    is a set of tracks, and at each time every track stands at one coordinate.
+    t is joined to one at t - 1 by a nonzero entry of A_t. A block is a connected part of that graph
+    up to some time. It may change its places, as in a network that permutes its units, so it is a
+    set of tracks, and at each time every track stands at one coordinate.
 
     Returns:
       Which track stands at each coordinate, int32 `[T + 1, N]`, and the block of each track for

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 
 from recurrax import checks, keys
 from recurrax.flow.decay import probed_decay
-from recurrax.flow.gate_statistics import statistics
 from recurrax.flow.horizon import horizon, rate
 from recurrax.flow.numbers.largest import first_guess, largest_singular_value
 from recurrax.flow.numbers.scaled import power_of_two, rescale
+from recurrax.flow.paths import gate_statistics
 from recurrax.flow.steps.trajectory import per_example, pose, walk
 from recurrax.flow.summary import summary
 from recurrax.gated.step import GatedStep
@@ -57,11 +57,10 @@ def watch(
     """The gradient flow of the network as it trains, every so many steps.
 
     To be called in a training step, inside `jax.jit` or a `lax.scan` over training steps. Where
-    `step % every == 0` it measures, along `probes` directions and for the first `examples` of the
-    batch, what `flow.decay`, `rate` and `horizon` say of `d s_t / d s_0`, how open and how
-    saturated the gates are, and the norm of w_rec. At other steps, by a `lax.cond`, it costs
-    nothing and returns `last`. It never raises because of values: once a network has diverged,
-    what it returns is NaN.
+    `step % every == 0` it measures what `flow.decay`, `rate` and `horizon` say of `d s_t / d s_0`,
+    how open and how saturated the gates are, and the norm of w_rec. At other steps, by a
+    `lax.cond`, it costs nothing and returns `last`. It never raises because of values: of a network
+    that has diverged it returns NaN.
 
     Args:
       cell: a `Cell` or a step function.
@@ -69,17 +68,17 @@ def watch(
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs of this training step, `[T, *batch, I]`.
       step: the number of the training step, an integer, traced or not.
-      last: what the call before returned, which is handed on between measurements. None hands on
-        a record of NaN whose `step` is -1, so that the records of a scan can be filtered. Where
-        a loop carries the record, `watch(..., step=0)` before it makes the first.
+      last: what the call before returned, handed on between measurements. None hands on a record of
+        NaN whose `step` is -1, so that the records of a scan can be filtered. Where a loop carries
+        the record, `watch(..., step=0)` before it makes the first.
       every: training steps between measurements.
       examples: how many of the batch are measured, the first of its leading axis.
       probes: directions followed for each: see `flow.decay`.
       key: for the random directions; by default one that no user has, always the same.
 
     Returns:
-      A `Watched` of scalars. `record._asdict()` is what a logger takes; `rx.plot.history` draws
-      records, stacked by a scan or by `jax.tree.map`.
+      A `Watched`. `record._asdict()` is what a logger takes; `rx.plot.history` draws records,
+      stacked by a scan or by `jax.tree.map`.
 
     Raises:
       ValueError, TypeError: as `rx.unroll` does; if step is not an integer; if every, examples or
@@ -137,56 +136,46 @@ def _watch(
             jnp.median(frobenius[-1]),
             jnp.median(rate(logs)),
             jnp.median(horizon(logs).steps),
-            _norm_of_weights(problem.step, problem.params),
-            *_gates(problem),
+            *_of_gated_step(problem),
         )
 
     blank = jax.tree.map(_unknown, jax.eval_shape(now))
     if last is not None:
-        _check_record(last, blank)
+        structures: list[Any] = [jax.tree.structure(last), jax.tree.structure(blank)]
+        pairs = zip(jax.tree.leaves(last), jax.tree.leaves(blank), strict=False)
+        if structures[0] != structures[1] or any(
+            (a.shape, a.dtype) != (b.shape, b.dtype) for a, b in pairs
+        ):
+            raise TypeError(
+                "last must be the record that flow.watch returned for this cell the step before, "
+                f"got {checks.show(last)}; expected {checks.show(blank)}. Begin with last=None."
+            )
     found: Watched = jax.lax.cond(step % every == 0, now, lambda: blank if last is None else last)
     return found
 
 
-def _gates(problem: Problem) -> tuple[dict[str, chex.Array], dict[str, chex.Array]]:
-    """Mean activation and saturated fraction of each gate, over time, units and examples."""
+def _of_gated_step(problem: Problem) -> tuple[chex.Array | None, dict[str, Any], dict[str, Any]]:
+    """The norm of w_rec; mean activation and saturated fraction of each gate, over everything."""
     step = problem.step
-    if not isinstance(step, GatedStep) or step.view is None:
-        return {}, {}
-    names = step.view.names
-
-    def one(own: Problem) -> Any:
-        return jax.vmap(partial(statistics, step, own.params))(walk(own).befores, own.xs)
-
-    found = per_example(one, problem)
-    mean, low, high = (leaf.reshape(-1, len(names)).mean(0) for leaf in found)
-    both = low + high + 0 * mean  # NaN is at neither end
-    return dict(zip(names, mean, strict=True)), dict(zip(names, both, strict=True))
-
-
-def _norm_of_weights(step: Any, params: Any) -> chex.Array | None:
     if not isinstance(step, GatedStep):
-        return None
-    blocks = step.split(params.w_rec)
-    blocks = blocks.astype(jnp.promote_types(blocks.dtype, jnp.float32))
+        return None, {}, {}
+    blocks = checks.at_least(step.split(problem.params.w_rec), jnp.float32)
     blocks, exponent = rescale(blocks)  # the norm is found by its square
     guess = first_guess(blocks.shape[-1], blocks.dtype)
     norms = jax.vmap(lambda block: largest_singular_value(block, guess)[0])(blocks)
-    return jnp.max(norms) * power_of_two(exponent, norms.dtype)
+    norm = jnp.max(norms) * power_of_two(exponent, norms.dtype)
+    if step.view is None:
+        return norm, {}, {}
+
+    def one(own: Problem) -> Any:
+        return jax.vmap(partial(gate_statistics, step, own.params))(walk(own).befores, own.xs)
+
+    names = step.view.names
+    mean, low, high = (a.reshape(-1, len(names)).mean(0) for a in per_example(one, problem))
+    both = low + high + 0 * mean  # NaN is at neither end
+    return norm, dict(zip(names, mean, strict=True)), dict(zip(names, both, strict=True))
 
 
 def _unknown(leaf: jax.ShapeDtypeStruct) -> chex.Array:
     floating = jnp.issubdtype(leaf.dtype, jnp.floating)
     return jnp.full(leaf.shape, jnp.nan if floating else -1, leaf.dtype)
-
-
-def _check_record(last: Any, blank: Watched) -> None:
-    structures: list[Any] = [jax.tree.structure(last), jax.tree.structure(blank)]
-    pairs = zip(jax.tree.leaves(last), jax.tree.leaves(blank), strict=False)
-    if structures[0] != structures[1] or any(
-        (a.shape, a.dtype) != (b.shape, b.dtype) for a, b in pairs
-    ):
-        raise TypeError(
-            "last must be the record that flow.watch returned for this cell the step before, got "
-            f"{checks.show(last)}; expected {checks.show(blank)}. Begin with last=None."
-        )

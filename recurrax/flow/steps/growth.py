@@ -1,15 +1,14 @@
 """How fast the volumes spanned by tangent directions grow along a trajectory.
 
 Directions `V [N, k]` are pushed through the Jacobians and, now and then, split as
-`V = basis @ upper` with an upper triangular factor. The product of all these factors is upper
-triangular too, and its diagonal, in logs, is the growth of each direction across those before it:
-divided by time, the Lyapunov exponents (Benettin; Shimada and Nagashima). Which basis is carried
-does not change that diagonal, so inside a block of time it comes from pivoted elimination (Bauer's
-staircase iteration), and from Householder's QR at the end of the block, where the diagonal is read.
+`V = basis @ upper` with an upper triangular factor. The diagonal of the product of these factors,
+in logs, is the growth of each direction across those before it: divided by time, the Lyapunov
+exponents. Which basis is carried does not change it, so inside a block of time it comes from
+pivoted elimination (Bauer's staircase iteration), and from Householder's QR at the end of one.
 
 The more the exponents differ, the sooner a weak direction drowns in the rounding of a strong one.
 So the steps between two eliminations are planned for each block from the errors of the last one,
-and a block whose errors are above `tolerance` is gone through again with half as many, and then
+and a block whose errors are above the root of eps is gone through again with half as many, and then
 with an elimination at every step.
 """
 
@@ -22,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import keys
-from recurrax.flow.numbers.scaled import power_of_two, scale_of
+from recurrax.flow.numbers.scaled import log_of, power_of_two, scale_of
 from recurrax.flow.numbers.triangular import Eliminated, eliminated, orthonormal
 from recurrax.flow.steps.jacobian import linear_maps
 from recurrax.flow.steps.problem import flatten
@@ -34,20 +33,9 @@ if TYPE_CHECKING:
 
     from recurrax.flow.steps.problem import Problem
 
-BLOCKS = 64  # at least so many where T allows, so that their spread gives an error bar
+_BLOCKS = 64  # at least so many where T allows, so that their spread gives an error bar
 _WIDEST = 64  # steps between eliminations, at most: beyond it there is nothing left to save
-_ACCEPTED = 0.5  # the power of eps that the error of one growth may reach
-_PLANNED = 0.55  # and the power planned for, so that few blocks are gone through again
 _PUSH, _SPLIT, _IDLE = 0, 1, 2
-
-
-class Growth(NamedTuple):
-    """What time did to k directions, block by block."""
-
-    log_growth: chex.Array  # [M, k], of each direction across those before it
-    condition: chex.Array  # [M, k], the worst: the error of a growth, in units of rounding
-    every: chex.Array  # int32 [M], steps between eliminations
-    finite: chex.Array  # bool [M], whether the state was, all along
 
 
 class _Seen(NamedTuple):
@@ -55,7 +43,7 @@ class _Seen(NamedTuple):
 
     basis: chex.Array  # [N, k], orthonormal
     log_growth: chex.Array  # [k]
-    condition: chex.Array  # [k], the worst of its growths
+    condition: chex.Array  # [k], the worst: the error of a growth, in units of rounding
     lost: chex.Array  # int32 [k], growths that are nothing but rounding
     growths: chex.Array  # int32 [], how many there were
 
@@ -70,14 +58,21 @@ def first_basis(size: int, count: int, dtype: jnp.dtype) -> chex.Array:
 
 def block_length(length: int, every: int | None) -> int:
     """Steps in one block: a chosen interval is not cut short by the end of one."""
-    size = max(1, length // BLOCKS)
+    size = max(1, length // _BLOCKS)
     return size if every is None else min(length, -(-size // every) * every)
 
 
-def grow(problem: Problem, count: int, burn_in: int, every: int | None) -> Growth:
+def grow(
+    problem: Problem, count: int, burn_in: int, every: int | None
+) -> tuple[chex.Array, chex.Array, chex.Array, chex.Array]:
     """Push `count` directions through all of xs; the blocks of the first `burn_in` are left out.
 
     The first block of each part may be shorter: blocks are whole, and what fills them up is idle.
+
+    Returns:
+      Of each block the log of the growth of each direction across those before it, `[M, k]`; the
+      error of its worst growth, in units of rounding, `[M, k]`; the steps between eliminations,
+      int32 `[M]`; and, of those left out too, whether the state was finite.
     """
     length = problem.length
     size = block_length(length - burn_in, every)
@@ -120,8 +115,9 @@ def grow(problem: Problem, count: int, burn_in: int, every: int | None) -> Growt
     live = jnp.pad(jnp.ones(length, bool), (front, back)).reshape(total, size)
     _, found = jax.lax.scan(block, carried, (jax.tree.map(fold, problem.xs), live))
     (seen, used), finite = jax.tree.map(lambda leaf: leaf[before:], found[:2]), found[2]
-    gone = _mostly(jnp.sum(seen.lost, 0), jnp.sum(seen.growths))
-    return Growth(jnp.where(gone, -jnp.inf, seen.log_growth), seen.condition, used, finite)
+    # Erased again and again, and not by one nearly singular step.
+    gone = 2 * jnp.sum(seen.lost, 0) > jnp.sum(seen.growths)
+    return jnp.where(gone, -jnp.inf, seen.log_growth), seen.condition, used, finite
 
 
 def _attempt_until_tolerable(
@@ -133,17 +129,18 @@ def _attempt_until_tolerable(
     """
     # Derivatives go through the block again, so that they keep no more than one block's steps.
     attempt = jax.checkpoint(attempt, prevent_cse=False)
+    shapes = jax.eval_shape(attempt, every)
+    eps = float(jnp.finfo(shapes.condition.dtype).eps)
 
     def body(before: tuple[_Seen, chex.Array], every: chex.Array) -> tuple[Any, None]:
         seen, used = before
-        dtype = seen.condition.dtype
-        wrong = seen.condition * float(jnp.finfo(dtype).eps) > tolerance(dtype)
+        # The relative error that a growth may have where shorter intervals would lessen it.
+        wrong = seen.condition * eps > math.sqrt(eps)
         intolerable = jnp.any((wrong | jnp.isneginf(seen.log_growth)) & ~gone)
         wanted = (used == 0) | ((used > every) & intolerable)
         return jax.lax.cond(wanted, lambda: (attempt(every), every), lambda: before), None
 
     # A loop over them, rather than one after the other, so that the block is compiled once.
-    shapes = jax.eval_shape(attempt, every)
     nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     tries = jnp.stack([every, jnp.maximum(every // 2, 1), jnp.ones_like(every)])
     found: tuple[_Seen, chex.Array] = jax.lax.scan(body, (nothing, jnp.int32(0)), tries)[0]
@@ -212,25 +209,12 @@ def _grown(found: Eliminated) -> chex.Array:
 
 
 def _log(diagonal: chex.Array) -> chex.Array:
-    """The logs of absolute values: -inf at zero, with a derivative of zero there."""
-    diagonal = jnp.abs(diagonal)
-    zero = diagonal == 0
-    return jnp.where(zero, -jnp.inf, jnp.log(jnp.where(zero, 1.0, diagonal)))
-
-
-def tolerance(dtype: jnp.dtype) -> float:
-    """The relative error that one growth may have where shorter intervals would lessen it."""
-    return math.pow(float(jnp.finfo(dtype).eps), _ACCEPTED)
-
-
-def _mostly(lost: chex.Array, growths: chex.Array) -> chex.Array:
-    """Whether a direction is erased again and again, and not by one nearly singular step."""
-    return 2 * lost > growths
+    return log_of(jnp.abs(diagonal), jnp.int32(0))
 
 
 def _erased(seen: _Seen) -> chex.Array:
     """Which directions the Jacobians erase: in exact zeros, or beneath rounding mostly."""
-    return jnp.isneginf(seen.log_growth) | _mostly(seen.lost, seen.growths)
+    return jnp.isneginf(seen.log_growth) | (2 * seen.lost > seen.growths)
 
 
 def detour(before: chex.Array, after: chex.Array, every: chex.Array) -> chex.Array:
@@ -239,13 +223,9 @@ def detour(before: chex.Array, after: chex.Array, every: chex.Array) -> chex.Arr
     A direction that is stretched and then shrunk again within one interval has rounded away, at its
     longest, more of those beside it than can be seen at the end. It shows as a size above the
     straight line, in logs, from one end of the interval to the other; and it counts twice, since
-    what grows is mostly paid for by what it is compared with.
-
-    Args:
-      before: `[S]`, the binary log of the size of the directions before each step; an elimination
-        takes their size away.
-      after: `[S]`, after each step, and before its elimination.
-      every: int32 `[]`, steps in one interval.
+    what grows is mostly paid for by what it is compared with. `before` and `after [S]` are the
+    binary logs of the directions' size before each step, and after it; an elimination takes it
+    away.
     """
     steps = jnp.arange(len(after))
     first = steps - steps % every
@@ -267,7 +247,8 @@ def next_interval(every: chex.Array, seen: _Seen, steps: chex.Array) -> chex.Arr
     smallest = jnp.min(jnp.where(alive, seen.log_growth, jnp.inf))
     spread = (largest - smallest) / jnp.maximum(steps, 1).astype(dtype)
     spread = jnp.maximum(jnp.nan_to_num(spread, posinf=0, neginf=0), 1e-3)
-    limit = (_PLANNED - 1) * math.log(float(jnp.finfo(dtype).eps))
+    # An error of eps^0.55 where eps^0.5 is tolerated, so that few blocks are gone through again.
+    limit = (0.55 - 1) * math.log(float(jnp.finfo(dtype).eps))
     worst = jnp.max(jnp.where(alive, seen.condition, 1))
     wider = jnp.minimum(every + (limit - jnp.log(worst)) / spread, limit / spread)
     wider = jnp.clip(jnp.minimum(wider, 2.0 * every.astype(dtype)), 1, _WIDEST)
