@@ -9,8 +9,7 @@ import tyro
 
 from recurrax.cli.compare.compare_options import CompareOptions
 from recurrax.cli.console import Mistake, say
-from recurrax.cli.flow.flow_command import flow
-from recurrax.cli.flow.flow_options import FlowOptions
+from recurrax.cli.flow.flow_command import FlowOptions, flow
 from recurrax.cli.options import flag_of
 from recurrax.cli.train.train_command import TrainOptions, train
 from recurrax.words import nearest

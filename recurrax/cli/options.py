@@ -10,19 +10,23 @@ import jax
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
+from recurrax import tasks
 from recurrax.cli.console import Mistake
 from recurrax.words import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+# What --task takes, in the words of the help.
+TASKS = f"{', '.join(name for name in tasks.NAMES if name != 'text')}, or text with --text."
+
 # --- how options are read -------------------------------------------------------------------------
 
 
-def arg(metavar: str, default: str | None = None) -> Any:
-    """Return how an option is shown in the help."""
+def arg(metavar: str, default: str | None = None, words: str | None = None) -> Any:
+    """Return how an option is shown in the help; its words, where they are made from a table."""
     hint = None if default is None else f"(default: {default})"
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint=hint)
+    return tyro.conf.arg(metavar=metavar, help=words, help_behavior_hint=hint)
 
 
 def integer(flag: str) -> PrimitiveConstructorSpec[Any]:

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from recurrax.cli.options import arg, integer
+from recurrax.cli.options import TASKS, arg, integer
 
 # What is done where neither an option nor an experiment says otherwise.
 DEFAULTS: dict[str, Any] = {
@@ -33,8 +33,7 @@ class CompareOptions:
 
     experiment: Annotated[str | None, arg("NAME", "none")] = None
     """Options of a ready experiment, each of which another option changes: adding, exploding, clipping, copying, digits."""  # noqa: E501
-    task: Annotated[str | None, arg("NAME", "adding")] = None
-    """adding, multiplication, copying, temporal_order, counting, digits, or text with --text."""
+    task: Annotated[str | None, arg("NAME", "adding", TASKS)] = None
     length: Annotated[int | None, arg("INT", "the task's own"), integer("--length")] = None
     """Time steps T of a sequence; of copying the lag."""
     text: Annotated[Path | None, arg("FILE", "none")] = None

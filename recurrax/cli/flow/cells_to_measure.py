@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from recurrax.cell import Cell
-    from recurrax.cli.flow.flow_options import FlowOptions
+    from recurrax.cli.flow.flow_command import FlowOptions
 
 EXACT_UP_TO = 512  # joint state size N above which 32 random directions stand for all N
 PROBES = 32
-_FAMILIES = ("elman", "lstm", "gru")
+DEFAULT = "elman,lstm,gru"  # the cells where none is named
 
 
 class Subject(NamedTuple):
@@ -80,10 +80,10 @@ def _scaled(params: Any, scale: float) -> Any:
 
 
 def _fresh(options: FlowOptions, features: int) -> list[Subject]:
-    asked = ",".join(_FAMILIES) if options.cells is None else options.cells
+    asked = DEFAULT if options.cells is None else options.cells
     names = [name.strip() for name in asked.split(",")]
     for name in names:
-        check_name("--cells", "cell", name, _FAMILIES)
+        check_name("--cells", "cell", name, CELLS)
     if len(set(names)) < len(names):
         raise Mistake(f"--cells names a cell twice: {options.cells}")
     hidden = 64 if options.hidden is None else options.hidden

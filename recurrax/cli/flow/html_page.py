@@ -10,6 +10,7 @@ import jax
 
 from recurrax.cli.console import picture_failures
 from recurrax.cli.flow.measurement import COLUMNS, EXAMPLES, story
+from recurrax.cli.flow.questions import ANSWERED, LEFT_TO_CODE
 from recurrax.literal import literal, visible
 from recurrax.plot.axes import as_png, blank_axes
 from recurrax.plot.decay import decay
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
     from recurrax.cli.data.contents import Sequences
     from recurrax.cli.flow.measurement import Difference, Measurement
     from recurrax.cli.flow.questions import Answer
-
-# The functions of rx.flow.
-ANSWERED = (
-    "decay, rate, horizon, verdict, bounds, predict, report, lyapunov, spectrum, gradient_map, "
-    "loss_gradients, lag_profile, truncation, paths"
-)
-LEFT_TO_CODE = "jacobians, covariant_vectors, watch"
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222 }

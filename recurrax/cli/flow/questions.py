@@ -57,6 +57,7 @@ class Question(NamedTuple):
     ask: Callable[[Case], tuple[Any, str]]  # the result, and a sentence on it
     draw: Callable[..., Axes]
     size: tuple[float, float] = (6.0, 3.8)  # of the picture, in inches
+    also: tuple[str, ...] = ()  # other functions whose results are in it
 
 
 class Answer(NamedTuple):
@@ -79,7 +80,7 @@ def answers_of(subject: Subject, xs: np.ndarray) -> Iterator[Answer]:
     few = xs[:, :EXAMPLES]
     state = cell.initial_state(params, (few.shape[1],))
     case = Case(cell, params, state, jnp.asarray(few, jax.tree.leaves(state)[0].dtype))
-    for name, title, ask, draw, size in QUESTIONS:
+    for name, title, ask, draw, size, _ in QUESTIONS:
         try:
             with as_mistakes(ValueError):
                 result, words = ask(case)
@@ -190,11 +191,25 @@ def _median(values: Any) -> float:
 
 
 QUESTIONS = (
-    Question("report", "Promised, predicted, measured", _report, report, (8.0, 5.6)),
+    Question(
+        "report",
+        "Promised, predicted, measured",
+        _report,
+        report,
+        (8.0, 5.6),
+        ("decay", "rate", "horizon", "verdict", "bounds", "predict"),
+    ),
     Question("lyapunov", "Lyapunov exponents", _lyapunov, lyapunov),
     Question("spectrum", "Singular values", _spectrum, spectrum),
     Question("gradient_map", "Every pair of times", _gradient_map, gradient_map),
     Question("loss_gradients", "The gradient of a loss", _loss_gradients, loss_gradients),
-    Question("lag_profile", "How far errors travel", _lag_profile, lag_profile),
+    Question(
+        "lag_profile", "How far errors travel", _lag_profile, lag_profile, also=("truncation",)
+    ),
     Question("paths", "The direct path and the detour", _paths, paths, (6.0, 4.6)),
+)
+# The functions of rx.flow that the page answers, and the others.
+ANSWERED = ", ".join(name for question in QUESTIONS for name in (*question.also, question.name))
+LEFT_TO_CODE = ", ".join(
+    name for name in flow.__all__ if name.islower() and name not in ANSWERED.split(", ")
 )

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
+from recurrax.cells.names import CELLS
 from recurrax.cli.console import Mistake, say
-from recurrax.cli.options import arg, flag_of, integer, number
+from recurrax.cli.options import TASKS, arg, flag_of, integer, number
 from recurrax.cli.train.run_folder import RunFolder
 
 STOPPED = 130  # what a shell says of a command that Ctrl-C ended
@@ -27,14 +28,12 @@ class TrainOptions:
 
     out: Annotated[Path | None, arg("FOLDER", "none, it must be named")] = None
     """Folder of the run; made if it is not there."""
-    task: Annotated[str | None, arg("NAME", "adding")] = None
-    """adding, multiplication, copying, temporal_order, counting, digits, or text with --text."""
+    task: Annotated[str | None, arg("NAME", "adding", TASKS)] = None
     length: Annotated[int | None, arg("INT", "the task's, mostly 100"), integer("--length")] = None
     """Time steps T of a sequence; of copying the lag."""
     text: Annotated[Path | None, arg("FILE", "none")] = None
     """For --task text: any file, of which the next byte is learnt."""
-    cell: Annotated[str | None, arg("NAME", "lstm")] = None
-    """elman, elman-relu, lstm or gru."""
+    cell: Annotated[str | None, arg("NAME", "lstm", f"One of {', '.join(CELLS)}.")] = None
     hidden: Annotated[int | None, arg("INT", "64"), integer("--hidden")] = None
     """Hidden units H."""
     init: Annotated[str | None, arg("NAME[=NUMBER]", "the cell's own")] = None

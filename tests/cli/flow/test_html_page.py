@@ -14,9 +14,9 @@ import pytest
 import recurrax as rx
 from recurrax.cli import run
 from recurrax.cli.data.contents import Sequences
-from recurrax.cli.flow.html_page import ANSWERED, LEFT_TO_CODE, Results, page_of
+from recurrax.cli.flow.html_page import Results, page_of
 from recurrax.cli.flow.measurement import Measurement, difference
-from recurrax.cli.flow.questions import growth_in_words
+from recurrax.cli.flow.questions import ANSWERED, LEFT_TO_CODE, growth_in_words
 from recurrax.cli.to_json import plain
 
 SMALL = ["flow", "--hidden", "3", "--batch", "2", "--length", "6"]
