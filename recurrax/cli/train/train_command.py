@@ -6,15 +6,34 @@ import dataclasses
 import hashlib
 import shlex
 import sys
+import warnings
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
+import jax
+import numpy as np
+
+from recurrax import interop
 from recurrax.cells.names import CELLS
-from recurrax.cli.console import Mistake, say
+from recurrax.cli.console import Mistake, as_mistakes, progress, say
+from recurrax.cli.flow.cells_to_measure import Subject, measure
 from recurrax.cli.options import TASKS, arg, flag_of, integer, number
 from recurrax.cli.train.run_folder import RunFolder
+from recurrax.interop import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from recurrax.cli.flow.measurement import Measurement
+    from recurrax.cli.train.training_setup import TrainingSetup
+    from recurrax.train.fit import Fit
 
 STOPPED = 130  # what a shell says of a command that Ctrl-C ended
+_DAMAGE = ("checkpoint ", "history ")  # how warnings of damage begin
+_REPORTS = 20  # of a run, at least
+_LONGEST_REPORT = 50  # training steps between two reports, at most
+_EVALUATIONS = 10  # reports between two looks at test data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,20 +98,25 @@ def train(options: TrainOptions) -> int:
     asked = _asked(options, folder)
     try:
         # Here, so that a command that does not train does not wait for Optax.
-        from recurrax.cli.train.training_report import draw, finish
-        from recurrax.cli.train.training_run import begin, run_training
+        from recurrax.cli.train.training_report import Summary, draw, show, write_numbers
         from recurrax.cli.train.training_setup import training_setup
 
         setup = training_setup(asked)
         is_recorded = options.resume and asked == folder.asked(_kinds())
-        begin(folder, asked, setup, is_recorded)
+        _begin(folder, asked, setup, is_recorded)
         try:
-            fit = run_training(folder, asked, setup, not options.no_progress)
+            fit = _run(folder, asked, setup, not options.no_progress)
         except KeyboardInterrupt as stop:  # with what was trained, unless it is a second one
             if (partly := getattr(stop, "fit", None)) and len(partly.history["step"]):
                 draw(folder, asked, setup.task, partly)
             raise
-        return finish(folder, asked, setup, fit, not options.no_progress)
+        with as_mistakes(OSError, ValueError, prefix=f"--out {folder.path}: "):
+            interop.save(folder.after, fit.params.cell)
+            interop.save(folder.network, fit.params)
+            found = _measured(folder, setup.xs, not options.no_progress)
+            summary = Summary(asked, setup.task, fit, *found)
+            write_numbers(folder, summary)
+        return show(folder, summary)
     except KeyboardInterrupt as stop:
         return _stopped(options, folder, asked, stop)
 
@@ -162,6 +186,96 @@ def _digest(path: str | None) -> str | None:
         return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except (OSError, ValueError):  # a name that no file can have
         return None
+
+
+# --- the run ------------------------------------------------------------------------------------
+
+
+def _begin(
+    folder: RunFolder, asked: dict[str, Any], setup: TrainingSetup, is_recorded: bool
+) -> None:
+    """Write what is written before the first step; on resuming, what a kill has kept from it."""
+    from recurrax.train.checkpoint import check_directory
+
+    with as_mistakes(ValueError, ImportError, prefix="--out: "):
+        check_directory(folder.path.absolute())
+    before, xs = setup.network.init(setup.key).cell, setup.xs
+
+    def write_inputs() -> None:
+        with disk.replaced(folder.inputs) as part, part.open("wb") as file:
+            np.save(file, xs)
+
+    with as_mistakes(OSError, prefix=f"--out {folder.path}: "):
+        if not is_recorded:
+            folder.begin(asked)
+        folder.clear()
+        folder.keep(
+            folder.before,
+            lambda: _same(interop.load(folder.before).params, before),
+            lambda: interop.save(folder.before, before),
+        )
+        folder.keep(folder.inputs, lambda: _same(np.load(folder.inputs), xs), write_inputs)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Return whether all arrays of two trees are the same to the last bit."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y, equal_nan=True) for x, y in pairs)
+
+
+def _run(folder: RunFolder, asked: dict[str, Any], setup: TrainingSetup, bar: bool) -> Fit:
+    """Train, from the last checkpoint on."""
+    from recurrax.train.fit import fit
+
+    every = max(1, min(_LONGEST_REPORT, asked["steps"] // _REPORTS))
+    with as_mistakes(ValueError, ImportError, OSError), _warnings_as_sentences():
+        return fit(
+            setup.network,
+            setup.task,
+            setup.optimizer,
+            key=setup.key,
+            steps=asked["steps"],
+            batch_size=asked["batch"],
+            report_every=every,
+            evaluate_every=None if setup.task.split is None else _EVALUATIONS * every,
+            flow_every=asked["flow_every"],
+            directory=folder.path,
+            resume=True,  # that the folder is this run's own was made sure of
+            progress=bar,
+        )
+
+
+@contextmanager
+def _warnings_as_sentences() -> Iterator[None]:
+    """Say warnings of damage as a mistake would be said, and let training go on."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Any, category: Any, *rest: Any, **more: Any) -> None:
+            if str(message).startswith(_DAMAGE):
+                say(str(message))
+            else:
+                usual(message, category, *rest, **more)
+
+        for word in _DAMAGE:
+            warnings.filterwarnings("always", message=word, category=UserWarning)
+        warnings.showwarning = show
+        yield
+
+
+def _measured(folder: RunFolder, xs: np.ndarray, bar: bool) -> list[Measurement | None]:
+    """Return the gradient flow before and after, of the weights as they lie in the folder."""
+    found: list[Measurement | None] = []
+    with progress("measuring", 2) if bar else nullcontext() as update:
+        for path in (folder.before, folder.after):
+            cell, params = interop.load(path)
+            try:
+                found.append(measure(Subject(path.stem, cell, params), xs))
+            except Mistake:  # a network that has diverged has no gradient flow
+                found.append(None)
+            if update is not None:
+                update(advance=1)
+    return found
 
 
 # --- the end --------------------------------------------------------------------------------------

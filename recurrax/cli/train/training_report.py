@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from recurrax import interop
 from recurrax.cli.console import (
     NO_PICTURE,
-    Mistake,
-    as_mistakes,
     picture_failures,
     print_table,
     print_written,
-    progress,
     say,
     spoken,
     terminal,
 )
 from recurrax.cli.data.contents import LONGEST
-from recurrax.cli.flow.cells_to_measure import Subject, measure
 from recurrax.cli.flow.measurement import COLUMNS, difference
 from recurrax.cli.to_json import document
 from recurrax.cli.train.run_folder import write_text
@@ -37,7 +31,6 @@ if TYPE_CHECKING:
 
     from recurrax.cli.flow.measurement import Measurement
     from recurrax.cli.train.run_folder import RunFolder
-    from recurrax.cli.train.training_setup import TrainingSetup
     from recurrax.tasks import Task
     from recurrax.train.fit import Fit
 
@@ -54,34 +47,16 @@ class Summary(NamedTuple):
     after: Measurement | None
 
 
-def finish(
-    folder: RunFolder, asked: dict[str, Any], setup: TrainingSetup, fit: Fit, bar: bool
-) -> int:
-    """Write weights, picture and report of a run that is at its end; return the exit code."""
-    with as_mistakes(OSError, ValueError, prefix=f"--out {folder.path}: "):
-        interop.save(folder.after, fit.params.cell)
-        interop.save(folder.network, fit.params)
-        first, last = _measured(folder, setup.xs, bar)
-        summary = Summary(asked, setup.task, fit, first, last)
-        write_text(folder.report, document(asked, **_numbers(summary)) + "\n")
-    drawn = draw(folder, asked, setup.task, fit)
+def write_numbers(folder: RunFolder, summary: Summary) -> None:
+    """Write what a run came to as JSON."""
+    write_text(folder.report, document(summary.asked, **_numbers(summary)) + "\n")
+
+
+def show(folder: RunFolder, summary: Summary) -> int:
+    """Draw and print what a run came to; return the exit code."""
+    drawn = draw(folder, summary.asked, summary.task, summary.fit)
     _print(folder, summary, drawn)
     return 0 if drawn else NO_PICTURE
-
-
-def _measured(folder: RunFolder, xs: np.ndarray, bar: bool) -> list[Measurement | None]:
-    """Return the gradient flow before and after, of the weights as they lie in the folder."""
-    found: list[Measurement | None] = []
-    with progress("measuring", 2) if bar else nullcontext() as update:
-        for path in (folder.before, folder.after):
-            cell, params = interop.load(path)
-            try:
-                found.append(measure(Subject(path.stem, cell, params), xs))
-            except Mistake:  # a network that has diverged has no gradient flow
-                found.append(None)
-            if update is not None:
-                update(advance=1)
-    return found
 
 
 # --- curves ---------------------------------------------------------------------------------------

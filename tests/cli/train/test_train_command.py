@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shlex
@@ -123,7 +124,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, capsys, monkeypatch):
         """What Ctrl-C after ten steps does."""
         raise rx.train.Interrupted("stopped", usual(*args, steps=10, **options))
 
-    monkeypatch.setattr("recurrax.cli.train.training_run.fit", pressed)
+    monkeypatch.setattr(importlib.import_module("recurrax.train.fit"), "fit", pressed)
     options = ["--steps", "20", "--no-progress", "--out", str(folder)]
     assert run(["train", *TINY, *options]) == 130
     said = capsys.readouterr()
