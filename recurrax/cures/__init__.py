@@ -1,12 +1,16 @@
 """Cures for gradients that vanish or explode: clipping, initialisers, regularisers."""
 
 from recurrax.cures import init
-from recurrax.cures.clipping.clip import ClipState, clip_by_global_norm
-from recurrax.cures.clipping.clip_by_percentile import PercentileState, clip_by_percentile
-from recurrax.cures.clipping.clip_by_zscore import ZscoreState, clip_by_zscore
-from recurrax.cures.clipping.clip_fraction import clip_fraction
+from recurrax.cures.clipping.adaptive import (
+    PercentileState,
+    SpikeState,
+    ZscoreState,
+    clip_by_percentile,
+    clip_by_zscore,
+    skip_spikes,
+)
 from recurrax.cures.clipping.clip_state_gradient import clip_state_gradient
-from recurrax.cures.clipping.skip_spikes import SpikeState, skip_spikes
+from recurrax.cures.clipping.global_norm import ClipState, clip_by_global_norm, clip_fraction
 from recurrax.cures.detach import DetachState, detach
 from recurrax.cures.flossing import flossing
 from recurrax.cures.omega import omega

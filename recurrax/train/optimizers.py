@@ -6,7 +6,7 @@ from typing import Any
 
 import optax
 
-from recurrax.cures.clipping.clip import clip_by_global_norm
+from recurrax.cures.clipping.global_norm import clip_by_global_norm
 
 NAMES = ("adam", "adamw", "nadam", "rmsprop", "adagrad", "lion", "sgd")  # as Optax calls them
 

@@ -13,7 +13,7 @@ import optax
 
 from recurrax import checks
 from recurrax.cures.clipping.clip_state_gradient import ClippedStep
-from recurrax.cures.clipping.norm import global_norm
+from recurrax.cures.clipping.global_norm import clip_counts, global_norm
 from recurrax.flow.watch import Watched, watch
 from recurrax.tasks.batch import Batch
 from recurrax.train.sharding import ONE_DEVICE, Placement
@@ -98,9 +98,10 @@ def train_step(program: Program, carry: Carry, batch: Batch) -> tuple[Carry, dic
     # The loss is what a schedule such as reduce_on_plateau looks at; others ignore it.
     optimizer = optax.with_extra_args_support(program.optimizer)
     updates, opt_state = optimizer.update(gradient, carry.opt_state, carry.params, value=total)
-    clipped = _clipped(carry.opt_state, opt_state)
-    if clipped is not None:
-        seen["clip_fraction"] = clipped
+    before, after = clip_counts(carry.opt_state), clip_counts(opt_state)
+    if before:
+        counted = [new > old for (old, _), (new, _) in zip(before, after, strict=True)]
+        seen["clip_fraction"] = jnp.any(jnp.stack(counted)).astype(jnp.float32)
     params = optax.apply_updates(carry.params, updates)
     return Carry(params, opt_state, carry.step + 1, watched), seen
 
@@ -174,19 +175,3 @@ def _unknown(leaf: Any) -> chex.Array:
     """Return NaN, and -1 for the step, for what was not measured yet."""
     floating = jnp.issubdtype(leaf.dtype, jnp.floating)
     return jnp.full(leaf.shape, jnp.nan if floating else -1, leaf.dtype)
-
-
-def _clipped(before: Any, after: Any) -> chex.Array | None:
-    """1 where a transformation that counts what it clips counted this update, else 0."""
-    counts = [
-        (old, new)
-        for (_, old), (_, new) in zip(
-            optax.tree.get_all_with_path(before, "clipped"),
-            optax.tree.get_all_with_path(after, "clipped"),
-            strict=True,
-        )
-        if jnp.shape(old) == () and jnp.issubdtype(jnp.asarray(old).dtype, jnp.integer)
-    ]
-    if not counts:
-        return None
-    return jnp.any(jnp.stack([new > old for old, new in counts])).astype(jnp.float32)

@@ -16,7 +16,7 @@ from train.small import CELL, DATA, KEY, OPTIMIZER, TASK, fit, loss, same, split
 
 import recurrax as rx
 from recurrax import keys
-from recurrax.cures.clipping.norm import global_norm
+from recurrax.cures.clipping.global_norm import global_norm
 from recurrax.train.step import advance_and_report
 
 
@@ -153,6 +153,18 @@ def test_batches_of_ones_own():
     few = fit(20, task=itertools.islice(batches(), 6), **own)
     assert few.step == 6
     assert few.history["step"].tolist() == [4, 6]
+
+
+def test_a_spike_that_is_skipped_counts_as_clipped():
+    """The targets of the sixth batch are huge: its update alone is dropped."""
+    given = list(itertools.islice(batches(), 8))
+    given[5] = given[5]._replace(targets=1000 * given[5].targets)
+    skip = optax.chain(rx.cures.skip_spikes(10.0, warmup=3), optax.sgd(1e-3))
+    net = rx.train.network(CELL, 1)
+    found = fit(8, task=given, cell=net, loss=TASK.loss, optimizer=skip)
+    assert int(optax.tree.get(found.opt_state, "skipped")) == 1
+    assert found.history["clip_fraction"].tolist() == [0, 1 / 4]  # of four steps each
+    assert float(rx.cures.clip_fraction(found.opt_state)) == 1 / 8
 
 
 def test_a_learning_rate_that_looks_at_the_loss():

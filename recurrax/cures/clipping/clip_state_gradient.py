@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.cell import Cell
-from recurrax.cures.clipping.norm import above_zero
+from recurrax.cures.clipping.global_norm import above_zero
 from recurrax.flow.numbers.scaled import power_of_two, scale_of
 
 if TYPE_CHECKING:
