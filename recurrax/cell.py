@@ -70,6 +70,16 @@ def cell_text(step: StepFn, init: Any) -> str:
     return f"Cell(step={name})" if write is None else str(write(init))
 
 
+def check_cell(name: str, cell: Any) -> None:
+    """Raise unless what a function of this name is given is a cell."""
+    if not isinstance(cell, Cell):
+        raise TypeError(
+            f"{name} takes a rx.Cell, got {type(cell).__name__}. Wrap a bare step function as "
+            "rx.Cell(init=..., initial_state=..., step=...), and the cells of a "
+            "rx.bidirectional before it joins them."
+        )
+
+
 def as_step(cell: Cell | StepFn) -> StepFn:
     """The step function of a cell, or the bare step function itself."""
     if isinstance(cell, Cell):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from recurrax import checks
-from recurrax.cell import Cell, InitialState, Params, State, StepFn, cell_text
+from recurrax.cell import Cell, InitialState, Params, State, StepFn, cell_text, check_cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +92,7 @@ def stack(*cells: Cell) -> Cell:
     if not cells:
         raise ValueError("stack needs at least one cell, got none")
     for cell in cells:
-        _check_cell("stack", cell)
+        check_cell("stack", cell)
     for i, (below, above) in enumerate(itertools.pairwise(cells)):
         gives = getattr(below.init, "hidden_size", None)  # as the `init` of a gated cell tells
         takes = getattr(above.init, "input_size", None)
@@ -154,7 +154,7 @@ def residual(cell: Cell) -> Cell:
       >>> ys.shape
       (5, 4)
     """
-    _check_cell("residual", cell)
+    check_cell("residual", cell)
     return Cell(cell.init, cell.initial_state, ResidualStep(cell.step))
 
 
@@ -164,12 +164,4 @@ def _check_entries(name: str, given: Any, count: int) -> None:
         raise TypeError(
             f"{name} of a stack of {count} cells must be a tuple with one entry for each, "
             f"got {came}"
-        )
-
-
-def _check_cell(name: str, cell: Any) -> None:
-    if not isinstance(cell, Cell):
-        raise TypeError(
-            f"{name} takes rx.Cell records, got {type(cell).__name__}. Wrap a bare step function "
-            "as rx.Cell(init=..., initial_state=..., step=...)."
         )

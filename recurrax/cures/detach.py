@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks
-from recurrax.cell import Cell
-from recurrax.cures.clipping.clip_state_gradient import check_cell
+from recurrax.cell import Cell, check_cell
 
 if TYPE_CHECKING:
     import chex
@@ -101,9 +100,20 @@ class DetachInitialState:
 
     def __call__(self, params: Params, batch_shape: tuple[int, ...] = ()) -> DetachState:
         state = self.initial_state(params, batch_shape)
-        _check_fields(state)
-        keys = jax.random.split(self.key, batch_shape)
-        return DetachState(state, jax.random.key_data(keys))
+        name, fields = type(state).__name__, getattr(state, "_fields", ())
+        if "h" not in fields:
+            raise TypeError(
+                f"detach blocks the gradient through the field h of a state, and a {name} has "
+                "none. Wrap the cells of a stack before it is stacked, and a wrapped cell before "
+                "it is wrapped."
+            )
+        if len(fields) == 1:
+            raise ValueError(
+                f"detach leaves the gradient the other fields of a state, and a {name} has h "
+                "alone: no gradient would pass a blocked step. Take a cell with a memory, such as "
+                "rx.cells.lstm."
+            )
+        return DetachState(state, jax.random.key_data(jax.random.split(self.key, batch_shape)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DetachInitialState) and self._parts() == other._parts()
@@ -131,46 +141,25 @@ class DetachStep:
 
     def __call__(self, params: Params, state: State, x: Any) -> tuple[DetachState, Any]:
         _check_state(state)
-        following, blocked = self._draw(state.key)
-        inner = state.state
-        flags = blocked.reshape(blocked.shape + (1,) * (jnp.ndim(inner.h) - blocked.ndim))
-        read = inner._replace(h=jnp.where(flags, jax.lax.stop_gradient(inner.h), inner.h))
-        new, y = self.step(params, read, x)
-        return DetachState(new, following), y
+        inner, words = state
 
-    def _draw(self, data: chex.Array) -> tuple[chex.Array, chex.Array]:
-        """The keys `[*batch, words]` of the next step, and whether this one is blocked."""
-
-        def one(words: chex.Array) -> tuple[chex.Array, chex.Array]:
+        def draw(words: chex.Array) -> tuple[chex.Array, chex.Array]:
+            """Return the key of the next step, and whether this one is blocked."""
             following, now = jax.random.split(jax.random.wrap_key_data(words, impl=self.impl))
             return jax.random.key_data(following), jax.random.bernoulli(now, self.p)
 
-        batch = data.shape[:-1]
-        following, blocked = jax.vmap(one)(data.reshape(-1, data.shape[-1]))
-        return following.reshape(data.shape), blocked.reshape(batch)
+        following, blocked = jax.vmap(draw)(words.reshape(-1, words.shape[-1]))
+        blocked = blocked.reshape(words.shape[:-1])
+        flags = blocked.reshape(blocked.shape + (1,) * (jnp.ndim(inner.h) - blocked.ndim))
+        read = inner._replace(h=jnp.where(flags, jax.lax.stop_gradient(inner.h), inner.h))
+        new, y = self.step(params, read, x)
+        return DetachState(new, following.reshape(words.shape)), y
 
     def check_inputs(self, params: Params, state: State, xs: Any) -> None:
         """The wrapped cell sees its own state, and the inputs as they are."""
         _check_state(state)
         if hasattr(self.step, "check_inputs"):
             self.step.check_inputs(params, state.state, xs)
-
-
-def _check_fields(state: Any) -> None:
-    """Refuse a state without an h, or with nothing beside it that the gradient can take."""
-    name, fields = type(state).__name__, getattr(state, "_fields", ())
-    if "h" not in fields:
-        raise TypeError(
-            f"detach blocks the gradient through the field h of a state, and a {name} has none. "
-            "Wrap the cells of a stack before it is stacked, and a wrapped cell before it is "
-            "wrapped."
-        )
-    if len(fields) == 1:
-        raise ValueError(
-            f"detach leaves the gradient the other fields of a state, and a {name} has h alone: "
-            "no gradient would pass a blocked step. Take a cell with a memory, such as "
-            "rx.cells.lstm."
-        )
 
 
 def _check_state(state: Any) -> None:

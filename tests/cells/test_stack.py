@@ -65,8 +65,9 @@ def test_sizes_that_do_not_chain():
 @pytest.mark.parametrize("combine", [rx.stack, rx.residual])
 def test_only_cells(combine):
     message = (
-        f"{combine.__name__} takes rx.Cell records, got GatedStep. Wrap a bare step function as "
-        "rx.Cell(init=..., initial_state=..., step=...)."
+        f"{combine.__name__} takes a rx.Cell, got GatedStep. Wrap a bare step function as "
+        "rx.Cell(init=..., initial_state=..., step=...), and the cells of a rx.bidirectional "
+        "before it joins them."
     )
     with says(TypeError, message):
         combine(rx.cells.gru_step)

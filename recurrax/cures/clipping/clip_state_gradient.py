@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import checks
-from recurrax.cell import Cell
+from recurrax.cell import check_cell
 from recurrax.cures.clipping.global_norm import above_zero
 from recurrax.flow.numbers.scaled import power_of_two, scale_of
 
 if TYPE_CHECKING:
     import chex
 
-    from recurrax.cell import InitialState, Params, State, StepFn
+    from recurrax.cell import Cell, InitialState, Params, State, StepFn
 
 
 def clip_state_gradient(
@@ -98,16 +98,7 @@ class ClippedStep:
     not_hoisted = "it clips the gradient of its state, and the engine takes gradients to be linear"
 
     def __call__(self, params: Params, state: State, x: Any) -> tuple[State, Any]:
-        batch = self._batch_axes(params, state)
-        return self.step(params, _clip_backward(self.by_norm, self.most, batch, state), x)
-
-    def check_inputs(self, params: Params, state: State, xs: Any) -> None:
-        """The wrapped cell sees the inputs as they are."""
-        if hasattr(self.step, "check_inputs"):
-            self.step.check_inputs(params, state, xs)
-
-    def _batch_axes(self, params: Params, state: State) -> int:
-        """How many leading axes of the state are a batch: those that one example's has not."""
+        # The leading axes of the state that one example's has not are a batch.
         one = jax.eval_shape(self.initial_state, params)
         structures: list[Any] = [jax.tree.structure(one), jax.tree.structure(state)]
         if structures[0] != structures[1]:
@@ -126,12 +117,18 @@ class ClippedStep:
                 "clip_state_gradient clips each example on its own, so the leaves of a state must "
                 f"share one batch shape, got {batches}"
             )
-        return len(next(iter(batches.values()), ()))
+        batch = len(next(iter(batches.values()), ()))
+        return self.step(params, _clip_backward(self.by_norm, self.most, batch, state), x)
+
+    def check_inputs(self, params: Params, state: State, xs: Any) -> None:
+        """The wrapped cell sees the inputs as they are."""
+        if hasattr(self.step, "check_inputs"):
+            self.step.check_inputs(params, state, xs)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _clip_backward(by_norm: bool, most: float, batch: int, state: Any) -> Any:
-    """The state as it is; the gradient that comes back by its floating leaves is clipped."""
+    """Return the state as it is; the gradient that comes back by its floating leaves is clipped."""
     return state
 
 
@@ -142,46 +139,34 @@ def _forward(by_norm: bool, most: float, batch: int, state: Any) -> tuple[Any, N
 def _backward(by_norm: bool, most: float, batch: int, _: None, gradient: Any) -> tuple[Any]:
     leaves, tree = jax.tree.flatten(gradient)
     places = [i for i, g in enumerate(leaves) if jnp.issubdtype(g.dtype, jnp.floating)]
-    clip = partial(_clip_norms, batch=batch) if by_norm else _clip_values
-    for i, clipped in zip(places, clip([leaves[i] for i in places], most), strict=True):
-        leaves[i] = clipped
+    grads = [leaves[i] for i in places]
+    if by_norm:
+        clipped = _clip_norms(grads, most, batch)
+    else:  # entry by entry; one that is NaN becomes zero
+        clipped = [jnp.where(jnp.isnan(g), 0, jnp.clip(g, -most, most)) for g in grads]
+    for i, leaf in zip(places, clipped, strict=True):
+        leaves[i] = leaf
     return (jax.tree.unflatten(tree, leaves),)
 
 
 _clip_backward.defvjp(_forward, _backward)
 
 
-def _clip_values(grads: list[chex.Array], most: float) -> list[chex.Array]:
-    """Each entry cut to a size; zero where it is NaN."""
-    return [jnp.where(jnp.isnan(g), jnp.zeros_like(g), jnp.clip(g, -most, most)) for g in grads]
-
-
 def _clip_norms(grads: list[chex.Array], most: float, batch: int) -> list[chex.Array]:
-    """Each example's gradient by all leaves shortened to a norm; zeros if it is not finite."""
+    """Return each example's gradient by all leaves shortened to a norm; zeros if not finite."""
     if not grads:
         return []
     wide = jnp.result_type(jnp.float32, *(g.dtype for g in grads))
     sizes = [math.prod(g.shape[batch:]) for g in grads]
     flat = [g.astype(wide).reshape(*g.shape[:batch], n) for g, n in zip(grads, sizes, strict=True)]
     rows = jnp.concatenate(flat, -1)
-    finite = jnp.all(jnp.isfinite(rows), -1, keepdims=True)
-    rows = jnp.where(finite, rows, 0)
+    rows = jnp.where(jnp.all(jnp.isfinite(rows), -1, keepdims=True), rows, 0)
     # Scaled by a power of two, which rounds nothing, so that no square over- or underflows.
     unit = power_of_two(-scale_of(rows, (-1,)), wide)[..., None]
     scaled = rows * unit
     square = jnp.sum(scaled * scaled, -1, keepdims=True)
     length = jnp.sqrt(jnp.where(square > 0, square, 1))  # a zero gradient stays zero below
     ratio = jnp.minimum(most / length, jnp.finfo(wide).max)
-    long = length > most * unit
-    rows = jnp.where(long, scaled * ratio, rows)
+    rows = jnp.where(length > most * unit, scaled * ratio, rows)
     parts = jnp.split(rows, list(itertools.accumulate(sizes))[:-1], -1)
     return [part.reshape(g.shape).astype(g.dtype) for part, g in zip(parts, grads, strict=True)]
-
-
-def check_cell(name: str, cell: Any) -> None:
-    if not isinstance(cell, Cell):
-        raise TypeError(
-            f"{name} takes a rx.Cell, got {type(cell).__name__}. Wrap a bare step function as "
-            "rx.Cell(init=..., initial_state=..., step=...), and the cells of a "
-            "rx.bidirectional before it joins them."
-        )
