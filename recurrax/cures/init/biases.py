@@ -18,25 +18,33 @@ from recurrax import checks
 from recurrax.gated.cell import ZEROS, Initializer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import chex
 
 Row: TypeAlias = tuple[Initializer, ...]  # one for each gate
 
 
-# --- a constant ---------------------------------------------------------------------------------
-
-
 @dataclasses.dataclass(frozen=True)
-class Constant:
-    """An initialiser of one value; equal to another of the same."""
+class GateBias:
+    """An initialiser of one gate's biases; equal to another of the same function and arguments."""
 
-    value: float
+    name: str  # as the user calls it
+    values: Callable[..., Any]  # values(quantiles, *arguments), the biases in float64
+    arguments: tuple[float, ...]
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{value:g}' for value in self.arguments)})"
 
     def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> Any:
         del key
-        return jnp.full(tuple(shape), self.value, checks.floating_dtype(dtype))
+        if len(shape) != 1:
+            raise ValueError(
+                f"{self.name} makes the biases [H] of one gate, got shape {tuple(shape)}. Give it "
+                "as bias_init of a cell."
+            )
+        quantiles = (np.arange(shape[0]) + 0.5) / shape[0]  # the middles of H parts of [0, 1]
+        return jnp.asarray(self.values(quantiles, *self.arguments), checks.floating_dtype(dtype))
 
 
 def forget_bias(value: float, *, gates: int = 4, forget_gate: int = 1) -> Row:
@@ -66,23 +74,8 @@ def forget_bias(value: float, *, gates: int = 4, forget_gate: int = 1) -> Row:
     Source: Gers, Schmidhuber and Cummins (2000); Jozefowicz, Zaremba and Sutskever (2015).
     """
     checks.check_number("value", value)
-    return _row(gates, {"forget_gate": (forget_gate, Constant(float(value)))})
-
-
-# --- chrono -------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class LogUniformTime:
-    """`sign * log u`, u the evenly spread quantiles of U[1, t_max - 1]."""
-
-    t_max: float
-    sign: int
-
-    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> Any:
-        del key
-        times = 1 + (self.t_max - 2) * _quantiles("chrono", shape)
-        return jnp.asarray(self.sign * np.log(times), checks.floating_dtype(dtype))
+    bias = GateBias("forget_bias", np.full_like, (float(value),))
+    return _row(gates, {"forget_gate": (forget_gate, bias)})
 
 
 def chrono(
@@ -125,27 +118,14 @@ def chrono(
     checks.check_number("t_max", t_max)
     if t_max < 2:
         raise ValueError(f"t_max must be at least 2 steps, got {t_max!r}")
-    roles = {"forget_gate": (forget_gate, LogUniformTime(float(t_max), 1))}
+    roles = {"forget_gate": (forget_gate, GateBias("chrono", _log_times, (float(t_max), 1)))}
     if input_gate is not None:
-        roles["input_gate"] = (input_gate, LogUniformTime(float(t_max), -1))
+        roles["input_gate"] = (input_gate, GateBias("chrono", _log_times, (float(t_max), -1)))
     return _row(gates, roles)
 
 
-# --- uniform gates ------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class UniformGate:
-    """`sign * log(u / (1 - u))`, u the evenly spread quantiles of U[1/H, 1 - 1/H]."""
-
-    sign: int
-
-    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> Any:
-        del key
-        quantiles = _quantiles("uniform_gate", shape)
-        least = 1 / max(len(quantiles), 1)
-        u = least + (1 - 2 * least) * quantiles
-        return jnp.asarray(-self.sign * np.log(1 / u - 1), checks.floating_dtype(dtype))
+def _log_times(quantiles: np.ndarray, t_max: float, sign: int) -> Any:
+    return sign * np.log(1 + (t_max - 2) * quantiles)
 
 
 def uniform_gate(*, gates: int = 4, forget_gate: int = 1, refine_gate: int | None = None) -> Row:
@@ -177,13 +157,15 @@ def uniform_gate(*, gates: int = 4, forget_gate: int = 1, refine_gate: int | Non
 
     Source: Gu et al. (2020), who draw u at random.
     """
-    roles = {"forget_gate": (forget_gate, UniformGate(1))}
+    roles = {"forget_gate": (forget_gate, GateBias("uniform_gate", _logits, (1,)))}
     if refine_gate is not None:
-        roles["refine_gate"] = (refine_gate, UniformGate(-1))
+        roles["refine_gate"] = (refine_gate, GateBias("uniform_gate", _logits, (-1,)))
     return _row(gates, roles)
 
 
-# --- shared -------------------------------------------------------------------------------------
+def _logits(quantiles: np.ndarray, sign: int) -> Any:
+    least = 1 / max(len(quantiles), 1)
+    return -sign * np.log(1 / (least + (1 - 2 * least) * quantiles) - 1)
 
 
 def _row(gates: int, roles: dict[str, tuple[int, Any]]) -> Row:
@@ -200,13 +182,3 @@ def _row(gates: int, roles: dict[str, tuple[int, Any]]) -> Row:
             raise ValueError(f"{names} must be two different gates, got {gate} for both")
         row[gate] = init
     return tuple(row)
-
-
-def _quantiles(name: str, shape: Sequence[int]) -> np.ndarray:
-    """The middles of H equal parts of [0, 1], in float64."""
-    if len(shape) != 1:
-        raise ValueError(
-            f"{name} makes the biases [H] of one gate, got shape {tuple(shape)}. Give it as "
-            "bias_init of a cell."
-        )
-    return (np.arange(shape[0]) + 0.5) / shape[0]

@@ -10,38 +10,23 @@ import jax
 import numpy as np
 
 from recurrax import checks
-from recurrax.cures.init.gate_blocks import GateBlocks
+from recurrax.cures.init.matrices import GateBlocks, draw_orthogonal
 
 if TYPE_CHECKING:
     import chex
 
-_DISTRIBUTIONS = ("normal", "orthogonal")
 _MOST = 1e12  # the largest variance for which the search below has been tried
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Critical(GateBlocks):
-    """The initialiser that `critical` returns."""
+    """What `critical` returns: an initialiser that tells the point it is at."""
 
-    name = "critical"
-    input_variance: float
-    bias_variance: float
-    distribution: str
+    gain: float = 1.0  # sigma_w, so that a weight has variance `sigma_w^2 / H`
+    q: float = 0.0  # the variance of a pre-activation at the fixed point
 
-    @property
-    def gain(self) -> float:
-        """sigma_w, so that a weight has variance `sigma_w^2 / H`."""
-        return _critical_point(self.input_variance + self.bias_variance)[0]
-
-    @property
-    def q(self) -> float:
-        """The variance of a pre-activation at the fixed point."""
-        return _critical_point(self.input_variance + self.bias_variance)[1]
-
-    def draw(self, key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
-        if self.distribution == "orthogonal":
-            return jax.nn.initializers.orthogonal(self.gain)(key, shape, dtype)
-        return jax.random.normal(key, shape, dtype) * (self.gain / shape[0] ** 0.5)
+    def __repr__(self) -> str:
+        return f"critical(gain={self.gain:g}, q={self.q:g})"
 
 
 def critical(
@@ -91,8 +76,14 @@ def critical(
         checks.check_number(name, value)
         if not 0 <= value <= _MOST:
             raise ValueError(f"{name} must be from 0 to {_MOST:.0e}, got {value!r}")
-    checks.check_choice("distribution", distribution, _DISTRIBUTIONS)
-    return Critical(gates, float(input_variance), float(bias_variance), distribution)
+    checks.check_choice("distribution", distribution, ("normal", "orthogonal"))
+    draw = _draw_normal if distribution == "normal" else draw_orthogonal
+    gain, q = _critical_point(float(input_variance) + float(bias_variance))
+    return Critical("critical", draw, (gain,), gates, gain=gain, q=q)
+
+
+def _draw_normal(key: chex.PRNGKey, shape: Any, dtype: Any, gain: float) -> chex.Array:
+    return jax.random.normal(key, shape, dtype) * (gain / shape[0] ** 0.5)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Recurrent weights of a chosen size: orthogonal, the identity, or any others scaled exactly."""
+"""Recurrent weights drawn gate by gate: orthogonal, the identity, or any others scaled exactly."""
 
 from __future__ import annotations
 
@@ -10,27 +10,60 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import checks
-from recurrax.cures.init.gate_blocks import GateBlocks
 from recurrax.flow.numbers.scaled import rescale
 from recurrax.gated.cell import LECUN_NORMAL, Initializer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import chex
 
 
-# --- orthogonal ---------------------------------------------------------------------------------
-
-
 @dataclasses.dataclass(frozen=True)
-class Orthogonal(GateBlocks):
-    """The initialiser that `orthogonal` returns."""
+class GateBlocks:
+    """An initialiser of a matrix for each of G gates, side by side on the last axis.
 
-    name = "orthogonal"
-    square = False
-    gain: float
+    It is equal to another that draws with the same function and arguments.
+    """
 
-    def draw(self, key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
-        return jax.nn.initializers.orthogonal(self.gain)(key, shape, dtype)
+    name: str  # as the user calls it
+    draw: Callable[..., chex.Array]  # draw(key, shape, dtype, *arguments), the block of one gate
+    arguments: tuple[Any, ...]
+    gates: int
+    square: bool = True  # whether each block must be `[H, H]`
+
+    def __post_init__(self) -> None:
+        checks.check_positive_int("gates", self.gates)
+
+    def __repr__(self) -> str:
+        words = [f"{value:g}" for value in self.arguments if not callable(value)]
+        words += [] if self.gates == 1 else [f"gates={self.gates}"]
+        return f"{self.name}({', '.join(words)})"
+
+    def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> chex.Array:
+        """Return the matrix, drawn in float32 at least: in half precision factorisations fail."""
+        shape, name, gates = tuple(shape), self.name, self.gates
+        if len(shape) != 2 or shape[-1] % gates:
+            raise ValueError(
+                f"{name} with gates={gates} makes a matrix [rows, {gates} * columns], got shape "
+                f"{shape}. Give it as recurrent_init, not as bias_init; a cell asks for one gate "
+                "at a time, so there leave gates at 1."
+            )
+        block = (shape[0], shape[1] // gates)
+        if self.square and block[0] != block[1]:
+            raise ValueError(
+                f"{name} makes square blocks [H, H], got {block} from shape {shape} with "
+                f"gates={gates}. Give it as recurrent_init; a whole [H, G*H] takes gates=G."
+            )
+        dtype = checks.floating_dtype(dtype)
+        if 0 in shape:  # nothing to draw, and no variance to scale
+            return jnp.zeros(shape, dtype)
+        wide = jnp.promote_types(dtype, jnp.float32)
+        # One gate is drawn from the key itself, as the initialisers of JAX do.
+        keys = [key] if gates == 1 else jax.random.split(key, gates)
+        return jnp.concatenate(
+            [self.draw(k, block, wide, *self.arguments) for k in keys], -1
+        ).astype(dtype)
 
 
 def orthogonal(gain: float = 1.0, *, gates: int = 1) -> Initializer:
@@ -63,22 +96,11 @@ def orthogonal(gain: float = 1.0, *, gates: int = 1) -> Initializer:
     LeCun (2016).
     """
     _check_size("gain", gain)
-    return Orthogonal(gates, float(gain))
+    return GateBlocks("orthogonal", draw_orthogonal, (float(gain),), gates, square=False)
 
 
-# --- identity -----------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Identity(GateBlocks):
-    """The initialiser that `identity` returns."""
-
-    name = "identity"
-    scale: float
-
-    def draw(self, key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
-        del key
-        return jnp.asarray(self.scale, dtype) * jnp.eye(*shape, dtype=dtype)
+def draw_orthogonal(key: chex.PRNGKey, shape: Any, dtype: Any, gain: float) -> chex.Array:
+    return jax.nn.initializers.orthogonal(gain)(key, shape, dtype)
 
 
 def identity(scale: float = 1.0, *, gates: int = 1) -> Initializer:
@@ -106,47 +128,12 @@ def identity(scale: float = 1.0, *, gates: int = 1) -> Initializer:
     Source: Le, Jaitly and Hinton (2015).
     """
     checks.check_number("scale", scale)
-    return Identity(gates, float(scale))
+    return GateBlocks("identity", _draw_identity, (float(scale),), gates)
 
 
-# --- any weights, scaled ------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Scaled(GateBlocks):
-    """Weights of another initialiser, to be scaled."""
-
-    base: Initializer
-
-    def __post_init__(self) -> None:
-        if not callable(self.base):
-            raise TypeError(
-                "base must be an initialiser (key, shape, dtype) -> array, such as "
-                f"jax.nn.initializers.lecun_normal(), got {self.base!r}"
-            )
-        super().__post_init__()
-
-    def draw_base(self, key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
-        """Return a block as the other initialiser draws it."""
-        block = self.base(key, shape, dtype)
-        checks.check_initialized(self.base, block, shape)
-        return jnp.asarray(block, dtype)
-
-
-@dataclasses.dataclass(frozen=True)
-class SpectralRadius(Scaled):
-    """The initialiser that `spectral_radius` returns."""
-
-    name = "spectral_radius"
-    rho: float
-
-    def draw(self, key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
-        block = self.draw_base(key, shape, dtype)
-        unit, _ = rescale(block)  # so that the log below is a small number
-        log_radius = _log_spectral_radius(unit)
-        dead = jnp.isneginf(log_radius)
-        scale = self.rho * jnp.exp(-jnp.where(dead, 0.0, log_radius))
-        return jnp.where(dead, block, unit * scale.astype(dtype))
+def _draw_identity(key: chex.PRNGKey, shape: Any, dtype: Any, scale: float) -> chex.Array:
+    del key
+    return jnp.asarray(scale, dtype) * jnp.eye(*shape, dtype=dtype)
 
 
 def spectral_radius(rho: float, *, base: Initializer = LECUN_NORMAL, gates: int = 1) -> Initializer:
@@ -179,21 +166,39 @@ def spectral_radius(rho: float, *, base: Initializer = LECUN_NORMAL, gates: int 
     which needs no eigenvalues and so runs on every device and inside `jax.jit`.
     """
     _check_size("rho", rho)
-    return SpectralRadius(gates, base, float(rho))
+    _check_base(base)
+    return GateBlocks("spectral_radius", _draw_of_radius, (float(rho), base), gates)
 
 
-@dataclasses.dataclass(frozen=True)
-class LargestSingularValue(Scaled):
-    """The initialiser that `largest_singular_value` returns."""
+def _draw_of_radius(
+    key: chex.PRNGKey, shape: Any, dtype: Any, rho: float, base: Initializer
+) -> chex.Array:
+    block = _draw_base(key, shape, dtype, base)
+    unit, _ = rescale(block)  # so that the log below is a small number
+    log_radius = _log_spectral_radius(unit)
+    dead = jnp.isneginf(log_radius)
+    scale = rho * jnp.exp(-jnp.where(dead, 0.0, log_radius))
+    return jnp.where(dead, block, unit * scale.astype(dtype))
 
-    name = "largest_singular_value"
-    square = False
-    sigma: float
 
-    def draw(self, key: chex.PRNGKey, shape: tuple[int, int], dtype: Any) -> chex.Array:
-        block, _ = rescale(self.draw_base(key, shape, dtype))
-        norm = jnp.linalg.norm(block, 2)
-        return block * (self.sigma / jnp.where(norm == 0, 1.0, norm)).astype(dtype)
+def _log_spectral_radius(matrix: chex.Array) -> chex.Array:
+    """`log ||A^n|| / n` at an n so large that the rest is rounding; -inf for a nilpotent matrix.
+
+    n = 2^m after m squarings. With `A = 2^e0 M0` and `M_k^2 = 2^e_k M_{k+1}` it is
+    `log 2 (e0 + e1 / 2 + e2 / 4 + ...)`, so that the rounding of the k-th square counts for `2^-k`
+    of itself.
+    """
+    matrix, exponent = rescale(matrix)
+    log2 = exponent.astype(matrix.dtype)
+
+    def body(k: Any, carry: Any) -> Any:
+        matrix, log2 = carry
+        matrix, exponent = rescale(jnp.matmul(matrix, matrix, precision="highest"))
+        return matrix, log2 + jnp.ldexp(exponent.astype(matrix.dtype), -k - 1)
+
+    squarings = jnp.finfo(matrix.dtype).nmant + 8  # the norm of A^n counts for 2^-m of its log
+    matrix, log2 = jax.lax.fori_loop(0, squarings, body, (matrix, log2))
+    return jnp.where(jnp.any(matrix != 0), log2 * math.log(2), -jnp.inf)
 
 
 def largest_singular_value(
@@ -225,27 +230,34 @@ def largest_singular_value(
     Source: section 2.1 of Pascanu, Mikolov and Bengio (2013).
     """
     _check_size("sigma", sigma)
-    return LargestSingularValue(gates, base, float(sigma))
+    _check_base(base)
+    arguments = (float(sigma), base)
+    return GateBlocks("largest_singular_value", _draw_of_norm, arguments, gates, square=False)
 
 
-def _log_spectral_radius(matrix: chex.Array) -> chex.Array:
-    """`log ||A^n|| / n` at an n so large that the rest is rounding; -inf for a nilpotent matrix.
+def _draw_of_norm(
+    key: chex.PRNGKey, shape: Any, dtype: Any, sigma: float, base: Initializer
+) -> chex.Array:
+    block, _ = rescale(_draw_base(key, shape, dtype, base))
+    norm = jnp.linalg.norm(block, 2)
+    return block * (sigma / jnp.where(norm == 0, 1.0, norm)).astype(dtype)
 
-    n = 2^m after m squarings. With `A = 2^e0 M0` and `M_k^2 = 2^e_k M_{k+1}` it is
-    `log 2 (e0 + e1 / 2 + e2 / 4 + ...)`, so that the rounding of the k-th square counts for `2^-k`
-    of itself.
-    """
-    matrix, exponent = rescale(matrix)
-    log2 = exponent.astype(matrix.dtype)
 
-    def body(k: Any, carry: Any) -> Any:
-        matrix, log2 = carry
-        matrix, exponent = rescale(jnp.matmul(matrix, matrix, precision="highest"))
-        return matrix, log2 + jnp.ldexp(exponent.astype(matrix.dtype), -k - 1)
+# --- shared ---------------------------------------------------------------------------------------
 
-    squarings = jnp.finfo(matrix.dtype).nmant + 8  # the norm of A^n counts for 2^-m of its log
-    matrix, log2 = jax.lax.fori_loop(0, squarings, body, (matrix, log2))
-    return jnp.where(jnp.any(matrix != 0), log2 * math.log(2), -jnp.inf)
+
+def _draw_base(key: chex.PRNGKey, shape: Any, dtype: Any, base: Initializer) -> chex.Array:
+    block = base(key, shape, dtype)
+    checks.check_initialized(base, block, shape)
+    return jnp.asarray(block, dtype)
+
+
+def _check_base(base: Any) -> None:
+    if not callable(base):
+        raise TypeError(
+            "base must be an initialiser (key, shape, dtype) -> array, such as "
+            f"jax.nn.initializers.lecun_normal(), got {base!r}"
+        )
 
 
 def _check_size(name: str, value: Any) -> None:
