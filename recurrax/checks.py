@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from recurrax.cell import StepFn
 
 
@@ -26,15 +28,15 @@ def leaf_name(root: str, path: tuple[Any, ...]) -> str:
     return root + jax.tree_util.keystr(path)
 
 
-def show(tree: Any) -> str:
-    """A pytree with its leaves replaced by their types: `GRUState(h=float32[8])`."""
+def show(tree: Any, leaf_text: Callable[[Any], str] | None = None) -> str:
+    """A pytree with its leaves replaced by a text, or by their types: `GRUState(h=float32[8])`."""
 
-    def leaf_type(leaf: Any) -> _Word:
+    def leaf_type(leaf: Any) -> str:
         if not hasattr(leaf, "dtype"):
-            return _Word(type(leaf).__name__)
-        return _Word(f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]")
+            return type(leaf).__name__
+        return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
 
-    return repr(jax.tree.map(leaf_type, tree))
+    return repr(jax.tree.map(lambda leaf: _Word((leaf_text or leaf_type)(leaf)), tree))
 
 
 class _Word(str):

@@ -22,11 +22,11 @@ from recurrax.flow.jacobians import jacobians
 from recurrax.flow.lag_profile import LagProfile, lag_profile
 from recurrax.flow.loss_gradients import LossGradients, loss_gradients
 from recurrax.flow.lyapunov import Lyapunov, lyapunov
-from recurrax.flow.paths import GateStatistics, Paths, paths
+from recurrax.flow.paths import Paths, paths
 from recurrax.flow.predict import Prediction, predict
 from recurrax.flow.report import Report, report
 from recurrax.flow.spectrum import Spectrum, spectrum
-from recurrax.flow.watch import Watched, watch
+from recurrax.flow.watch import GateStatistics, Watched, watch
 
 __all__ = [
     "Bounds",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -10,9 +9,9 @@ import jax.numpy as jnp
 
 from recurrax import checks, keys
 from recurrax.flow.numbers.largest import first_guess, gram_size, largest_singular_value
-from recurrax.flow.numbers.one_at_a_time import one_at_a_time
 from recurrax.flow.numbers.scaled import Scaled, frobenius, log_of, rescale, share
 from recurrax.flow.steps.jacobian import linear_map
+from recurrax.flow.steps.probes import probed_norms
 from recurrax.flow.steps.problem import Problem, Spans, indices, pick
 from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
@@ -96,7 +95,7 @@ def decay(
         return Decay(*exact_decay(problem, rows, columns))
     checks.check_positive_int("probes", probes)
     probes = min(int(probes), len(indices(columns)))
-    return Decay(*probed_decay(problem, rows, columns, probes, key))
+    return Decay(*_probed_decay(problem, rows, columns, probes, key))
 
 
 @for_each_example(1, 2)
@@ -125,74 +124,4 @@ def exact_decay(
     return log_norm, log_frobenius
 
 
-@for_each_example(1, 2, 3)
-def probed_decay(
-    own: Problem,
-    path: Trajectory,
-    rows: Spans,
-    columns: Spans,
-    probes: int,
-    key: chex.PRNGKey,
-) -> tuple[chex.Array, chex.Array]:
-    """`log_norm` and `log_frobenius` `[T, *batch]` from k = `probes` directions.
-
-    Orthonormal directions V give `E ||P V||_F^2 = (k / N) ||P||_F^2`, so the Frobenius norm needs
-    one pass. The spectral norm needs directions that P stretches most, which change with t only
-    while t is small. So the times 1, 4, 16, ... T each get their own k directions, by one turn of
-    subspace iteration (forward to the target, back from it), and every t uses those of the next
-    target. `||P V||` is never above `||P||`: what comes out is a lower bound, exact at k = N.
-    """
-    of, wrt, targets = indices(rows), indices(columns), jnp.asarray(target_times(own.length))
-    steps = path.befores, own.xs, jnp.arange(1, own.length + 1)
-    by_target = jax.vmap(_orthonormal, in_axes=1, out_axes=1)
-    none = jnp.zeros((1, len(targets), 1), jnp.int32)  # one exponent for the k of each target
-
-    def measure_frobenius(carry: Any, now: Any) -> tuple[Any, chex.Array]:
-        """Push the start directions, and keep where they are at each target."""
-        v, exponent, reached = carry
-        before, x, t = now
-        v, exponent = rescale(linear_map(own.step, own.params, before, x).push(v), exponent)
-        part, top = rescale(v[of], exponent)
-        asked = jnp.zeros_like(v).at[of].set(part)  # what is stretched elsewhere does not count
-        reached = jnp.where((targets == t)[:, None], asked[:, None], reached)
-        return (v, exponent, reached), log_of(frobenius(part), top)
-
-    def pull_back(u: chex.Array, now: Any) -> tuple[chex.Array, None]:
-        """Pull the directions of all targets back to time 0, in one pass."""
-        before, x, t = now
-        u = jnp.where((targets == t)[:, None], reached, u)
-        pulled = linear_map(own.step, own.params, before, x).pull(u.reshape(own.size, -1))
-        return rescale(pulled.reshape(u.shape), none).mantissa, None
-
-    def measure_norm(carry: Any, now: Any) -> tuple[Any, chex.Array]:
-        """Push the best directions of all targets; the norm is that of the next target's."""
-        v, exponents = carry
-        before, x, t = now
-        pushed = linear_map(own.step, own.params, before, x).push(v.reshape(own.size, -1))
-        v, exponents = rescale(pushed.reshape(v.shape), exponents)
-        following = jnp.searchsorted(targets, t)
-        part, top = rescale(v[:, following][of], exponents[0, following, 0])
-        norm, _ = largest_singular_value(part, first_guess(gram_size(*part.shape), part.dtype))
-        return (v, exponents), log_of(norm, top)
-
-    start = _orthonormal(jax.random.normal(key, (len(wrt), probes)).astype(own.dtype))
-    start = jnp.zeros((own.size, probes), own.dtype).at[wrt].set(start)
-    empty = jnp.zeros((own.size, len(targets), probes), own.dtype)
-    carry, log_frobenius = jax.lax.scan(measure_frobenius, (start, jnp.int32(0), empty), steps)
-    # The directions are constants to a derivative, as the random ones are.
-    reached = by_target(jax.lax.stop_gradient(carry[2]))
-    best = jax.lax.stop_gradient(jax.lax.scan(pull_back, empty, steps, reverse=True)[0])
-    best = jnp.zeros_like(best).at[wrt].set(by_target(best[wrt]))
-    log_norm = jax.lax.scan(measure_norm, (best, none), steps)[1]
-    return log_norm, log_frobenius + 0.5 * math.log(len(wrt) / probes)
-
-
-def target_times(length: int) -> tuple[int, ...]:
-    """1, 4, 16, ... and the length itself."""
-    powers = range(math.ceil(math.log(length, 4)) if length > 1 else 0)
-    return (*(4**power for power in powers if 4**power < length), length)
-
-
-@one_at_a_time
-def _orthonormal(columns: chex.Array) -> chex.Array:
-    return jnp.linalg.qr(columns)[0]
+_probed_decay = for_each_example(1, 2, 3)(probed_norms)

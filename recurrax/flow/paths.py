@@ -22,6 +22,7 @@ from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.problem import Problem, flatten, pick
 from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
+from recurrax.flow.watch import GateStatistics, gate_statistics
 from recurrax.gated.step import GatedStep
 from recurrax.gated.tracing import trace
 
@@ -29,18 +30,6 @@ if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell, StepFn
-
-
-class GateStatistics(NamedTuple):
-    """How open and how saturated the gates are, over the hidden units of one example."""
-
-    names: tuple[str, ...]  # of the G gates of the cell's view
-    mean: chex.Array  # [T, *batch, G], the mean activation
-    low: chex.Array  # [T, *batch, G], fraction of units below 0.1 (sigmoid) or -0.9 (tanh)
-    high: chex.Array  # [T, *batch, G], fraction of units above 0.9
-
-    def __repr__(self) -> str:
-        return summary(self)
 
 
 class Paths(NamedTuple):
@@ -182,17 +171,6 @@ def _reaches(step: GatedStep, problem: Problem) -> np.ndarray:
 
 
 # --- the recursions ------------------------------------------------------------------------------
-
-
-def gate_statistics(step: GatedStep, params: Any, state: Any, x: Any) -> tuple[chex.Array, ...]:
-    """Mean and saturated fractions of each gate of the view in one example, `[G]`."""
-    view: Any = step.view
-    z = step.pre_activations(params, state.h, x)
-    values = jnp.stack(list(view.values(params.unit, *z))).astype(flatten(state).dtype)
-    # Where a sigmoid counts as saturated its slope is below 0.09, a tanh's below 0.19.
-    low = np.asarray([{"sigmoid": 0.1, "tanh": -0.9}[kind] for kind in view.kinds])[:, None]
-    below, above = (values < low).astype(values.dtype), (values > 0.9).astype(values.dtype)
-    return values.mean(-1), below.mean(-1), above.mean(-1)
 
 
 class _Products(NamedTuple):

@@ -71,11 +71,10 @@ def report(
 ) -> Report:
     """All that can be said of the decay, as a table: promised, predicted, measured.
 
-    What the weights promise (`flow.bounds`), what the steps promise along the trajectory, what
-    mean-field theory predicts with tied and with untied weights (`flow.predict`), and what is
-    measured (`flow.decay`, `flow.rate`, `flow.horizon`, `flow.verdict`, the leading exponents of
-    `flow.lyapunov`, `flow.spectrum` at T); and for every claim, whether the measurement bears it
-    out.
+    What the weights and the steps promise (`flow.bounds`), what mean-field theory predicts with
+    tied and with untied weights (`flow.predict`), what is measured (`flow.decay`, `flow.rate`,
+    `flow.horizon`, `flow.verdict`, the leading exponents of `flow.lyapunov`, `flow.spectrum` at T),
+    and whether the measurement bears out every claim.
 
     Args:
       cell: a `Cell` or a step function; only a gated one is predicted.
@@ -86,8 +85,8 @@ def report(
         `|predicted - measured| <= tolerance * T`.
 
     Returns:
-      A `Report`. `print(report)` shows the table; `report.rows` holds it. The tied prediction,
-      whose time grows as T^2, is of the first 128 steps, and is held against them.
+      A `Report`, which prints as a table; `report.rows` holds it. The tied prediction, whose time
+      grows as T^2, is of the first 128 steps, and is held against them.
 
     Raises:
       ValueError: if the tolerance is not positive.
@@ -169,12 +168,10 @@ def _rows_of_bounds(promised: Bounds, found: Decay, word: str) -> list[Row]:
                 ("sufficient for vanishing", promised.vanishing_guaranteed, True, below),
                 ("necessary for exploding", promised.exploding_possible, False, word != "explodes"),
             ):
+                says = holds == promises
+                why = condition if says else f"{condition}; promises nothing"
                 claim = "holds" if holds else "fails"
-                if holds == promises:
-                    rows.append(Row(name, claim, word, kept, condition))
-                else:
-                    why = f"{condition}; promises nothing"
-                    rows.append(Row(name, claim, word, None, why))
+                rows.append(Row(name, claim, word, kept if says else None, why))
     if promised.log_upper is not None and promised.log_lower is not None:
         eps = float(np.finfo(np.asarray(found.log_norm).dtype).eps)
         slack = 100 * eps * (steps + np.sqrt(steps))  # what the logs of norms may be off by

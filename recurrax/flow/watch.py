@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from recurrax import checks, keys
-from recurrax.flow.decay import probed_decay
 from recurrax.flow.horizon import horizon, rate
 from recurrax.flow.numbers.largest import first_guess, largest_singular_value
 from recurrax.flow.numbers.scaled import power_of_two, rescale
-from recurrax.flow.paths import gate_statistics
+from recurrax.flow.steps.probes import probed_norms
+from recurrax.flow.steps.problem import Problem, flatten
 from recurrax.flow.steps.trajectory import per_example, pose, walk
 from recurrax.flow.summary import summary
 from recurrax.gated.step import GatedStep
@@ -22,7 +23,18 @@ if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell, StepFn
-    from recurrax.flow.steps.problem import Problem
+
+
+class GateStatistics(NamedTuple):
+    """How open and how saturated the gates are, over the hidden units of one example."""
+
+    names: tuple[str, ...]  # of the G gates of the cell's view
+    mean: chex.Array  # [T, *batch, G], the mean activation
+    low: chex.Array  # [T, *batch, G], fraction of units below 0.1 (sigmoid) or -0.9 (tanh)
+    high: chex.Array  # [T, *batch, G], fraction of units above 0.9
+
+    def __repr__(self) -> str:
+        return summary(self)
 
 
 class Watched(NamedTuple):
@@ -126,18 +138,9 @@ def _watch(
     shape = problem.batch.shape
     if shape and shape[0] > examples:
         problem = problem.at((slice(examples),), (examples, *shape[1:]))
-    whole = ((0, problem.size),)
 
     def now() -> Watched:
-        logs, frobenius = probed_decay(problem, whole, whole, min(probes, problem.size), key)
-        return Watched(
-            step,
-            jnp.median(logs[-1]),
-            jnp.median(frobenius[-1]),
-            jnp.median(rate(logs)),
-            jnp.median(horizon(logs).steps),
-            *_of_gated_step(problem),
-        )
+        return _measured(problem, min(probes, problem.size), key, step)
 
     blank = jax.tree.map(_unknown, jax.eval_shape(now))
     if last is not None:
@@ -154,26 +157,52 @@ def _watch(
     return found
 
 
-def _of_gated_step(problem: Problem) -> tuple[chex.Array | None, dict[str, Any], dict[str, Any]]:
-    """The norm of w_rec; mean activation and saturated fraction of each gate, over everything."""
-    step = problem.step
-    if not isinstance(step, GatedStep):
-        return None, {}, {}
-    blocks = checks.at_least(step.split(problem.params.w_rec), jnp.float32)
-    blocks, exponent = rescale(blocks)  # the norm is found by its square
-    guess = first_guess(blocks.shape[-1], blocks.dtype)
-    norms = jax.vmap(lambda block: largest_singular_value(block, guess)[0])(blocks)
-    norm = jnp.max(norms) * power_of_two(exponent, norms.dtype)
-    if step.view is None:
-        return norm, {}, {}
+def _measured(problem: Problem, probes: int, key: Any, at: Any) -> Watched:
+    step: Any = problem.step
+    view = step.view if isinstance(step, GatedStep) else None
+    whole = ((0, problem.size),)
 
     def one(own: Problem) -> Any:
-        return jax.vmap(partial(gate_statistics, step, own.params))(walk(own).befores, own.xs)
+        path = walk(own)
+        logs = probed_norms(own, path, whole, whole, probes, key)
+        if view is None:
+            return logs, None
+        return logs, jax.vmap(partial(gate_statistics, step, own.params))(path.befores, own.xs)
 
-    names = step.view.names
-    mean, low, high = (a.reshape(-1, len(names)).mean(0) for a in per_example(one, problem))
-    both = low + high + 0 * mean  # NaN is at neither end
-    return norm, dict(zip(names, mean, strict=True)), dict(zip(names, both, strict=True))
+    (log_norm, log_frobenius), found = per_example(one, problem)
+    gates, saturated, norm = {}, {}, None
+    if view is not None:
+        mean, low, high = (leaf.reshape(-1, len(view.names)).mean(0) for leaf in found)
+        gates = dict(zip(view.names, mean, strict=True))
+        both = low + high + 0 * mean  # NaN is at neither end
+        saturated = dict(zip(view.names, both, strict=True))
+    if isinstance(step, GatedStep):
+        blocks = checks.at_least(step.split(problem.params.w_rec), jnp.float32)
+        blocks, exponent = rescale(blocks)  # the norm is found by its square
+        guess = first_guess(blocks.shape[-1], blocks.dtype)
+        norms = jax.vmap(lambda block: largest_singular_value(block, guess)[0])(blocks)
+        norm = jnp.max(norms) * power_of_two(exponent, norms.dtype)
+    return Watched(
+        step=at,
+        log_norm=jnp.median(log_norm[-1]),
+        log_frobenius=jnp.median(log_frobenius[-1]),
+        rate=jnp.median(rate(log_norm)),
+        horizon=jnp.median(horizon(log_norm).steps),
+        largest_singular_value=norm,
+        gates=gates,
+        saturated=saturated,
+    )
+
+
+def gate_statistics(step: GatedStep, params: Any, state: Any, x: Any) -> tuple[chex.Array, ...]:
+    """Mean and saturated fractions of each gate of the view in one example, `[G]`."""
+    view: Any = step.view
+    z = step.pre_activations(params, state.h, x)
+    values = jnp.stack(list(view.values(params.unit, *z))).astype(flatten(state).dtype)
+    # Where a sigmoid counts as saturated its slope is below 0.09, a tanh's below 0.19.
+    low = np.asarray([{"sigmoid": 0.1, "tanh": -0.9}[kind] for kind in view.kinds])[:, None]
+    below, above = (values < low).astype(values.dtype), (values > 0.9).astype(values.dtype)
+    return values.mean(-1), below.mean(-1), above.mean(-1)
 
 
 def _unknown(leaf: jax.ShapeDtypeStruct) -> chex.Array:

@@ -11,7 +11,7 @@ from contract import like, make_case
 
 import recurrax as rx
 from recurrax import keys
-from recurrax.flow.decay import target_times
+from recurrax.flow.steps.probes import target_times
 
 T, B = 70, 2
 
