@@ -24,7 +24,7 @@ from recurrax.plot.over_seeds import final, known, outcome, ranked
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from recurrax.train.compare import Comparison, Trial
+    from recurrax.train.compare import Comparison
 
 _FIELDS = ("learning", "rate", "horizon")
 _BEYOND = 1.6  # times the longest finite horizon: where one without end is marked
@@ -111,7 +111,11 @@ def _learning(ax: Axes, result: Comparison) -> None:
     ]
     draw(ax, rows)
     for trial, row in zip(result.trials, rows, strict=True):
-        _draw_final(ax, trial, float(np.median(final(trial, metric, relation))), row.style.colour)
+        height = float(np.median(final(trial, metric, relation)))
+        if np.isfinite(height):  # a star at the last step
+            look: dict[str, Any] = {"linestyle": "none", "clip_on": False, "zorder": 3}
+            look |= {"marker": "*", "markersize": 11, "color": row.style.colour}
+            ax.plot(trial.step[-1:], [height], **look)
     draw_level(ax, result.baseline[metric], "a guess without memory")
     ax.axhline(goal, color="0.3", linewidth=0.8, zorder=1, label="solved")
     if relation.startswith("<"):
@@ -119,13 +123,6 @@ def _learning(ax: Axes, result: Comparison) -> None:
     seeds = np.shape(rows[0].values)[1]
     label = f"{literal(metric.replace('_', ' '))}  (median and range of {seeds} seeds)"
     finish(ax, "training step", label)
-
-
-def _draw_final(ax: Axes, trial: Trial, height: float, colour: str) -> None:
-    """A star at the last step; none where it is not finite."""
-    if np.isfinite(height):
-        look: dict[str, Any] = {"linestyle": "none", "clip_on": False, "zorder": 3}
-        ax.plot(trial.step[-1:], [height], marker="*", markersize=11, color=colour, **look)
 
 
 def _flow(ax: Axes, result: Comparison, field: str) -> None:
@@ -137,12 +134,8 @@ def _flow(ax: Axes, result: Comparison, field: str) -> None:
     far = _BEYOND * max(finite.max() if finite.size else 1.0, result.length)
     places = np.where(beyond, far, ends) if field == "horizon" else ends
     for row, ((start, end), style) in enumerate(zip(places, _styles(result), strict=True)):
-        look: dict[str, Any] = {
-            "color": style.colour,
-            "linestyle": "none",
-            "clip_on": False,
-            "markersize": 7,
-        }
+        look: dict[str, Any] = {"linestyle": "none", "clip_on": False, "markersize": 7}
+        look["color"] = style.colour
         ax.plot([start, end], [row, row], color=style.colour, linewidth=1.2, alpha=0.6)
         for x, face, endless in ((start, "white", beyond[row, 0]), (end, None, beyond[row, 1])):
             marker = ">" if endless else "o"

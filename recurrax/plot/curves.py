@@ -128,18 +128,12 @@ def draw(ax: Axes, curves: Sequence[Curve]) -> None:
             edges = np.clip(band, low - margin, high + margin)
             ax.fill_between(x, edges[0], edges[2], color=colour, alpha=0.18, linewidth=0)
         _draw_line(ax, curve, band[1])
-        for (marker, edge, label), found in zip(
-            _NOT_FINITE, _not_finite(curve, band[1]), strict=True
-        ):
+        examples = np.asarray(curve.values, np.float64).reshape(len(x), -1)
+        which = [np.isneginf(band[1]), np.isposinf(band[1]), np.isnan(examples).any(1)]
+        for (marker, edge, label), found in zip(_NOT_FINITE, which, strict=True):
             if found.any():
                 _draw_marks(ax, x[found], colour, marker, edge, rows[edge], label)
                 rows[edge] += 1
-
-
-def _not_finite(curve: Curve, median: np.ndarray) -> list[Any]:
-    """At which x the median is -inf, where it is inf, and where an example is NaN."""
-    examples = np.asarray(curve.values, np.float64).reshape(len(median), -1)
-    return [np.isneginf(median), np.isposinf(median), np.isnan(examples).any(1)]
 
 
 def _draw_line(ax: Axes, curve: Curve, median: np.ndarray) -> None:

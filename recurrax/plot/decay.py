@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -63,23 +63,14 @@ def decay(
     ax = axes_or_new(ax)
     curves = each_over_time({name: result.log_norm for name, result in named.items()})
     length = max(len(curve.x) for curve in curves)
-    _draw_scalars(ax, scalars, length)
+    steps = np.arange(length + 1)
+    for scalar in scalars:
+        end = (length, length * math.log(scalar))
+        ax.plot(steps, steps * math.log(scalar), **GUIDE)
+        beside: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
+        ax.annotate(f"${scalar:g}^t$", end, color=GUIDE_TEXT, **beside)
     draw(ax, curves)
     draw_faint(ax)
     ax.set_xlim(0, length * 1.08)
     finish(ax, STEPS, LOG_NORM, curves)
     return ax
-
-
-def _draw_scalars(ax: Axes, scalars: Sequence[float], length: int) -> None:
-    steps = np.arange(length + 1)
-    for scalar in scalars:
-        ax.plot(steps, steps * math.log(scalar), **GUIDE)
-        ax.annotate(
-            f"${scalar:g}^t$",
-            (length, length * math.log(scalar)),
-            xytext=(4, 0),
-            textcoords="offset points",
-            color=GUIDE_TEXT,
-            va="center",
-        )

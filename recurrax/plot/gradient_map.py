@@ -60,12 +60,15 @@ def gradient_map(
     values = logs[~blank]
     low, high = _range(values) if limits is None else limits
     ax = axes_or_new(ax)
+    from matplotlib import colormaps  # now that the axes are there, or the remedy was said
+
     mesh = ax.pcolormesh(
         _edges(sources),
         _edges(targets),
         # An infinite value would be left blank: it goes a little beyond the range as well.
         np.ma.masked_array(np.clip(logs, low - 1, high + 1), blank),
-        cmap=_colours(),
+        # Its lightness grows evenly, so that it reads in grey; its ends go beyond it.
+        cmap=colormaps["cividis"].with_extremes(under="black", over="#FFF8C0"),
         vmin=low,
         vmax=high,
         rasterized=True,
@@ -104,10 +107,3 @@ def _edges(times: np.ndarray) -> np.ndarray:
     """Of cells with the times in their middle."""
     every = times[1] - times[0] if len(times) > 1 else 1
     return np.append(times, times[-1] + every) - every / 2
-
-
-def _colours() -> Any:
-    """A map whose lightness grows evenly, so that it reads in grey; its ends beyond it."""
-    from matplotlib import colormaps
-
-    return colormaps["cividis"].with_extremes(under="black", over="#FFF8C0")

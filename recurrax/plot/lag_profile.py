@@ -65,18 +65,15 @@ def lag_profile(
     for (name, result), (lost, part) in zip(named.items(), table, strict=True):
         before, cut = f"{name}: " if name else "", cuts[name]
         label = f"{before}lost after lag k; K = {cut} keeps {100 * keep:g} %"
-        losses.append(Curve(result.lags, _log_losses(result), lost, label))
+        with np.errstate(divide="ignore"):
+            log_losses = np.log(np.asarray(result.error, np.float64))
+        losses.append(Curve(result.lags, log_losses, lost, label))
         parts.append(Curve(result.lags, _log_parts(result), part, f"{before}part of lag k", THIN))
         ax.axvline(cut, color=lost.colour, linestyle=lost.dashes, linewidth=THIN)
     draw(ax, losses + parts)
     draw_level(ax, math.log1p(-keep), f"log {1 - keep:.3g}")
     finish(ax, "lag k (steps)", r"log of the fraction of $\|G\|$  (nats)")
     return ax
-
-
-def _log_losses(result: LagProfile) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.log(np.asarray(result.error, np.float64)))
 
 
 def _log_parts(result: LagProfile) -> np.ndarray:

@@ -77,20 +77,16 @@ def lyapunov(
         )
         x = np.arange(1, len(values) + 1) / sizes[name]
         curves.append(Curve(x, values, style, label_of(name, values)))
-        _draw_errors(ax, x, values, errors, style.colour)
+        middle, error = batch_band(values)[1], batch_band(errors)[1]
+        known = np.isfinite(middle) & np.isfinite(error)
+        bars: dict[str, Any] = {"fmt": "none", "elinewidth": THIN, "capsize": 2.5}
+        ax.errorbar(x[known], middle[known], yerr=error[known], ecolor=style.colour, **bars)
     draw(ax, curves)
     draw_faint(ax)
     draw_levels(ax, levels, _THEORY_DASHES)
     index = "index i of the exponent" if size is None else "index i / N"
     finish(ax, index, "Lyapunov exponent  (nats a step)", curves)
     return ax
-
-
-def _draw_errors(ax: Axes, x: Any, values: Any, errors: Any, colour: str) -> None:
-    middle, error = batch_band(values)[1], batch_band(errors)[1]
-    known = np.isfinite(middle) & np.isfinite(error)
-    bars: dict[str, Any] = {"fmt": "none", "ecolor": colour, "elinewidth": THIN, "capsize": 2.5}
-    ax.errorbar(x[known], middle[known], yerr=error[known], **bars)
 
 
 def _size_of(size: Any, name: str, result: Lyapunov) -> int:

@@ -89,14 +89,13 @@ def _bounds(result: Report) -> list[Curve]:
     weights = steps * promised.log_rate if math.isfinite(promised.log_rate) else None
     return [
         over_time(batch_band(values)[1], look, label, THIN)
-        for values, look, label in zip(
-            (promised.log_upper, promised.log_lower, weights),
-            styles(6)[3:],
+        for (values, label), look in zip(
             (
-                "upper bound, step by step",
-                "lower bound, step by step",
-                "upper bound, weights alone",
+                (promised.log_upper, "upper bound, step by step"),
+                (promised.log_lower, "lower bound, step by step"),
+                (weights, "upper bound, weights alone"),
             ),
+            styles(6)[3:],
             strict=True,
         )
         if values is not None
