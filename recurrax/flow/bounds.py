@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax.cell import as_step
+from recurrax.flow.numbers.factors import one_at_a_time
 from recurrax.flow.numbers.largest import first_guess, largest_singular_value
-from recurrax.flow.numbers.one_at_a_time import one_at_a_time
 from recurrax.flow.numbers.scaled import log_of, power_of_two, rescale
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import checks, keys
-from recurrax.flow.numbers.largest import first_guess, gram_size, largest_singular_value
+from recurrax.flow.numbers.largest import first_guess, largest_singular_value
 from recurrax.flow.numbers.scaled import Scaled, frobenius, log_of, rescale, share
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.probes import probed_norms
@@ -118,7 +118,7 @@ def exact_decay(
         return (product, exponents, guess), logs
 
     product = jnp.eye(size, dtype=own.dtype)[:, wrt]
-    guess = first_guess(gram_size(len(of), len(wrt)), own.dtype)
+    guess = first_guess(min(len(of), len(wrt)), own.dtype)
     start = (product, jnp.zeros(len(wrt), jnp.int32), guess)
     log_norm, log_frobenius = jax.lax.scan(body, start, (path.befores, own.xs))[1]
     return log_norm, log_frobenius

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks, keys
-from recurrax.flow.pairs.directions import everything, sampled
-from recurrax.flow.pairs.tiles import log_norms
 from recurrax.flow.steps.jacobian import linear_maps
+from recurrax.flow.steps.pairs import Directions, log_norms, sampled
 from recurrax.flow.steps.problem import Problem, Spans, indices, pick
 from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
@@ -100,9 +99,8 @@ def gradient_map(
     checks.check_positive_int("every", every)
     if every > length:
         raise ValueError(f"every must be at most T = {length}, got {every}")
-    rows, columns = (
-        pick(name, wanted, problem.example()) for name, wanted in (("of", of), ("wrt", wrt))
-    )
+    example = problem.example()
+    rows, columns = pick("of", of, example), pick("wrt", wrt, example)
     if probes is not None:
         checks.check_positive_int("probes", probes)
         probes = None if probes >= len(indices(columns)) else int(probes)
@@ -124,12 +122,14 @@ def _map(
     key: chex.PRNGKey,
 ) -> tuple[chex.Array, chex.Array]:
     of, wrt = indices(rows), indices(columns)
-    shape = (own.length // every, every)
+    count = own.length // every
     parts, make_map = linear_maps(own.step, own.params, path.befores, own.xs)
-    parts = jax.tree.map(lambda leaf: leaf[: math.prod(shape)], parts)
-    parts = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), parts)
+    parts = jax.tree.map(
+        lambda leaf: leaf[: count * every].reshape(count, every, *leaf.shape[1:]), parts
+    )
     if probes is None:
-        starts = everything(own.size, wrt, shape[0], own.dtype)
+        eye = jnp.eye(own.size, dtype=own.dtype)[wrt]
+        starts = Directions(jnp.broadcast_to(eye, (count, *eye.shape)), len(wrt), None)
     else:
-        starts = sampled(make_map, parts, own.size, wrt, probes, key, shape, own.dtype)
+        starts = sampled(make_map, parts, own.size, wrt, probes, key, (count, every), own.dtype)
     return log_norms(make_map, parts, starts, every, of, wrt)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from recurrax.flow.lags import by_lag
 from recurrax.flow.lags.step_maps import any_step_maps, gated_step_maps
 from recurrax.flow.numbers.scaled import Scaled, log_norm
-from recurrax.flow.steps.loss import by_outputs, check_loss, looks
+from recurrax.flow.steps.loss import by_outputs, check_loss
 from recurrax.flow.steps.problem import Problem, named
 from recurrax.flow.steps.trajectory import pose, refuse_overflow, walk_together
 from recurrax.flow.summary import summary
@@ -75,8 +75,8 @@ def lag_profile(
 
     Memory is that of a few states for each step. All lags cost one backward pass or two if the
     loss looks at one output only, else `T / 2` passes without their wait for each other. Inside
-    `jax.jit` the choice is made when it runs, and all of it is compiled, the loss too: put a
-    profile that is asked for again and again there.
+    `jax.jit`, the place for a profile that is asked for again and again, the choice is made when
+    it runs, and all of it is compiled, the loss too.
 
     Raises:
       ValueError, TypeError: as `rx.unroll` does; if concrete values are not finite, or the state
@@ -104,56 +104,67 @@ def lag_profile(
     refuse_overflow(problem, path.finite)
     where = _chosen(jax.tree.map(jnp.asarray, params), wrt)
     ys_bar = by_outputs(loss, path.ys)[1]
-    profile: LagProfile = _profile(problem, where, looks(ys_bar), path.befores, ys_bar)
+    at_one_output = None
+    if not any(isinstance(leaf, jax.core.Tracer) for leaf in ys_bar):
+        with jax.ensure_compile_time_eval():  # of concrete values within a jit too
+            at_one_output = bool(jnp.sum(_looked_at(ys_bar)) <= 1)
+    profile: LagProfile = _profile(problem, where, at_one_output, path.befores, ys_bar)
     return profile
 
 
-def _chosen(params: Any, wrt: Any) -> tuple[int, ...]:
-    """Return which leaves of params are differentiated by."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    floats = [i for i, (_, a) in enumerate(leaves) if jnp.issubdtype(a.dtype, jnp.floating)]
+def _chosen(params: Any, wrt: Any) -> tuple[tuple[int, str], ...]:
+    """Return the places and names of the leaves of params that are differentiated by."""
+    leaves = enumerate(jax.tree_util.tree_leaves_with_path(params))
+    floats = tuple(
+        (i, jax.tree_util.keystr(path))
+        for i, (path, leaf) in leaves
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    )
     if not floats:
         raise TypeError("params has no floating-point leaf, so there is no gradient to split")
     if wrt is None:
-        return tuple(floats)
-    paths = [jax.tree_util.keystr(leaves[i][0]) for i in floats]
+        return floats
+    paths = [path for _, path in floats]
     found = named("wrt", wrt, paths, "leaves of the params ({})", "; wrt=None takes all of them")
     return tuple(floats[i] for i in found)
 
 
-@partial(jax.jit, static_argnums=(1, 2))
+def _looked_at(errors: Any) -> chex.Array:
+    """Return which steps have an error of their own, bool `[T]`."""
+    rows = [jnp.any(a.reshape(len(a), -1) != 0, axis=1) for a in jax.tree.leaves(errors)]
+    return functools.reduce(jnp.logical_or, rows, jnp.zeros((), bool))
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
 def _profile(
-    problem: Problem, where: tuple[int, ...], looks: str, befores: Any, ys_bar: Any
+    problem: Problem,
+    where: tuple[tuple[int, str], ...],
+    at_one_output: bool | None,
+    befores: Any,
+    ys_bar: list[chex.Array],
 ) -> LagProfile:
+    """Return the profile; whether the loss looks at one output is None where it is traced."""
     with jax.default_matmul_precision("highest"):  # accelerators round to ten bits otherwise
-        maps, errors = _step_maps(problem, where, befores, ys_bar)
-        signals = by_lag.backpropagated(maps, errors)
-        total = by_lag.gradient_of(maps, signals)
-        leaves = [error.reshape(len(error), -1) for error in jax.tree.leaves(errors)]
-        looked_at = jnp.any(jnp.concatenate(leaves, 1) != 0, axis=1)
+        found: Any = None
+        if isinstance(problem.step, GatedStep) and [name for _, name in where] == [".w_rec"]:
+            found = gated_step_maps(problem, befores, ys_bar)
+        if found is None:
+            found = any_step_maps(problem, befores, tuple(i for i, _ in where), ys_bar)
+        maps, errors = found
+        signals, total = by_lag.backpropagated(maps, errors)
 
         def one() -> by_lag.Parts:
-            return by_lag.parts_of_one_output(maps, signals, jnp.argmax(looked_at), total)
+            last = jnp.argmax(_looked_at(errors))
+            return by_lag.parts_of_one_output(maps, signals, last, total)
 
         def many() -> by_lag.Parts:
             return by_lag.parts_of_any_loss(maps, errors, total)
 
-        if looks == "unknown":
-            parts = jax.lax.cond(jnp.sum(looked_at) <= 1, one, many)
+        if at_one_output is None:
+            parts = jax.lax.cond(jnp.sum(_looked_at(errors)) <= 1, one, many)
         else:
-            parts = one() if looks == "one" else many()
+            parts = one() if at_one_output else many()
         return _summed_up(parts, total)
-
-
-def _step_maps(problem: Problem, where: tuple[int, ...], befores: Any, ys_bar: Any) -> Any:
-    paths = [
-        jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(problem.params)
-    ]
-    if isinstance(problem.step, GatedStep) and [paths[i] for i in where] == [".w_rec"]:
-        found = gated_step_maps(problem, befores, ys_bar)
-        if found is not None:
-            return found
-    return any_step_maps(problem, befores, where, ys_bar)
 
 
 def _summed_up(parts: by_lag.Parts, total: Scaled) -> LagProfile:

@@ -213,9 +213,9 @@ def _advance(a: Any, old: _Products) -> _Products:
     total, detour, direct = old
     both = a.push(jnp.concatenate([total.mantissa, detour.mantissa], 1))
     pushed = jnp.split(both, 2, axis=1)
-    # R is through_h in the columns of h: it reads the direct product's row h, unit by unit.
+    # R is through_h^T in the columns of h: it reads the direct product's row h, unit by unit.
     row, exponent = share(rescale(direct.mantissa[a.h], direct.exponent))
-    leaving = (a.through_h[:, None, :] * row).reshape(pushed[1].shape)
+    leaving = (a.through_h.T[:, None, :] * row).reshape(pushed[1].shape)
     detour = add(rescale(pushed[1], detour.exponent), rescale(leaving, exponent))
     held = jnp.einsum("abu,bwu->awu", a.direct, direct.mantissa, precision="highest")
     total = rescale(pushed[0], total.exponent)

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks, keys
+from recurrax.flow.numbers.factors import square_qr
 from recurrax.flow.numbers.jacobi import log_singular_values
 from recurrax.flow.numbers.largest import no_derivative
-from recurrax.flow.numbers.qr import qr
 from recurrax.flow.numbers.scaled import Scaled, multiply, power_of_two, scale_of
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
@@ -217,7 +217,7 @@ def _orthogonal_first(
     scaled = a / jnp.where(largest == 0, 1.0, largest)[:, None]
     length = largest * jnp.sqrt(jnp.sum(scaled * scaled, axis=1))
     order = jnp.lexsort((-length, rows))
-    q, r = qr(a[order])
+    q, r = square_qr(a[order])
     rounding = jnp.finfo(a.dtype).eps * math.sqrt(a.shape[0]) * length[order]
     r = jnp.where(jnp.abs(r) <= rounding[:, None], 0.0, r)
     return jnp.zeros_like(q).at[order].set(q), r, exponent

@@ -11,7 +11,7 @@ from close import says
 from contract import make_case
 
 import recurrax as rx
-from recurrax.flow.pairs.directions import gram_schmidt
+from recurrax.flow.steps.pairs import gram_schmidt
 
 
 def pairs(matrices, every=1, of=slice(None), wrt=slice(None)):

@@ -45,7 +45,7 @@ def test_gated_form_is_diagonals_and_one_matrix_a_field(name):
         assert isinstance(one, GatedMap)
         return one.through_h, one.direct
 
-    assert parts[0].shape == (fields * hidden, hidden)
+    assert parts[0].shape == (hidden, fields * hidden)
     assert parts[1].shape == (fields, fields, hidden)
 
 

@@ -28,6 +28,8 @@ from recurrax.flow.numbers.scaled import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import chex
 
     from recurrax.flow.lags.step_maps import StepMaps
@@ -43,8 +45,8 @@ class Parts(NamedTuple):
     log_rest: chex.Array  # log norm of what later lags add, or of all steps up to each
 
 
-def backpropagated(maps: StepMaps, errors: Any) -> Scaled:
-    """Return the signals of all errors together, step by step back, each with its exponent."""
+def backpropagated(maps: StepMaps, errors: Any) -> tuple[Scaled, Scaled]:
+    """Return the signals of all errors together, step by step back, and the gradient of them."""
 
     def body(later: Scaled, now: Any) -> tuple[Scaled, Scaled]:
         row, own = now
@@ -58,7 +60,7 @@ def backpropagated(maps: StepMaps, errors: Any) -> Scaled:
     nothing = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), own)
     nothing = nothing._replace(exponent=nothing.exponent + ZERO)
     signals: Scaled = jax.lax.scan(body, nothing, (maps.rows, own), reverse=True)[1]
-    return signals
+    return signals, _summed(maps.at(maps.rows)[1], signals)
 
 
 def _by_row(errors: Any) -> Scaled:
@@ -66,30 +68,35 @@ def _by_row(errors: Any) -> Scaled:
     return rescale(errors, jnp.zeros((len(first), *(1,) * (first.ndim - 1)), jnp.int32))
 
 
-def gradient_of(maps: StepMaps, signals: Scaled, rows: Any = None) -> Scaled:
-    """Return the gradient by the params of what reaches them, at all rows or at those given."""
-    _, gradient = maps.at(maps.rows if rows is None else rows)
-    return _summed(gradient, signals)
-
-
-def _summed(gradient: Any, signals: Scaled) -> Scaled:
+def _summed(gradient: Callable[..., chex.Array], signals: Scaled) -> Scaled:
     top = jnp.max(signals.exponent)
     scale = power_of_two(signals.exponent - top, signals.mantissa.dtype)
     return rescale(gradient(signals.mantissa, scale), top)
 
 
-def _measured(part: Scaled, total: Scaled, of_total: chex.Array, rest: chex.Array) -> Parts:
-    """Return a part's measures; the rest has the exponent of the total."""
-    norm = frobenius(part.mantissa)
-    both = norm * of_total
-    cosine = sum_of(part.mantissa * total.mantissa) / jnp.where(both == 0, 1, both)
-    return Parts(log_of(norm, part.exponent), cosine, log_norm(Scaled(rest, total.exponent)))
+def _measures(total: Scaled) -> Callable[..., tuple[chex.Array, Parts]]:
+    """Return what measures a part of the total and adds it, times a sign, to a rest.
+
+    The rest has the exponent of the total.
+    """
+    of_total = frobenius(total.mantissa)
+
+    def measured(part: Scaled, rest: chex.Array, sign: int) -> tuple[chex.Array, Parts]:
+        scale = power_of_two(part.exponent - total.exponent, rest.dtype)
+        rest = rest + sign * part.mantissa * scale
+        norm = frobenius(part.mantissa)
+        both = norm * of_total
+        cosine = sum_of(part.mantissa * total.mantissa) / jnp.where(both == 0, 1, both)
+        log_rest = log_norm(Scaled(rest, total.exponent))
+        return rest, Parts(log_of(norm, part.exponent), cosine, log_rest)
+
+    return measured
 
 
 def parts_of_any_loss(maps: StepMaps, errors: Any, total: Scaled) -> Parts:
     """Return the parts of all lags of a loss that may look at every output."""
-    length = len(jax.tree.leaves(errors)[0])
-    carry, parts, of_total = (_by_row(errors), total.mantissa), [], frobenius(total.mantissa)
+    measured = _measures(total)
+    carry, parts, length = (_by_row(errors), total.mantissa), [], len(jax.tree.leaves(errors)[0])
     blocks = min(BLOCKS, -(-length // 16))  # each is one more program to compile
     bounds = [length * block // blocks for block in range(blocks + 1)]
     for start, stop in itertools.pairwise(bounds):
@@ -103,10 +110,9 @@ def parts_of_any_loss(maps: StepMaps, errors: Any, total: Scaled) -> Parts:
             errors, rest = rescale(*carry[0]), carry[1]
             earlier, signals = back(errors.mantissa)
             part = _summed(gradient, Scaled(signals, errors.exponent))
-            rest = rest - part.mantissa * power_of_two(part.exponent - total.exponent, rest.dtype)
+            rest, found = measured(part, rest, -1)
             earlier = jax.tree.map(lambda e: _one_row_on(e, 0), earlier)
-            errors = Scaled(earlier, _one_row_on(errors.exponent, ZERO))
-            return (errors, rest), _measured(part, total, of_total, rest)
+            return (Scaled(earlier, _one_row_on(errors.exponent, ZERO)), rest), found
 
         carry, found = jax.lax.scan(body, (errors, carry[1]), None, length=stop - start)
         parts.append(found)
@@ -125,13 +131,11 @@ def parts_of_one_output(maps: StepMaps, signals: Scaled, last: chex.Array, total
     """
 
     def in_turn() -> Parts:
-        of_total = frobenius(total.mantissa)
+        measured = _measures(total)
 
         def body(rest: chex.Array, now: Any) -> tuple[chex.Array, Parts]:
-            rows, signal = jax.tree.map(lambda leaf: leaf[None], now)
-            part = _summed(maps.at(rows)[1], signal)
-            rest = rest + part.mantissa * power_of_two(part.exponent - total.exponent, rest.dtype)
-            return rest, _measured(part, total, of_total, rest)
+            row, signal = jax.tree.map(lambda leaf: leaf[None], now)
+            return measured(_summed(maps.at(row)[1], signal), rest, 1)
 
         found: Parts = jax.lax.scan(body, jnp.zeros_like(total.mantissa), (maps.rows, signals))[1]
         return found

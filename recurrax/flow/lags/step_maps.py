@@ -39,7 +39,7 @@ class StepMaps(NamedTuple):
 def any_step_maps(
     problem: Problem, befores: Any, where: tuple[int, ...], ys_bar: list[chex.Array]
 ) -> tuple[StepMaps, chex.Array]:
-    """Return the maps of any step by reverse mode, and the errors `[T, N + M]` of the loss.
+    """Return the maps of any step, by reverse mode, and the errors `[T, N + M]` of the loss.
 
     `where` says which leaves of params are differentiated by. M counts the outputs that are not
     leaves of the new state: they carry an error to the state before, and none to the new one.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.numbers.one_at_a_time import one_at_a_time
+from recurrax.flow.numbers.factors import one_at_a_time
 from recurrax.flow.numbers.scaled import ZERO, Scaled, by_row, log_of, power_of_two
 
 if TYPE_CHECKING:
@@ -44,17 +44,29 @@ def log_singular_values(a: Scaled, blocks: chex.Array) -> chex.Array:
     count, dtype = len(a.mantissa), a.mantissa.dtype
     a, noise = _concentrated(a, jnp.zeros(count, dtype), blocks)
     a, noise = _concentrated(a, noise, blocks)
-    halves = _orthogonal(_halves(a, noise))
-    square, _ = _squares(halves)
-    logs = log_of(jnp.sqrt(square), halves.exponents).reshape(-1)
+    # Row 2 i goes beside row 2 i + 1, with a zero row where their number is odd.
+    odd = count % 2
+    halves = _Rows(
+        jnp.pad(a.mantissa, ((0, odd), (0, 0))).reshape(-1, 2, count).swapaxes(0, 1),
+        jnp.pad(a.exponent[:, 0], (0, odd), constant_values=ZERO).reshape(-1, 2).T,
+        jnp.pad(noise, (0, odd)).reshape(-1, 2).T,
+    )
+    halves = _orthogonal(halves)
+    logs = log_of(jnp.sqrt(_squares(halves)), halves.exponents).reshape(-1)
     return -jnp.sort(-logs)[:count]
 
 
-def _concentrated(a: Scaled, noise: chex.Array, blocks: chex.Array) -> tuple[Scaled, chex.Array]:
-    """The triangular factor R of `a^T = Q R`, a block's rows sorted by size: the same values.
+@one_at_a_time
+def _triangle(a: chex.Array) -> chex.Array:
+    return jnp.linalg.qr(a, mode="r")
 
-    Its rows are nearer to right angles, so that far fewer rotations are needed. The rows of a are
-    columns here, so that their exponents are kept out of the factorisation altogether.
+
+def _concentrated(a: Scaled, noise: chex.Array, blocks: chex.Array) -> tuple[Scaled, chex.Array]:
+    """Return the triangular factor R of `a^T = Q R`, a block's rows sorted by size.
+
+    It has the same singular values, and its rows are nearer to right angles, so that far fewer
+    rotations are needed. The rows of a are columns here, so that their exponents are kept out of
+    the factorisation altogether.
     """
     rows, exponents = a.mantissa, a.exponent[:, 0]
     length = jnp.sqrt(jnp.sum(rows * rows, axis=1))
@@ -67,37 +79,26 @@ def _concentrated(a: Scaled, noise: chex.Array, blocks: chex.Array) -> tuple[Sca
     return upper, jnp.where(upper.exponent[:, 0] == ZERO, 0.0, noise)
 
 
-@one_at_a_time
-def _triangle(a: chex.Array) -> chex.Array:
-    return jnp.linalg.qr(a, mode="r")
-
-
-def _halves(a: Scaled, noise: chex.Array) -> _Rows:
-    """Row 2 i beside row 2 i + 1, with a zero row where their number is odd."""
-    rows, columns = a.mantissa.shape
-    odd = rows % 2
-    return _Rows(
-        jnp.pad(a.mantissa, ((0, odd), (0, 0))).reshape(-1, 2, columns).swapaxes(0, 1),
-        jnp.pad(a.exponent[:, 0], (0, odd), constant_values=ZERO).reshape(-1, 2).T,
-        jnp.pad(noise, (0, odd)).reshape(-1, 2).T,
-    )
-
-
 def _orthogonal(halves: _Rows) -> _Rows:
-    """Sweeps over all pairs of rows, until no two are further from a right angle than rounding."""
+    """Sweep over all pairs of rows, until no two are further from a right angle than rounding."""
     _, pairs, columns = halves.rows.shape
     tolerance = float(jnp.finfo(halves.rows.dtype).eps) * max(columns, 16) ** 0.5
 
-    def rotate_and_swap(_: chex.Array, carry: tuple) -> tuple:  # type: ignore[type-arg]
-        halves, worst = carry
-        halves, cosine = _rotate(halves, tolerance)
-        return jax.tree.map(_next_partners, halves), jnp.maximum(worst, cosine)
+    def next_partners(a: chex.Array) -> chex.Array:
+        """Move everyone but the first by one seat: after all rounds, each has met each."""
+        top, bottom = a
+        if pairs == 1:
+            return a
+        new_top = jnp.concatenate([top[:1], bottom[:1], top[1:-1]])
+        return jnp.stack([new_top, jnp.concatenate([bottom[1:], top[-1:]])])
+
+    def rotate_and_move(_: chex.Array, carry: tuple) -> tuple:  # type: ignore[type-arg]
+        halves, cosine = _rotate(carry[0], tolerance)
+        return jax.tree.map(next_partners, halves), jnp.maximum(carry[1], cosine)
 
     def sweep(carry: tuple) -> tuple:  # type: ignore[type-arg]
-        halves, _, sweeps = carry
-        start = (halves, jnp.zeros((), halves.rows.dtype))
-        halves, worst = jax.lax.fori_loop(0, 2 * pairs - 1, rotate_and_swap, start)
-        return halves, worst, sweeps + 1
+        start = (carry[0], jnp.zeros((), halves.rows.dtype))
+        return (*jax.lax.fori_loop(0, 2 * pairs - 1, rotate_and_move, start), carry[2] + 1)
 
     def unfinished(carry: tuple) -> chex.Array:  # type: ignore[type-arg]
         return (carry[1] > tolerance) & (carry[2] < _SWEEPS)
@@ -107,28 +108,14 @@ def _orthogonal(halves: _Rows) -> _Rows:
     return result
 
 
-def _next_partners(a: chex.Array) -> chex.Array:
-    """Everyone but the first moves on by one seat: after all rounds, each has met each."""
-    top, bottom = a
-    if len(top) == 1:
-        return a
-    return jnp.stack(
-        [
-            jnp.concatenate([top[:1], bottom[:1], top[1:-1]]),
-            jnp.concatenate([bottom[1:], top[-1:]]),
-        ]
-    )
-
-
-def _squares(halves: _Rows) -> tuple[chex.Array, chex.Array]:
-    """The squared length of every row, zero where it is only rounding; and which are not zero."""
+def _squares(halves: _Rows) -> chex.Array:
+    """Return the squared length of every row, zero where it is only rounding."""
     square = jnp.sum(halves.rows * halves.rows, axis=-1)
-    gone = square <= 4 * halves.noise
-    return jnp.where(gone, 0.0, square), ~gone
+    return jnp.where(square <= 4 * halves.noise, 0.0, square)
 
 
 def _rotate(halves: _Rows, tolerance: float) -> tuple[_Rows, chex.Array]:
-    """One rotation of each pair; returns the largest cosine that was met.
+    """Rotate each pair once; also return the largest cosine that was met.
 
     With p the longer row, alpha, beta the squared lengths and gamma the product, all in the rows'
     own exponents, and d <= 0 the exponent of q less that of p:
@@ -139,7 +126,8 @@ def _rotate(halves: _Rows, tolerance: float) -> tuple[_Rows, chex.Array]:
     Nothing here is large, and 2^d may underflow to zero.
     """
     dtype = halves.rows.dtype
-    square, alive = _squares(halves)
+    square = _squares(halves)
+    alive = square != 0
     _, shift = jnp.frexp(jnp.sqrt(square))
     scale = jnp.where(alive, power_of_two(-shift, dtype), 0.0)  # to lengths in [1/2, 1)
     exponents = jnp.where(alive, halves.exponents + shift, ZERO)

@@ -17,7 +17,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from recurrax import keys
-from recurrax.flow.numbers.one_at_a_time import one_at_a_time
+from recurrax.flow.numbers.factors import one_at_a_time
 
 if TYPE_CHECKING:
     import chex
@@ -33,23 +33,19 @@ _ONCE = (
 )
 
 
-def gram_size(rows: int, columns: int) -> int:
-    """The size of the vector that `largest_singular_value` hands from call to call."""
-    return min(rows, columns)
-
-
 def first_guess(size: int, dtype: jnp.dtype) -> chex.Array:
-    """A vector that no structure of a network singles out."""
+    """Return a vector that no structure of a network singles out."""
     guess = jax.random.normal(keys.own(keys.GUESS), (size,), jnp.float32)
     return (guess / jnp.linalg.norm(guess)).astype(dtype)
 
 
 def largest_singular_value(a: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex.Array]:
-    """The spectral norm of a matrix, to `4 sqrt(n) eps` of itself, n the shorter side.
+    """Return the spectral norm of a matrix, to `4 sqrt(n) eps` of itself, n the shorter side.
 
     Args:
       a: a matrix `[R, C]` with entries of order one.
-      guess: a vector `[min(R, C)]` near the top singular vector of the shorter side.
+      guess: a vector `[min(R, C)]` near the top singular vector of the shorter side; from call to
+        call, the one that was returned.
 
     Returns:
       The norm, and that singular vector. The norm has a derivative, the vector none.
@@ -62,7 +58,6 @@ def largest_singular_value(a: chex.Array, guess: chex.Array) -> tuple[chex.Array
 
 @jax.custom_jvp
 def _norm(a: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex.Array]:
-    # The rule below is the first derivative, and there is no second.
     norm, vector = _norm_and_vector(no_derivative(a, _ONCE), guess)
     return norm, vector
 
@@ -78,7 +73,7 @@ def _norm_jvp(primals: tuple, tangents: tuple) -> tuple:  # type: ignore[type-ar
 
 
 def _polished(a: chex.Array, norm: chex.Array, v: chex.Array) -> chex.Array:
-    """The top vector, once more as accurate: `v + (sigma^2 - A'A)^-1 (A'A v - sigma^2 v)`.
+    """Return the top vector, once more as accurate: `v + (sigma^2 - A'A)^-1 (A'A v - sigma^2 v)`.
 
     The error of a norm is the square of its vector's, but a derivative needs the vector itself.
     """
@@ -100,21 +95,33 @@ def _norm_and_vector(a: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex
         _, values, rows = jnp.linalg.svd(jnp.where(finite, a, 0.0), full_matrices=False)
         return jnp.where(finite, values[0], jnp.nan), rows[0]
     gram = a.T @ a
-    top, vector = _proven(gram, *_lanczos(gram, guess))
+    top, vector = _lanczos(gram, guess)
+    size = gram.shape[0]
+    slack = 4 * size**0.5 * jnp.finfo(gram.dtype).eps
+    shifted = top * (1 + slack) * jnp.eye(size, dtype=gram.dtype) - gram
+    proven = _has_cholesky(shifted) | (jnp.trace(gram) == 0)
+
+    # A loop of at most one turn: under vmap, where a cond would always run both branches, it
+    # still runs only if some example needs it. The matrix goes through the loop and changes in
+    # it, or the compiler would hoist its eigenvalues out of the loop and always compute them.
+    def dense(carry: tuple) -> tuple:  # type: ignore[type-arg]
+        values, vectors = jnp.linalg.eigh(carry[3])
+        return jnp.asarray(True), values[-1], vectors[:, -1], jnp.zeros_like(gram)
+
+    start = (proven, top, vector, gram)
+    _, top, vector, _ = jax.lax.while_loop(lambda carry: ~carry[0], dense, start)
     return jnp.sqrt(jnp.maximum(top, 0)), vector
 
 
 def _lanczos(gram: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex.Array]:
-    """The largest eigenvalue and its vector, by restarted Lanczos."""
+    """Return the largest eigenvalue and its vector, by restarted Lanczos."""
     tolerance = 4 * jnp.finfo(gram.dtype).eps
 
     def unsettled(carry: tuple) -> chex.Array:  # type: ignore[type-arg]
-        _, _, error, restarts = carry
-        return (error > tolerance) & (restarts < _RESTARTS)
+        return (carry[2] > tolerance) & (carry[3] < _RESTARTS)
 
     def restart(carry: tuple) -> tuple:  # type: ignore[type-arg]
-        _, vector, _, restarts = carry
-        basis, image = _krylov(gram, vector)
+        basis, image = _krylov(gram, carry[1])
         values, vectors = jnp.linalg.eigh(image @ basis.T)
         y = vectors[:, -1]
         length = jnp.linalg.norm(y @ basis)
@@ -127,17 +134,16 @@ def _lanczos(gram: chex.Array, guess: chex.Array) -> tuple[chex.Array, chex.Arra
         gap = (top - values[-2]) / top
         # The error of a Ritz value is at most its residual, and at most residual^2 / gap.
         error = jnp.minimum(residual, residual**2 / jnp.maximum(gap, residual))
-        return top, vector, error, restarts + 1
+        return top, vector, error, carry[3] + 1
 
     # A little of everything, so that a direction that grows from nothing is found.
     start = guess + 0.03 * first_guess(guess.shape[0], guess.dtype)
     top, error = jnp.zeros((), gram.dtype), jnp.asarray(jnp.inf, gram.dtype)
-    top, vector, _, _ = jax.lax.while_loop(unsettled, restart, (top, start, error, 0))
-    return top, vector
+    return jax.lax.while_loop(unsettled, restart, (top, start, error, 0))[:2]
 
 
 def _krylov(gram: chex.Array, start: chex.Array) -> tuple[chex.Array, chex.Array]:
-    """An orthonormal basis `[m, n]` of span(v, G v, G^2 v, ...), and G applied to it."""
+    """Return an orthonormal basis `[m, n]` of span(v, G v, G^2 v, ...), and G applied to it."""
     size = start.shape[0]
     empty = jnp.zeros((_KRYLOV, size), gram.dtype)
     noise = 64 * jnp.finfo(gram.dtype).eps
@@ -158,36 +164,15 @@ def _krylov(gram: chex.Array, start: chex.Array) -> tuple[chex.Array, chex.Array
     return basis, image
 
 
-def _proven(gram: chex.Array, top: chex.Array, vector: chex.Array) -> tuple[chex.Array, chex.Array]:
-    """`top` and its vector if it is the largest eigenvalue within rounding, else the largest."""
-    size = gram.shape[0]
-    slack = 4 * size**0.5 * jnp.finfo(gram.dtype).eps
-    shifted = top * (1 + slack) * jnp.eye(size, dtype=gram.dtype) - gram
-    proven = _has_cholesky(shifted) | (jnp.trace(gram) == 0)
-
-    # A loop of at most one turn: under vmap, where a cond would always run both branches, it
-    # still runs only if some example needs it. The matrix goes through the loop and changes in
-    # it, or the compiler would hoist its eigenvalues out of the loop and always compute them.
-    def dense(carry: tuple) -> tuple:  # type: ignore[type-arg]
-        values, vectors = jnp.linalg.eigh(carry[3])
-        return jnp.asarray(True), values[-1], vectors[:, -1], jnp.zeros_like(gram)
-
-    return jax.lax.while_loop(lambda carry: ~carry[0], dense, (proven, top, vector, gram))[1:3]
-
-
 def _has_cholesky(matrix: chex.Array) -> chex.Array:
-    """Whether a symmetric matrix has a Cholesky factor, found block column by block column.
+    """Return whether a symmetric matrix has a Cholesky factor, found block column by block column.
 
     LAPACK takes one thread for blocks this small. For a large matrix it takes all, and they spin
     while they wait for each other: on a busy CPU that costs ten to a hundred times the work.
     """
     while True:
-        corner, below, rest = (
-            matrix[:_BLOCK, :_BLOCK],
-            matrix[_BLOCK:, :_BLOCK],
-            matrix[_BLOCK:, _BLOCK:],
-        )
-        factor = jax.lax.linalg.cholesky(corner, symmetrize_input=False)
+        factor = jax.lax.linalg.cholesky(matrix[:_BLOCK, :_BLOCK], symmetrize_input=False)
+        below, rest = matrix[_BLOCK:, :_BLOCK], matrix[_BLOCK:, _BLOCK:]
         if not rest.size:
             return jnp.isfinite(factor[-1, -1])  # a failure is NaN, and stays
         inverse = _inverse(factor)
@@ -197,7 +182,7 @@ def _has_cholesky(matrix: chex.Array) -> chex.Array:
 
 
 def _inverse(lower: chex.Array) -> chex.Array:
-    """The inverse of a lower triangular matrix, from those of its halves."""
+    """Return the inverse of a lower triangular matrix, from those of its halves."""
     size = lower.shape[0]
     if size <= _TRIANGLE:
         eye = jnp.eye(size, dtype=lower.dtype)
@@ -214,17 +199,13 @@ _identity = Primitive("no_derivative")
 _identity.def_impl(lambda x, message: x)
 _identity.def_abstract_eval(lambda x, message: x)
 mlir.register_lowering(_identity, lambda context, x, message: [x])
-
-
-def _batch(args: Any, dims: Any, message: str) -> Any:
-    return _identity.bind(*args, message=message), dims[0]
+batching.defvectorized(_identity)
 
 
 def _refuse(primals: Any, tangents: Any, message: str) -> Any:
     raise NotImplementedError(message)
 
 
-batching.primitive_batchers[_identity] = _batch
 ad.primitive_jvps[_identity] = _refuse
 
 

@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import keys
+from recurrax.flow.numbers.factors import Eliminated, eliminated, orthonormal
 from recurrax.flow.numbers.scaled import log_of, power_of_two, scale_of
-from recurrax.flow.numbers.triangular import Eliminated, eliminated, orthonormal
 from recurrax.flow.steps.jacobian import linear_maps
 from recurrax.flow.steps.problem import flatten
 

@@ -4,9 +4,6 @@
 elementwise, so its diagonals are numbers a unit (`recurrax.gated.derivatives`).
 Any other step is differentiated as it stands: `jax.linearize` takes it apart into what can be known
 from the state and a linear function of the tangent.
-
-Along a trajectory, what can be known is found for all steps together, in a few wide operations,
-and goes through a `lax.scan`. What is the same at every step, as weights are, stays where it is.
 """
 
 from __future__ import annotations
@@ -54,55 +51,67 @@ class GatedMap(NamedTuple):
 
     @property
     def through_h(self) -> chex.Array:
-        """What reaches the state through `h @ w_rec`, `[N, H]`."""
-        gates, fields, hidden = self.recurrent.shape
-        # Written out over the few gates: one fused loop, where a product would be tiny ones.
-        terms = (self.recurrent[g][:, :, None] * self.w_rec[:, g].T for g in range(gates))
-        return functools.reduce(jnp.add, terms).reshape(fields * hidden, hidden)
+        """What reaches the state through `h @ w_rec`, from unit to field and unit: `[H, N]`."""
+        gates, fields, _ = self.recurrent.shape
+        # Field by field and gate by gate: loops over contiguous rows, which a compiler makes fast.
+        terms = [
+            [self.recurrent[g, a] * self.w_rec[:, g] for g in range(gates)] for a in range(fields)
+        ]
+        return jnp.concatenate([functools.reduce(jnp.add, of_field) for of_field in terms], 1)
 
     @_precise
     def push(self, v: chex.Array) -> chex.Array:
         """`A v` for columns `[N, k]`."""
-        fields, _, hidden = self.direct.shape
+        gates, fields, hidden = self.recurrent.shape
         v = v.reshape(fields, hidden, -1)
         # A sum over fields: an einsum would become a product of tiny matrices for each unit.
         direct = sum(self.direct[:, b, :, None] * v[b] for b in range(fields))
-        return self._push_h(v[self.h]) + direct.reshape(fields * hidden, -1)
-
-    def _push_h(self, v: chex.Array) -> chex.Array:
-        """`through_h @ v`; for few columns without making the matrix."""
-        gates, fields, hidden = self.recurrent.shape
-        if gates > fields and v.shape[1] > FEW:
-            return self.through_h @ v
+        direct = direct.reshape(fields * hidden, -1)
+        if gates > fields and v.shape[2] > FEW:
+            return self.through_h.T @ v[self.h] + direct
         # Behind the barrier XLA cannot turn this into a product with the transposed weights, which
         # takes a CPU twenty times as long for eight columns (H = 256).
-        z = jax.lax.optimization_barrier(v.T @ self.w_rec.reshape(hidden, gates * hidden))
-        z = z.T.reshape(gates, hidden, -1)
+        z = v[self.h].T @ self.w_rec.reshape(hidden, gates * hidden)
+        z = jax.lax.optimization_barrier(z).T.reshape(gates, hidden, -1)
         terms = (self.recurrent[g][:, :, None] * z[g] for g in range(gates))
-        return functools.reduce(jnp.add, terms).reshape(fields * hidden, -1)
+        return functools.reduce(jnp.add, terms).reshape(fields * hidden, -1) + direct
+
+    @_precise
+    def push_rows(self, v: chex.Array) -> chex.Array:
+        """`v A^T` for rows `[M, N]`: A applied to each row, whose numbers lie together."""
+        fields, _, hidden = self.direct.shape
+        if len(v) <= FEW:
+            return self.push(v.T).T
+        if fields == 1:
+            return v @ (self.through_h + jnp.diag(self.direct[0, 0]))
+        direct = v * jnp.concatenate([self.direct[a, a] for a in range(fields)])
+        # Turned as a whole, since putting the row together from its fields takes a CPU twice as
+        # long.
+        for turn in range(1, fields):
+            scales = jnp.concatenate([self.direct[a, a - turn] for a in range(fields)])
+            direct = direct + scales * jnp.roll(v, turn * hidden, 1)
+        return v[:, self.h * hidden : (self.h + 1) * hidden] @ self.through_h + direct
 
     @_precise
     def pull(self, u: chex.Array) -> chex.Array:
         """`A^T u` for columns `[N, k]`."""
-        fields, _, hidden = self.direct.shape
-        u_by_field = u.reshape(fields, hidden, -1)
-        direct = sum(self.direct[a, :, :, None] * u_by_field[a] for a in range(fields))
-        return direct.at[self.h].add(self._pull_h(u)).reshape(fields * hidden, -1)
-
-    def _pull_h(self, u: chex.Array) -> chex.Array:
-        """`through_h.T @ u`; for few columns without making the matrix."""
         gates, fields, hidden = self.recurrent.shape
+        by_field = u.reshape(fields, hidden, -1)
+        direct = sum(self.direct[a, :, :, None] * by_field[a] for a in range(fields))
         if gates > fields and u.shape[1] > FEW:
-            return self.through_h.T @ u
-        z = jnp.einsum("gau,auk->guk", self.recurrent, u.reshape(fields, hidden, -1))
-        return self.w_rec.reshape(hidden, gates * hidden) @ z.reshape(gates * hidden, -1)
+            through = self.through_h @ u
+        else:
+            z = jnp.einsum("gau,auk->guk", self.recurrent, by_field)
+            z = z.reshape(gates * hidden, -1)
+            through = self.w_rec.reshape(hidden, gates * hidden) @ z
+        return direct.at[self.h].add(through).reshape(fields * hidden, -1)
 
     @_precise
     def matrix(self) -> chex.Array:
         """A itself, `[N, N]`."""
         fields, _, hidden = self.direct.shape
         blocks = jnp.einsum("abu,uv->aubv", self.direct, jnp.eye(hidden, dtype=self.direct.dtype))
-        through = self.through_h.reshape(fields, hidden, hidden)
+        through = self.through_h.T.reshape(fields, hidden, hidden)
         return blocks.at[:, :, self.h].add(through).reshape(fields * hidden, fields * hidden)
 
 
@@ -117,6 +126,10 @@ class AnyMap:
         """`A v` for columns `[N, k]`."""
         return jax.vmap(self._jvp, in_axes=1, out_axes=1)(v)
 
+    def push_rows(self, v: chex.Array) -> chex.Array:
+        """`v A^T` for rows `[M, N]`: A applied to each row."""
+        return self.push(v.T).T
+
     @_precise
     def pull(self, u: chex.Array) -> chex.Array:
         """`A^T u` for columns `[N, k]`."""
@@ -130,29 +143,36 @@ class AnyMap:
 
 def linear_map(step: StepFn, params: Any, state: Any, x: Any) -> GatedMap | AnyMap:
     """Return the derivative of one example's next state with respect to its state."""
-    if isinstance(step, GatedStep):
-        return _gated_map(step, params, state, x)
-    return AnyMap(_derivative(step, params, state, x), jax.eval_shape(flatten, state))
+    if not isinstance(step, GatedStep):
+        return AnyMap(_derivative(step, params, state, x), jax.eval_shape(flatten, state))
+    found = diagonals(step, params.unit, *step.pre_activations(params, state.h, x), state)
+    hidden, dtype = state.h.shape[-1], flatten(state).dtype
+    return GatedMap(
+        recurrent=found.recurrent.astype(dtype),
+        w_rec=params.w_rec.reshape(hidden, step.gates, hidden).astype(dtype),
+        direct=found.direct.astype(dtype),
+        h=step.state._fields.index("h"),  # type: ignore[attr-defined]
+    )
 
 
 def linear_maps(
     step: StepFn, params: Any, befores: Any, xs: Any
 ) -> tuple[Any, Callable[[Any], GatedMap | AnyMap]]:
-    """The derivatives along a trajectory: what differs from step to step, and the map made of it.
+    """Return the derivatives along a trajectory: what differs from step to step, and a function.
 
-    The first result leads with T and goes through a `lax.scan`; the function makes one instant's
-    map of one row of it. Everything that can be known without the columns is found for all instants
-    at once.
+    The first leads with T and goes through a `lax.scan`; the function makes one step's map of one
+    row of it. All that can be known without the columns is found for all steps at once, in a few
+    wide operations; what is the same at every step, as weights are, stays where it is.
     """
     first = jax.tree.map(lambda leaf: leaf[0], (befores, xs))
     if isinstance(step, GatedStep):
-        shared = _gated_map(step, params, *first)  # for its weights; the rest of it is dropped
+        shared: Any = linear_map(step, params, *first)  # for its weights; the rest is dropped
 
-        def diagonals(state: Any, x: Any) -> tuple[chex.Array, chex.Array]:
-            found = _gated_map(step, params, state, x)
+        def known_diagonals(state: Any, x: Any) -> tuple[chex.Array, chex.Array]:
+            found: Any = linear_map(step, params, state, x)
             return found.recurrent, found.direct
 
-        parts = jax.vmap(diagonals)(befores, xs)
+        parts = jax.vmap(known_diagonals)(befores, xs)
         return parts, lambda now: GatedMap(now[0], shared.w_rec, now[1], shared.h)
 
     def known(before: Any, x: Any) -> list[chex.Array]:
@@ -164,12 +184,12 @@ def linear_maps(
     def varying(before: Any, x: Any) -> list[chex.Array]:
         return [leaf for leaf, v in zip(known(before, x), varies, strict=True) if v]
 
-    def make(now: list[chex.Array]) -> AnyMap:
+    def make_map(now: list[chex.Array]) -> AnyMap:
         rows = iter(now)
         leaves = [next(rows) if v else leaf for leaf, v in zip(fixed, varies, strict=True)]
         return AnyMap(jax.tree.unflatten(treedef, leaves), jax.eval_shape(flatten, first[0]))
 
-    return jax.vmap(varying)(befores, xs), make
+    return jax.vmap(varying)(befores, xs), make_map
 
 
 @_precise
@@ -190,14 +210,3 @@ def _depend_on_arguments(closed: Any) -> list[bool]:
         if any(variable in reached for variable in used):
             reached.update(equation.outvars)
     return [not isinstance(a, Literal) and a in reached for a in closed.jaxpr.outvars]
-
-
-def _gated_map(step: GatedStep, params: Any, state: Any, x: Any) -> GatedMap:
-    found = diagonals(step, params.unit, *step.pre_activations(params, state.h, x), state)
-    hidden, dtype = state.h.shape[-1], flatten(state).dtype
-    return GatedMap(
-        recurrent=found.recurrent.astype(dtype),
-        w_rec=params.w_rec.reshape(hidden, step.gates, hidden).astype(dtype),
-        direct=found.direct.astype(dtype),
-        h=step.state._fields.index("h"),  # type: ignore[attr-defined]
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -46,16 +46,6 @@ def by_outputs(loss: Callable[[Any], Any], ys: Any) -> tuple[chex.Array, list[ch
         "the gradient of loss by ys", ys_bar, "Is the loss differentiable at these outputs?"
     )
     return value, ys_bar
-
-
-def looks(ys_bar: list[chex.Array]) -> Literal["one", "many", "unknown"]:
-    """Return whether a gradient is of one instant or of many; that of a traced one is unknown."""
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in ys_bar):
-        return "unknown"
-    with jax.ensure_compile_time_eval():  # of concrete values within a jit too
-        rows = [jnp.any(leaf.reshape(len(leaf), -1) != 0, axis=1) for leaf in ys_bar]
-        count = int(jnp.sum(jnp.any(jnp.stack(rows), axis=0))) if rows else 0
-    return "one" if count <= 1 else "many"
 
 
 def shared_leaves(step: StepFn, params: Any, state: Any, x: Any) -> tuple[int | None, ...]:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.numbers.largest import first_guess, gram_size, largest_singular_value
+from recurrax.flow.numbers.factors import orthonormal
+from recurrax.flow.numbers.largest import first_guess, largest_singular_value
 from recurrax.flow.numbers.scaled import frobenius, log_of, rescale
-from recurrax.flow.numbers.triangular import orthonormal
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.problem import Problem, Spans, indices
 
@@ -77,7 +77,7 @@ def probed_norms(
         v, exponents = rescale(pushed.reshape(v.shape), exponents)
         following = jnp.searchsorted(targets, t)
         part, top = rescale(v[:, following][of], exponents[0, following, 0])
-        norm, _ = largest_singular_value(part, first_guess(gram_size(*part.shape), part.dtype))
+        norm, _ = largest_singular_value(part, first_guess(min(part.shape), part.dtype))
         return (v, exponents), log_of(norm, top)
 
     log_norm = jax.lax.scan(push_best, (best, none), steps)[1]

@@ -13,7 +13,6 @@ from recurrax.flow.numbers.largest import (
     DENSE,
     _has_cholesky,
     first_guess,
-    gram_size,
     largest_singular_value,
 )
 
@@ -57,7 +56,7 @@ def guesses(a):
     """Starts of every kind, from the best to the worst."""
     tall = a if a.shape[0] >= a.shape[1] else a.T
     vectors = np.linalg.svd(tall, full_matrices=False)[2]
-    size = gram_size(*a.shape)
+    size = min(a.shape)
     return np.stack(
         [
             first_guess(size, np.float64),

@@ -10,7 +10,7 @@ from brute_force import example, jacobians
 from contract import make_case
 
 import recurrax as rx
-from recurrax.flow.steps.jacobian import linear_maps
+from recurrax.flow.steps.jacobian import FEW, linear_maps
 
 
 @pytest.mark.usefixtures("x64")
@@ -54,3 +54,19 @@ def test_a_step_that_ignores_its_state():
     row = jax.tree.map(lambda leaf: leaf[0], rows)
     np.testing.assert_array_equal(make(row).push(jnp.eye(2)), np.zeros((2, 2)))
     np.testing.assert_array_equal(make(row).pull(jnp.eye(2)), np.zeros((2, 2)))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", ["gru", "own_plain"])
+def test_rows_are_multiplied_by_the_jacobian(name):
+    case = make_case(name, "float64")
+    state = jax.tree.map(lambda leaf: leaf[0], case.state)
+    xs = case.xs[:, 0]
+    befores = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(xs)), state)
+    step = getattr(case.cell, "step", case.cell)
+    parts, make_map = linear_maps(step, case.params, befores, xs)
+    first = make_map(jax.tree.map(lambda leaf: leaf[0], parts))
+    a = np.asarray(rx.flow.jacobians(case.cell, case.params, state, xs[:1])[0])
+    rows = np.random.default_rng(0).standard_normal((FEW + 1, len(a)))
+    for few in (rows, rows[:3]):
+        np.testing.assert_allclose(first.push_rows(jnp.asarray(few)), few @ a.T, atol=1e-12)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from recurrax.flow.numbers import triangular
+from recurrax.flow.numbers import factors
 
 # As users meet them, inside a compiled function: op by op they take many small compilations.
-eliminated, orthonormal = jax.jit(triangular.eliminated), jax.jit(triangular.orthonormal)
+eliminated, orthonormal = jax.jit(factors.eliminated), jax.jit(factors.orthonormal)
 
 SHAPES = [(1, 1), (4, 4), (7, 3)]
 
@@ -49,7 +49,7 @@ def test_derivatives_of_any_order(shape):
 def test_triangular_inverse(lower):
     matrix = draw((4, 4)) + 4 * np.eye(4)
     matrix = np.tril(matrix) if lower else np.triu(matrix)
-    inverse = np.asarray(triangular.triangular_inverse(jnp.asarray(matrix), lower))
+    inverse = np.asarray(factors.triangular_inverse(jnp.asarray(matrix), lower))
     np.testing.assert_allclose(inverse @ matrix, np.eye(4), atol=1e-14)
 
 
@@ -101,4 +101,4 @@ def test_the_order_of_rows_is_that_of_lapacks_swaps(rows, columns):
     for seed in range(5):
         v = jax.random.normal(jax.random.key(seed), (rows, columns))
         _, swaps, order = jax.lax.linalg.lu(v)
-        np.testing.assert_array_equal(triangular._order(swaps, rows), order)
+        np.testing.assert_array_equal(factors._order(swaps, rows), order)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from recurrax.flow.pairs.tiles import _largest_seen
+from recurrax.flow.steps.pairs import largest_seen
 
 
 @pytest.mark.usefixtures("x64")
@@ -15,7 +15,7 @@ def test_the_largest_eigenvalue_is_approached_from_below():
     rows = jnp.asarray(np.random.default_rng(0).standard_normal((3, 4, 9)))
 
     def norm(rows, guess):
-        return _largest_seen(jnp.einsum("skn,sln->skl", rows, rows), guess)
+        return largest_seen(jnp.einsum("skn,sln->skl", rows, rows), guess)
 
     truth = np.linalg.norm(np.asarray(rows), 2, (1, 2))
     seen, guess = norm(rows, jnp.ones((3, 4)))
@@ -32,8 +32,8 @@ def test_the_largest_eigenvalue_is_approached_from_below():
 
 def test_nothing_is_seen_where_nothing_is():
     gram = jnp.zeros((2, 3, 3))
-    seen, guess = _largest_seen(gram, jnp.ones((2, 3)))
+    seen, guess = largest_seen(gram, jnp.ones((2, 3)))
     assert (seen == 0).all()
     np.testing.assert_allclose(jnp.linalg.norm(guess, axis=1), 1, rtol=1e-6)
-    slope = jax.grad(lambda gram: _largest_seen(gram, guess)[0].sum())(gram)
+    slope = jax.grad(lambda gram: largest_seen(gram, guess)[0].sum())(gram)
     assert (slope == 0).all()

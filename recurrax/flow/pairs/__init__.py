@@ -1,1 +1,0 @@
-"""Derivatives between every two times."""
