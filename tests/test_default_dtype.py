@@ -13,8 +13,8 @@ import pytest
 from close import assert_close
 
 import recurrax as rx
+from recurrax.train.loop import Carry, Program, train_step
 from recurrax.train.source import batch_source
-from recurrax.train.step import Carry, Program, train_step
 
 SWITCH = [(False, "float32"), (True, "float64")]  # jax_enable_x64, and what is then the default
 
@@ -194,7 +194,7 @@ def test_a_training_step_under_x64(every_task, key, x64, dtype):
 
         def one(key, net=net, source=source, optimizer=optimizer, program=program):
             params = net.init(key)
-            carry = Carry(params, optimizer.init(params), jnp.int32(0))
+            carry = Carry(params, optimizer.init(params), key, jnp.int32(0))
             return train_step(program, carry, source.draw(key, 0, 0, source.feed.example))
 
         after, seen = jax.eval_shape(one, key)

@@ -142,7 +142,7 @@ def _watch(
     def now() -> Watched:
         return _measured(problem, min(probes, problem.size), key, step)
 
-    blank = jax.tree.map(_unknown, jax.eval_shape(now))
+    blank = jax.tree.map(not_measured, jax.eval_shape(now))
     if last is not None:
         structures: list[Any] = [jax.tree.structure(last), jax.tree.structure(blank)]
         pairs = zip(jax.tree.leaves(last), jax.tree.leaves(blank), strict=False)
@@ -205,6 +205,7 @@ def gate_statistics(step: GatedStep, params: Any, state: Any, x: Any) -> tuple[c
     return values.mean(-1), below.mean(-1), above.mean(-1)
 
 
-def _unknown(leaf: jax.ShapeDtypeStruct) -> chex.Array:
+def not_measured(leaf: jax.ShapeDtypeStruct) -> chex.Array:
+    """Return NaN, and -1 for the step, for what was not measured yet."""
     floating = jnp.issubdtype(leaf.dtype, jnp.floating)
     return jnp.full(leaf.shape, jnp.nan if floating else -1, leaf.dtype)

@@ -2,11 +2,11 @@
 
 from recurrax.train.compare import Comparison, Trial, compare
 from recurrax.train.fit import Fit, fit
-from recurrax.train.loop import Interrupted
 from recurrax.train.network import Network, NetworkParams, network
 from recurrax.train.presets import CELLS as CELLS
 from recurrax.train.presets import CURES as CURES
 from recurrax.train.presets import Cure
+from recurrax.train.progress import Interrupted
 
 # Of CELLS and CURES, the presets by name, no docstring can be asked, so they are not listed.
 __all__ = [

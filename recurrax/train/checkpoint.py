@@ -5,11 +5,15 @@
 Orbax writes to a name of its own and moves the folder into place when it is complete, so a process
 killed at any moment leaves what was there before. What a disk or a hand may damage later is found
 by the digest. It covers the ledger of the history as well, by which damage to its rows is found.
+Its `CheckpointManager` is not used: while a folder of a later step lies there, damaged or not, it
+saves nothing and says nothing, and it counts that folder among those that it keeps.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import os
 import re
 import stat
@@ -17,20 +21,24 @@ import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from recurrax import checks
+from recurrax.interop import describe
 from recurrax.interop.disk import remove, set_aside, there
-from recurrax.train.snapshot import Identity, Snapshot, arrays, digest, rebuilt
+from recurrax.train.source import is_key
 from recurrax.words import first_line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from recurrax.train.history import Ledger
+    from recurrax.train.loop import Carry
 
 _FORMAT = "recurrax-checkpoint-2"
 _BEFORE = "recurrax-checkpoint-1"  # when step n drew its batch with fold_in(key, n)
-_LEDGER = "history"  # among the arrays, whose names otherwise are those of a snapshot
+_LEDGER = "history"  # among the arrays, whose names otherwise are those of a carry
 _KEPT = 3
 _OLD = ".old"
 _ROOM = 1 << 27  # bytes of a checkpoint beyond twice its arrays, for what orbax and the ledger need
@@ -41,9 +49,33 @@ _LEFTOVER = re.compile(r"[0-9]{8,}(\.old|\.orbax-checkpoint-tmp.*)")  # of a pro
 class Loaded(NamedTuple):
     """What a checkpoint holds."""
 
-    snapshot: Snapshot
+    carry: Carry
     solved: bool
     ledger: Ledger  # of the history up to it
+
+
+def identity(
+    params: Any, task: Any, batch_size: int | None, penalised: bool = False
+) -> dict[str, str]:
+    """Return in words what must be the same for a run to go on from a checkpoint.
+
+    Args:
+      params: of the cell.
+      task: a `Task`, or None for the user's own batches.
+      batch_size: B of a task's batches.
+      penalised: whether a regularizer is added to the loss.
+    """
+    description = describe(params)
+    name, size = "batches of your own", "their own"
+    if task is not None:
+        name = f"{task.name} (T={task.length}, I={task.input_size}, O={task.output_size})"
+        size = str(batch_size)
+    return {
+        "cell": checks.show(params) if description is None else json.dumps(description),
+        "task": name,
+        "batch_size": size,
+        "regularizer": "one" if penalised else "none",
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +83,14 @@ class Store:
     """The checkpoints of one run."""
 
     directory: Path
-    who: Identity
+    identity: dict[str, str]
 
     def used(self) -> bool:
-        """Whether the directory holds a run."""
+        """Return whether the directory holds a run."""
         return bool(self.paths()) or there(self.directory / "history.jsonl")
 
     def paths(self) -> list[Path]:
-        """Whatever has a checkpoint's name, oldest first.
+        """Return whatever has a checkpoint's name, oldest first.
 
         Raises:
           ValueError: if their folder is none.
@@ -76,9 +108,19 @@ class Store:
             ) from None
         return sorted(found, key=lambda path: int(path.name))
 
-    def save(self, snapshot: Snapshot, solved: bool, ledger: Ledger) -> None:
+    def save(self, carry: Carry, solved: bool, ledger: Ledger) -> None:
         """Write a checkpoint, and drop all but the last few up to it."""
-        words, found = _contents(snapshot, self.who, solved, ledger)
+        pairs = [(step, int(seal, 16)) for step, seal in ledger]
+        found = arrays(carry) | {_LEDGER: np.array(pairs, np.uint64).reshape(-1, 2)}
+        stored = {name: array for name, array in found.items() if array.size}  # as orbax wants
+        words = {
+            "format": _FORMAT,
+            "step": int(found["step"]),
+            "identity": self.identity,
+            "solved": solved,
+            "names": list(stored),
+            "empty": {name: [str(a.dtype), [*a.shape]] for name, a in found.items() if not a.size},
+        }
         folder = self.directory / "checkpoints"
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.iterdir():
@@ -88,15 +130,15 @@ class Store:
         if there(new):  # damaged, and training went through it again
             set_aside(new)
             remove(new)
-        _write(new, words, found)
-        done = [path for path in self.paths() if int(path.name) <= words["step"]]
+        write(new, words, stored)
+        done = [path for path in self.paths() if int(path.name) <= int(new.name)]
         for old in done[:-_KEPT]:
             gone = old.with_name(old.name + _OLD)
             old.replace(gone)  # at once, so that none is there in part
             remove(gone)
 
-    def newest(self, like: Snapshot) -> Loaded | None:
-        """The last checkpoint that is right; None if there is none at all.
+    def newest(self, like: Carry) -> Loaded | None:
+        """Return the last checkpoint that is right; None if there is none at all.
 
         One that is damaged is named in a warning, and the one before is taken.
 
@@ -109,15 +151,29 @@ class Store:
             try:
                 _check_files(path, most)
                 words, found = _read(path)
+            except ImportError:
+                raise
             except Exception as error:  # orbax and its parts have many for a damaged folder
-                if isinstance(error, ImportError):
-                    raise
                 reason = f"{type(error).__name__}: {first_line(error)[:120] or 'no message'}"
                 warnings.warn(
                     f"checkpoint {path} is damaged and left aside ({reason})", stacklevel=3
                 )
                 continue
-            return _fitting(path, words, found, like, self.who)
+            if words["format"] == _BEFORE:
+                raise ValueError(
+                    f"checkpoint {path} is of an earlier version of recurrax, which drew its "
+                    "batches from other random keys and kept no account of the history: going on "
+                    "would not be the same run. Resume it with that version, or name another "
+                    "directory; nothing was written over."
+                )
+            ledger = [(step, f"{seal:016x}") for step, seal in found.pop(_LEDGER).tolist()]
+            other = _another(words["identity"], self.identity) or _unlike(found, arrays(like))
+            if other is not None:
+                raise ValueError(
+                    f"checkpoint {path} is of another {other}. Resume with what it was trained "
+                    "with, or name another directory; nothing was written over."
+                )
+            return Loaded(_rebuilt(like, found), bool(words["solved"]), ledger)
         if paths:
             raise ValueError(
                 f"no checkpoint in {self.directory / 'checkpoints'} can be read. Name another "
@@ -126,39 +182,67 @@ class Store:
         return None
 
 
-def _contents(
-    snapshot: Snapshot, who: Identity, solved: bool, ledger: Ledger
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Words that JSON can hold, and the arrays that orbax can."""
-    found = arrays(snapshot) | {_LEDGER: _as_array(ledger)}
-    stored = {name: array for name, array in found.items() if array.size}  # it refuses empty ones
-    words = {
-        "format": _FORMAT,
-        "step": int(found["step"]),
-        "identity": who._asdict(),
-        "solved": solved,
-        "names": list(stored),
-        "empty": {name: [str(a.dtype), [*a.shape]] for name, a in found.items() if not a.size},
+def _another(theirs: dict[str, str], ours: dict[str, str]) -> str | None:
+    """Return what is another one in the identity of a run, if anything."""
+    for name in ours:
+        if theirs[name] != ours[name]:
+            return f"{name}: it was trained with {theirs[name]}, and this run is {ours[name]}"
+    return None
+
+
+def _unlike(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> str | None:
+    """Return what is another one by the arrays of a carry, if anything."""
+    for name in [*expected, *found]:
+        theirs, ours = (
+            checks.show(of[name]) if name in of else "missing" for of in (found, expected)
+        )
+        if theirs != ours:
+            part = "optimizer" if name.startswith("opt_state") else "network"
+            return f"{part}: its {name} is {theirs}, and this run's is {ours}"
+    if not np.array_equal(found["key"], expected["key"]):
+        return "key, so its batches are not those of this run"
+    return None
+
+
+# --- a carry as arrays ----------------------------------------------------------------------------
+
+
+def arrays(carry: Carry) -> dict[str, np.ndarray]:
+    """Return every leaf by its name, on the host; random keys as the integers inside."""
+    return {
+        checks.leaf_name("", path).lstrip("."): np.asarray(
+            jax.random.key_data(leaf) if is_key(leaf) else leaf
+        )
+        for path, leaf in jax.tree_util.tree_leaves_with_path(carry._replace(watched=None))
     }
-    return words, stored
 
 
-def _as_array(ledger: Ledger) -> np.ndarray:
-    """Return the steps and seals of a ledger as uint64 `[M, 2]`."""
-    pairs = [(step, int(seal, 16)) for step, seal in ledger]
-    return np.array(pairs, np.uint64).reshape(-1, 2)
+def _rebuilt(like: Carry, found: dict[str, np.ndarray]) -> Carry:
+    """Return the carry whose `arrays` are these."""
+    leaves, structure = jax.tree.flatten(like)
+    values: list[Any] = [found[name] for name in arrays(like)]
+    for i, leaf in enumerate(leaves):
+        if is_key(leaf):
+            impl = jax.random.key_impl(leaf)
+            values[i] = jax.random.wrap_key_data(jnp.asarray(values[i]), impl=impl)
+    carry: Carry = jax.tree.unflatten(structure, values)
+    return carry
 
 
-def _write(path: Path, words: dict[str, Any], found: dict[str, np.ndarray]) -> None:
+# --- the files ------------------------------------------------------------------------------------
+
+
+def write(path: Path, words: dict[str, Any], found: dict[str, np.ndarray]) -> None:
+    """Write words that JSON can hold, and arrays that are not empty, with a digest of both."""
     ocp, checkpointer = _orbax()
     numbered = {str(i): array for i, array in enumerate(found.values())}
-    about = words | {"digest": digest(words, found)}
+    about = words | {"digest": _digest(words, found)}
     args = ocp.args.Composite(arrays=ocp.args.PyTreeSave(numbered), about=ocp.args.JsonSave(about))
     checkpointer.save(path, args=args)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Words and arrays, proven by the digest."""
+    """Return words and arrays, proven by the digest."""
     ocp, checkpointer = _orbax()
     args = ocp.args.Composite(about=ocp.args.JsonRestore())
     words = checkpointer.restore(path, args=args).about
@@ -170,13 +254,22 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         wanted = ocp.args.PyTreeRestore({str(i): 0}, restore_args=as_numpy, partial_restore=True)
         numbered = checkpointer.restore(path, args=ocp.args.Composite(arrays=wanted)).arrays
         found[name] = np.asarray(numbered[str(i)])
-    if digest(words, found) != seal:
+    if _digest(words, found) != seal:
         raise ValueError("its contents are not those that were written")
     if words["format"] not in (_BEFORE, _FORMAT):
         raise ValueError(f"its format is {words['format']}, this version reads {_FORMAT}")
     for name, (dtype, shape) in words["empty"].items():
         found[name] = np.zeros(shape, dtype)
     return words, found
+
+
+def _digest(words: dict[str, Any], found: dict[str, np.ndarray]) -> str:
+    """Return the SHA-256 of words and arrays: names, dtypes, shapes and every bit."""
+    seal = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
+    for name, array in found.items():
+        seal.update(f"{name} {array.dtype} {array.shape} ".encode())
+        seal.update(np.ascontiguousarray(array).tobytes())
+    return seal.hexdigest()
 
 
 def _check_files(path: Path, most: int) -> None:
@@ -191,40 +284,6 @@ def _check_files(path: Path, most: int) -> None:
         size += found.st_size
     if size > most:
         raise ValueError(f"it has {size} bytes, more than any of this run")
-
-
-def _fitting(
-    path: Path, words: dict[str, Any], found: dict[str, Any], like: Snapshot, who: Identity
-) -> Loaded:
-    if words["format"] == _BEFORE:
-        raise ValueError(
-            f"checkpoint {path} is of an earlier version of recurrax, which drew its batches from "
-            "other random keys and kept no account of the history: going on would not be the same "
-            "run. Resume it with that version, or name another directory; nothing was written over."
-        )
-    for name, ours in who._asdict().items():
-        theirs = words["identity"][name]
-        if theirs != ours:
-            raise ValueError(
-                _other(
-                    path, f"another {name}: it was trained with {theirs}, and this run is {ours}"
-                )
-            )
-    ledger = [(step, f"{seal:016x}") for step, seal in found.pop(_LEDGER).tolist()]
-    try:
-        snapshot = rebuilt(like, found)
-    except ValueError as error:
-        raise ValueError(_other(path, str(error))) from None
-    if not np.array_equal(found["key"], arrays(like)["key"]):
-        raise ValueError(_other(path, "another key, so its batches are not those of this run"))
-    return Loaded(snapshot, bool(words["solved"]), ledger)
-
-
-def _other(path: Path, reason: str) -> str:
-    return (
-        f"checkpoint {path} is of {reason}. Resume with what it was trained with, or name another "
-        "directory; nothing was written over."
-    )
 
 
 def check_directory(path: Path) -> None:
@@ -251,7 +310,7 @@ def check_directory(path: Path) -> None:
 
 
 def _orbax() -> tuple[Any, Any]:
-    """Orbax and a checkpointer, which saves before it returns, and of this process alone."""
+    """Return orbax and a checkpointer of this process alone, which saves before it returns."""
     try:
         import orbax.checkpoint as ocp
     except ImportError:

@@ -15,19 +15,15 @@ import optax
 from recurrax import checks, keys
 from recurrax.flow.watch import Watched, watch
 from recurrax.tasks.task import Task
-from recurrax.train.evaluate import evaluate
-from recurrax.train.loop import Loop, Schedule, check_old_spelling
+from recurrax.train.loop import Carry, Loop, Program, Schedule, check_old_spelling, evaluate
 from recurrax.train.network import Network, network
 from recurrax.train.presets import Cure, cells_of, cures_of
-from recurrax.train.sharding import ONE_DEVICE
-from recurrax.train.source import BatchSource, task_source
-from recurrax.train.step import Carry, Program
+from recurrax.train.source import ONE_DEVICE, BatchSource, task_source
 
 if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell
-    from recurrax.train.step import Draw
 
 _EXAMPLES, _PROBES = 4, 8  # sequences and directions along which the gradient flow is measured
 _JUDGED = 512  # sequences judged at once; of an endless task, all there are
@@ -159,130 +155,17 @@ def compare(
         )
     source = task_source(task, batch_size, ONE_DEVICE)
     grid = _Grid(task, source, key, jax.random.split(key, seeds), schedule, stop_early)
-    pairs = []
+    pairs = []  # all are made before the first is trained, so that a mistake comes at once
     for (cell, cure), rate in rates.items():
-        program = _program(task, source.draw, networks[cell], chosen[cure], optimizer(rate))
-        pairs.append(_Pair(cell, cure, rate, networks[cell], program))
+        program = _program(source, networks[cell], chosen[cure], optimizer(rate))
+        pairs.append(_Pair(cell, cure, rate, networks[cell].cell, program))
     trials = []
     for pair in pairs:
-        trials.append(_trial(grid, pair, tell or _silent))
-        (done or _silent)(trials[-1])
+        trials.append(_trial(grid, pair, tell))
+        if done is not None:
+            done(trials[-1])
     baseline = {name: float(value) for name, value in task.baseline}
     return Comparison(task.name, task.length, task.goal, baseline, tuple(trials))
-
-
-class _Grid(NamedTuple):
-    """What all pairs share."""
-
-    task: Task
-    source: BatchSource
-    key: chex.PRNGKey
-    seeds: chex.PRNGKey  # [S]
-    schedule: Schedule
-    stop_early: bool
-
-
-class _Pair(NamedTuple):
-    """A cell with a cure."""
-
-    cell: str
-    cure: str
-    learning_rate: float
-    network: Network  # without the cure
-    program: Program
-
-
-def _program(task: Task, draw: Draw, net: Network, cure: Cure, optimizer: Any) -> Program:
-    """Return the training step of a network under a cure."""
-    if cure.cell is not None:
-        net = network(cure.cell(net.cell), net.output_size, net.input_size)
-        jax.eval_shape(lambda key: net.cell.initial_state(net.cell.init(key)), jax.random.key(0))
-    if cure.optimizer is not None:
-        optimizer = optax.chain(cure.optimizer, optimizer)
-    return Program(
-        network=net,
-        draw=draw,
-        loss=task.loss,
-        metrics=task.metrics,
-        optimizer=optimizer,
-        regularizer=cure.regularizer,
-        many=True,
-    )
-
-
-def _trial(grid: _Grid, pair: _Pair, tell: Any) -> Trial:
-    """Train one pair from its first step to its last."""
-    begin = time.perf_counter()
-    task, program, test = grid.task, pair.program, grid.source.test
-    loop = Loop(program, grid.seeds, _fresh(program, grid.seeds), grid.source.feed)
-    xs = task.draw(keys.purpose(grid.key, keys.EXAMPLES), _EXAMPLES, test).xs
-    xs = xs.astype(loop.carry.params.w_out.dtype)
-    first = _flow(pair.network.cell, loop.carry.params.cell, xs, 0)
-    rows: list[dict[str, np.ndarray]] = []
-    steps: list[int] = []
-    solved_at = np.full(len(grid.seeds), np.nan)
-    for report in loop.run(grid.schedule):
-        row = {name: total / report.taken for name, total in report.totals.items()}
-        rows.append(row)
-        steps.append(report.step)
-        if test is None:
-            solved_at[np.isnan(solved_at) & task.solved(row)] = report.step
-        tell(pair.cell, pair.cure, report.step, row)
-        if grid.stop_early and np.all(~np.isnan(solved_at) | ~np.isfinite(row["loss"])):
-            break
-    params = loop.carry.params
-    data = task.draw(keys.purpose(grid.key, keys.FRESH), _JUDGED) if test is None else test
-    final = evaluate(program, task, params, data, _JUDGED)
-    solved_at_end = task.solved(final)
-    if test is not None:
-        solved_at[solved_at_end] = loop.step
-    losses = np.stack([row["loss"] for row in rows])
-    guess = dict(task.baseline)["loss"]
-    return Trial(
-        cell=pair.cell,
-        cure=pair.cure,
-        learning_rate=pair.learning_rate,
-        step=np.asarray(steps),
-        history={name: np.stack([row[name] for row in rows]) for name in rows[0]},
-        solved_at=solved_at,
-        solved_at_end=solved_at_end,
-        diverged=~(np.isfinite(losses).all(0) & (final["loss"] <= _ASTRAY * guess)),
-        final=final,
-        start=first,
-        end=_flow(pair.network.cell, params.cell, xs, loop.step),
-        seconds=time.perf_counter() - begin,
-    )
-
-
-@partial(jax.jit, static_argnums=0)
-def _fresh(program: Program, seeds: Any) -> Carry:
-    """Return params and optimizer at step 0, of each seed."""
-
-    def one(key: Any) -> Carry:
-        params = program.network.init(key)
-        return Carry(params, program.optimizer.init(params), jnp.int32(0))
-
-    carry: Carry = jax.vmap(one)(seeds)
-    return carry
-
-
-def _flow(cell: Cell, params: Any, xs: Any, step: int) -> Watched:
-    """Return the gradient flow `[S]` along xs, at one training step."""
-    found: Watched = jax.device_get(_watched(cell, params, xs, np.int32(step)))
-    return found
-
-
-@partial(jax.jit, static_argnums=0)
-def _watched(cell: Cell, params: Any, xs: Any, step: Any) -> Watched:
-    def one(params: Any) -> Watched:
-        options = {"step": step, "every": 1, "examples": _EXAMPLES, "probes": _PROBES}
-        return watch(cell, params, None, xs, **options)
-
-    found: Watched = jax.vmap(one)(params)
-    return found
-
-
-# --- arguments --------------------------------------------------------------------------------
 
 
 def _rates(
@@ -301,17 +184,118 @@ def _rates(
         checks.check_number("learning_rate", rate)
         if rate <= 0:
             raise ValueError(f"learning_rate must be above 0, got {rate}")
+    rates = {}
+    for cell, cure in pairs:
+        named = [name for name in (f"{cell}/{cure}", cell, "default") if name in by_name]
+        if not named:
+            raise ValueError(
+                f"learning_rate says nothing of {cell!r}: name it, or give a 'default' for the "
+                "others"
+            )
+        rates[cell, cure] = float(by_name[named[0]])
+    return rates
 
-    def of(cell: str, cure: str) -> float:
-        for name in (f"{cell}/{cure}", cell, "default"):
-            if name in by_name:
-                return float(by_name[name])
-        raise ValueError(
-            f"learning_rate says nothing of {cell!r}: name it, or give a 'default' for the others"
-        )
 
-    return {pair: of(*pair) for pair in pairs}
+class _Grid(NamedTuple):
+    """What all pairs share."""
+
+    task: Task
+    source: BatchSource
+    key: chex.PRNGKey
+    seeds: chex.PRNGKey  # [S]
+    schedule: Schedule
+    stop_early: bool
 
 
-def _silent(*_: Any) -> None:
-    """Tell nobody."""
+class _Pair(NamedTuple):
+    """A cell with a cure."""
+
+    cell_name: str
+    cure_name: str
+    learning_rate: float
+    cell: Cell  # without the cure
+    program: Program
+
+
+def _program(source: BatchSource, net: Network, cure: Cure, optimizer: Any) -> Program:
+    """Return the training step of a network under a cure."""
+    task: Any = source.task
+    if cure.cell is not None:
+        net = network(cure.cell(net.cell), net.output_size, net.input_size)
+        jax.eval_shape(lambda key: net.cell.initial_state(net.cell.init(key)), jax.random.key(0))
+    if cure.optimizer is not None:
+        optimizer = optax.chain(cure.optimizer, optimizer)
+    return Program(
+        network=net,
+        draw=source.draw,
+        loss=task.loss,
+        metrics=task.metrics,
+        optimizer=optimizer,
+        regularizer=cure.regularizer,
+        many=True,
+    )
+
+
+def _trial(grid: _Grid, pair: _Pair, tell: Any) -> Trial:
+    """Train one pair from its first step to its last."""
+    begin = time.perf_counter()
+    task, program, test = grid.task, pair.program, grid.source.test
+    loop = Loop(program, _fresh(program, grid.seeds), grid.source.feed)
+    xs = task.draw(keys.purpose(grid.key, keys.EXAMPLES), _EXAMPLES, test).xs
+    xs = xs.astype(loop.carry.params.w_out.dtype)
+    start = jax.device_get(_watched(pair.cell, loop.carry.params.cell, xs, np.int32(0)))
+    rows: list[dict[str, np.ndarray]] = []
+    steps: list[int] = []
+    solved_at = np.full(len(grid.seeds), np.nan)
+    for report in loop.run(grid.schedule):
+        row = {name: total / report.taken for name, total in report.totals.items()}
+        rows.append(row)
+        steps.append(report.step)
+        if test is None:
+            solved_at[np.isnan(solved_at) & task.solved(row)] = report.step
+        if tell is not None:
+            tell(pair.cell_name, pair.cure_name, report.step, row)
+        if grid.stop_early and np.all(~np.isnan(solved_at) | ~np.isfinite(row["loss"])):
+            break
+    params = loop.carry.params
+    data = task.draw(keys.purpose(grid.key, keys.FRESH), _JUDGED) if test is None else test
+    final = evaluate(program, task, params, data, _JUDGED)
+    solved_at_end = task.solved(final)
+    if test is not None:
+        solved_at[solved_at_end] = loop.step
+    history = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    most = _ASTRAY * dict(task.baseline)["loss"]
+    return Trial(
+        cell=pair.cell_name,
+        cure=pair.cure_name,
+        learning_rate=pair.learning_rate,
+        step=np.asarray(steps),
+        history=history,
+        solved_at=solved_at,
+        solved_at_end=solved_at_end,
+        diverged=~(np.isfinite(history["loss"]).all(0) & (final["loss"] <= most)),
+        final=final,
+        start=start,
+        end=jax.device_get(_watched(pair.cell, params.cell, xs, np.int32(loop.step))),
+        seconds=time.perf_counter() - begin,
+    )
+
+
+@partial(jax.jit, static_argnums=0)
+def _fresh(program: Program, seeds: Any) -> Carry:
+    """Return params and optimizer at step 0, of each seed."""
+
+    def one(key: Any) -> Carry:
+        params = program.network.init(key)
+        return Carry(params, program.optimizer.init(params), key, jnp.int32(0))
+
+    carry: Carry = jax.vmap(one)(seeds)
+    return carry
+
+
+@partial(jax.jit, static_argnums=0)
+def _watched(cell: Cell, params: Any, xs: Any, step: Any) -> Watched:
+    """Return the gradient flow `[S]` along xs, of the params of each seed."""
+    options = {"step": step, "every": 1, "examples": _EXAMPLES, "probes": _PROBES}
+    found: Watched = jax.vmap(lambda own: watch(cell, own, None, xs, **options))(params)
+    return found

@@ -9,15 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import checks
-from recurrax.train.checkpoint import Loaded, Store, check_directory
-from recurrax.train.evaluate import evaluate
-from recurrax.train.history import History, watched_row
-from recurrax.train.loop import Interrupted, Loop, Schedule, catch, check_old_spelling
+from recurrax.train.checkpoint import Loaded, Store, check_directory, identity
+from recurrax.train.history import History
+from recurrax.train.loop import Carry, Loop, Program, Schedule, check_old_spelling, evaluate
 from recurrax.train.network import network_of
-from recurrax.train.progress import shown
-from recurrax.train.snapshot import Snapshot, identity
+from recurrax.train.progress import Interrupted, catch_ctrl_c, shown
 from recurrax.train.source import batch_source
-from recurrax.train.step import Carry, Program
 from recurrax.train.user_functions import check_functions, loss_and_metrics
 
 if TYPE_CHECKING:
@@ -30,11 +27,9 @@ if TYPE_CHECKING:
     from recurrax.tasks.batch import Batch
     from recurrax.tasks.task import Task
     from recurrax.train.history import Row
-    from recurrax.train.loop import Report
+    from recurrax.train.loop import Regularizer, Report
     from recurrax.train.network import Network, NetworkParams
-    from recurrax.train.snapshot import Identity
     from recurrax.train.source import BatchSource
-    from recurrax.train.step import Regularizer
 
 
 class Fit(NamedTuple):
@@ -140,7 +135,11 @@ def fit(
     """
     check_old_spelling(inner)
     checks.check_key(key)
-    _check_optimizer(optimizer)
+    if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
+        raise TypeError(
+            "optimizer must be an optax.GradientTransformation, such as optax.adam(1e-3), got "
+            f"{type(optimizer).__name__}"
+        )
     loss, metrics = loss_and_metrics(task, loss, metrics)
     checks.check_positive_int("batch_size", batch_size)
     if progress not in (True, False, "lines"):
@@ -165,34 +164,57 @@ def fit(
         flow_every=flow_every,
         placement=source.placement,
     )
-    params = _start(net, params, key)
+    if params is None:
+        params = net.init(key)
+    else:
+        expected, got = checks.show(jax.eval_shape(net.init, key)), checks.show(params)
+        if got != expected:
+            raise ValueError(f"params must be those of the network, {expected}, got {got}")
     store = None
     if directory is not None:
         who = identity(params.cell, source.task, source.batch_size, regularizer is not None)
-        store = _store(directory, resume, who)
+        store = _opened(directory, resume, who)
     elif resume:
         raise ValueError("resume=True needs the directory in which the checkpoints are")
-    begun = Loaded(Snapshot(params, optimizer.init(params), key, jnp.int32(0)), False, [])
-    loaded = (store.newest(begun.snapshot) if store and resume else None) or begun
-    if int(loaded.snapshot.step) > steps:
+    begun = Loaded(Carry(params, optimizer.init(params), key, jnp.int32(0)), False, [])
+    loaded = (store.newest(begun.carry) if store and resume else None) or begun
+    if int(loaded.carry.step) > steps:
         raise ValueError(
-            f"steps must be at least the {int(loaded.snapshot.step)} that are done in {directory}, "
+            f"steps must be at least the {int(loaded.carry.step)} that are done in {directory}, "
             f"got {steps}; they count from the beginning"
         )
     run = _Run(program, source, schedule, store, loaded)
     metric = source.task.goal[0] if source.task else None
-    with shown(progress, steps, run.loop.step, metric) as show, catch() as ctrl_c:
-        reports = run.loop.run(schedule, ctrl_c, show.moved)
+    with shown(progress, steps, run.loop.step, metric) as show, catch_ctrl_c() as pressed:
+        reports = run.loop.run(schedule, pressed, show.moved)
         while not run.finished() and (report := next(reports, None)):
-            show.report(run.record(report, whole=not ctrl_c.pressed))
+            show.report(run.record(report, whole=not pressed.is_set()))
             if report.step % checkpoint_every == 0:
                 run.save()
         run.save()
     carry, history = run.loop.carry, run.history.arrays()
     result = Fit(carry.params, carry.opt_state, key, run.loop.step, history, run.solved)
-    if ctrl_c.pressed:
-        raise Interrupted(_interrupted(result, steps, directory), result)
+    if pressed.is_set():
+        text = f"training was stopped after {result.step} of {steps} steps. "
+        if directory is None:
+            text += "Its params are in the fit of this exception: catch rx.train.Interrupted."
+        else:
+            text += f"They are saved in {directory}: the same call with resume=True goes on."
+        raise Interrupted(text, result)
     return result
+
+
+def _opened(directory: Any, resume: bool, who: dict[str, str]) -> Store:
+    """Return the checkpoints in a directory, which must be usable, and unused unless to resume."""
+    path = Path(directory).absolute()
+    check_directory(path)
+    store = Store(path, who)
+    if not resume and store.used():
+        raise ValueError(
+            f"directory {directory} holds a run already. resume=True goes on with it; another "
+            "directory begins anew. Nothing was written over."
+        )
+    return store
 
 
 class _Run:
@@ -206,16 +228,14 @@ class _Run:
         store: Store | None,
         loaded: Loaded,
     ) -> None:
-        params, opt_state, key, step = loaded.snapshot
-        carry = Carry(params, opt_state, step)
-        check_functions(program, carry, key, source.feed.example)
-        self.loop = Loop(program, key, carry, source.feed)
+        check_functions(program, loaded.carry, source.feed.example)
+        self.loop = Loop(program, loaded.carry, source.feed)
         path = None if store is None else store.directory / "history.jsonl"
-        names = ["loss", *self.loop.sums.totals, "gradient_norm_max", "steps_per_second"]
+        names = ["loss", *self.loop.names, "gradient_norm_max", "steps_per_second"]
         self.history = History(path, loaded.ledger, names, write=jax.process_index() == 0)
         self.solved = loaded.solved
         self._program, self._source, self._schedule = program, source, schedule
-        self._store, self._saved, self._key = store, self.loop.step, key
+        self._store, self._saved = store, self.loop.step
 
     def finished(self) -> bool:
         """Return whether no step is to come."""
@@ -232,7 +252,8 @@ class _Run:
         row |= {"steps_per_second": report.taken / report.seconds}
         watched = self.loop.carry.watched
         if watched is not None and int(watched.step) >= report.step - report.taken:
-            row["flow"] = watched_row(jax.device_get(watched))
+            numbers = jax.tree.map(float, jax.device_get(watched))
+            row["flow"] = numbers._replace(step=int(watched.step))._asdict()
         task, test, every = self._source.task, self._source.test, self._schedule.evaluate_every
         if task is not None and test is None and whole:
             self.solved = self.solved or bool(task.solved(row))
@@ -252,45 +273,4 @@ class _Run:
             return
         self._saved = self.loop.step
         if jax.process_index() == 0:
-            carry = self.loop.carry
-            snapshot = Snapshot(carry.params, carry.opt_state, self._key, carry.step)
-            self._store.save(snapshot, self.solved, self.history.ledger)
-
-
-def _check_optimizer(optimizer: Any) -> None:
-    if not (
-        callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))
-    ):
-        raise TypeError(
-            "optimizer must be an optax.GradientTransformation, such as optax.adam(1e-3), got "
-            f"{type(optimizer).__name__}"
-        )
-
-
-def _start(net: Network, params: Any, key: Any) -> NetworkParams:
-    """The user's params, which must be those of the network; or new ones."""
-    if params is None:
-        return net.init(key)
-    expected, got = checks.show(jax.eval_shape(net.init, key)), checks.show(params)
-    if got != expected:
-        raise ValueError(f"params must be those of the network, {expected}, got {got}")
-    return params  # type: ignore[no-any-return]
-
-
-def _store(directory: Any, resume: bool, who: Identity) -> Store:
-    path = Path(directory).absolute()
-    check_directory(path)
-    store = Store(path, who)
-    if not resume and store.used():
-        raise ValueError(
-            f"directory {directory} holds a run already. resume=True goes on with it; another "
-            "directory begins anew. Nothing was written over."
-        )
-    return store
-
-
-def _interrupted(fit: Fit, steps: int, directory: Any) -> str:
-    text = f"training was stopped after {fit.step} of {steps} steps. "
-    if directory is None:
-        return text + "Its params are in the fit of this exception: catch rx.train.Interrupted."
-    return text + f"They are saved in {directory}: the same call with resume=True goes on."
+            self._store.save(self.loop.carry, self.solved, self.history.ledger)

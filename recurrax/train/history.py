@@ -32,6 +32,7 @@ Ledger: TypeAlias = list[Entry]
 
 _NAMED = 5  # steps that a warning names, at most
 _LONGEST = 1 << 20  # bytes; no row is as long
+_LOST = {"step", "lost"}  # what is written in place of a row that is lost: its entry
 
 
 class History:
@@ -44,18 +45,13 @@ class History:
         names: Iterable[str] = (),
         write: bool = True,
     ) -> None:
-        """Go on from a file.
+        """Go on from a file of JSON lines; None keeps the rows in memory only.
 
-        What is not as the ledger says is told in one warning, and the file kept aside. Rows that
-        can be found in it are used, in the order in which they were written; one that is lost is
-        NaN in every column, and in the file its step alone, as "lost".
-
-        Args:
-          path: JSON lines; None keeps the rows in memory only.
-          ledger: the rows up to the checkpoint from which the run goes on. What the file has
-            beyond is cut off, for it will be seen again.
-          names: columns that each row has.
-          write: whether it is this process that writes.
+        The ledger is that of the rows up to the checkpoint from which the run goes on; what the
+        file has beyond is cut off, for it will be seen again. What is not as the ledger says is
+        told in one warning, and the file kept aside. Rows that can be found in it are used, in the
+        order in which they were written; one that is lost is NaN in each of the columns `names`,
+        and in the file its step alone, as "lost". Only one process is to `write`.
         """
         self.ledger: Ledger = list(ledger or [])
         self.rows: list[Row] = []
@@ -64,10 +60,9 @@ class History:
             return
         found = _read(path, self.ledger)
         unknown = dict.fromkeys(names, math.nan)
-        self.rows = [
-            {"step": row["step"]} | unknown if _is_lost(row) else _numbers(row)
-            for row in found.rows
-        ]
+        for row in found.rows:
+            lost = row.keys() == _LOST
+            self.rows.append({"step": row["step"]} | unknown if lost else _numbers(row))
         if write:
             _mend(path, found)
 
@@ -100,19 +95,13 @@ class History:
         return found
 
 
-def watched_row(record: Watched) -> dict[str, Any]:
-    """Return a `Watched` of scalars as plain numbers."""
-    numbers: Watched = jax.tree.map(float, record)
-    return numbers._replace(step=int(record.step))._asdict()
-
-
 # --- the file as the ledger knows it --------------------------------------------------------------
 
 
 class _Found(NamedTuple):
     """What a file has of a ledger."""
 
-    rows: list[Row]  # one for each entry, as JSON; `_lost(entry)` for those that lack
+    rows: list[Row]  # one for each entry, as JSON; the entry itself in place of those that lack
     lacking: list[int]  # the steps of these, those that were told before not among them
     wrong: str | None  # what is wrong with the file; None: it is as it was written
     size: int  # bytes that were read
@@ -151,7 +140,10 @@ def _read(path: Path, ledger: Ledger) -> _Found:
         wrong = f"it cannot be read: {error.strerror or error}"
     if wrong is None and number < len(ledger):
         wrong = f"it ends before row {number + 1}, that of step {ledger[number][0]}"
-    rows = [found.get(place) or _lost(entry) for place, entry in enumerate(ledger)]
+    rows = [
+        found.get(place) or {"step": step, "lost": seal}
+        for place, (step, seal) in enumerate(ledger)
+    ]
     lacking = [step for place, (step, _) in enumerate(ledger) if place not in found]
     return _Found(rows, lacking, wrong, size)
 
@@ -174,7 +166,7 @@ def _parsed(line: bytes) -> tuple[Entry, Row] | None:
         row = json.loads(line.decode())
         if not isinstance(row, dict) or type(row.get("step")) is not int:
             return None
-        return (row["step"], str(row["lost"])) if _is_lost(row) else _entry(row), row
+        return (row["step"], str(row["lost"])) if row.keys() == _LOST else _entry(row), row
     except (ValueError, RecursionError):
         return None
 
@@ -185,16 +177,6 @@ def _entry(row: Row) -> Entry:
     return row["step"], hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _lost(entry: Entry) -> Row:
-    """Return what is written in place of a row that is lost, for which it stands from then on."""
-    step, seal = entry
-    return {"step": step, "lost": seal}
-
-
-def _is_lost(row: Row) -> bool:
-    return row.keys() == {"step", "lost"}
-
-
 def _mend(path: Path, found: _Found) -> None:
     """Leave in the file the rows that were found; warn if they are not all that it had."""
     text = "".join(map(_line, found.rows)).encode()
@@ -203,23 +185,19 @@ def _mend(path: Path, found: _Found) -> None:
     with replaced(path) as part:
         part.write_bytes(text)
         copy = set_aside(path) if found.wrong is not None and there(path) else None
-    if found.wrong is not None:
-        kept = "" if copy is None else f". The damaged one is kept as {copy.name}"
-        message = f"history {path} is damaged: {found.wrong}; {_loss(found)}{kept}"
-        warnings.warn(message, stacklevel=5)
-
-
-def _loss(found: _Found) -> str:
-    """Return in words what is lost."""
-    lacking, count = found.lacking, len(found.rows)
-    if not lacking:
-        return f"all {count} rows of the run were found" if count else "the run begins anew"
-    some = [str(step) for step in lacking]
+    if found.wrong is None:
+        return
+    some, count = [str(step) for step in found.lacking], len(found.rows)
     if len(some) > _NAMED:
         some = [*some[: _NAMED - 1], "...", some[-1]]
-    rows = "row is" if count == 1 else "rows are"
-    steps = "step" if len(lacking) == 1 else "steps"
-    return f"{len(lacking)} of {count} {rows} lost and NaN, of {steps} {', '.join(some)}"
+    loss = f"all {count} rows of the run were found" if count else "the run begins anew"
+    if some:
+        rows = "row is" if count == 1 else "rows are"
+        steps = "step" if len(found.lacking) == 1 else "steps"
+        lost = f"{len(found.lacking)} of {count} {rows} lost and NaN"
+        loss = f"{lost}, of {steps} {', '.join(some)}"
+    kept = "" if copy is None else f". The damaged one is kept as {copy.name}"
+    warnings.warn(f"history {path} is damaged: {found.wrong}; {loss}{kept}", stacklevel=5)
 
 
 # --- JSON has no word for NaN and infinity, so they are written as text ---------------------------

@@ -1,27 +1,143 @@
-"""The loop that trains one seed or many: calls of the compiled loop, from report to report."""
+"""Training steps of one seed or many in one compiled loop, called from report to report."""
 
 from __future__ import annotations
 
 import dataclasses
-import signal
 import threading
 import time
-from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
 from recurrax import checks
-from recurrax.train.step import Steps, advance_and_report, start
+from recurrax.cures.clipping.clip_state_gradient import ClippedStep
+from recurrax.cures.clipping.global_norm import clip_counts, global_norm
+from recurrax.flow.watch import Watched, not_measured, watch
+from recurrax.train.source import ONE_DEVICE, Placement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from recurrax.train.source import Feed
-    from recurrax.train.step import Carry, Program
+    import chex
+
+    from recurrax.tasks.batch import Batch
+    from recurrax.tasks.task import Task
+    from recurrax.train.network import Network, NetworkParams
+    from recurrax.train.source import Draw, Feed
+
+    Regularizer = Callable[[Any, Any, Any, Any], Any]
+    """`regularizer(cell, params, state, xs) -> scalar`, of the cell's params and initial state."""
 
 _SHORT, _LONG = 0.2, 0.8  # seconds of one call, between which Ctrl-C is heard and the bar moves
+
+
+# --- one training step ----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """All that decides what is compiled."""
+
+    network: Network
+    draw: Draw
+    loss: Callable[[Any, Batch], Any]
+    metrics: Callable[[Any, Batch], dict[str, Any]] | None
+    optimizer: Any
+    regularizer: Regularizer | None = None
+    flow_every: int | None = None
+    placement: Placement = ONE_DEVICE
+    many: bool = False  # whether carry and sums have a leading axis [S], one entry a seed
+
+
+class Carry(NamedTuple):
+    """What one step leaves to the next, and all that a run needs to go on."""
+
+    params: NetworkParams
+    opt_state: Any
+    key: chex.PRNGKey  # as it was given
+    step: chex.Array  # int32 [], how many are done
+    watched: Watched | None = None
+
+
+def train_step(program: Program, carry: Carry, batch: Batch) -> tuple[Carry, dict[str, Any]]:
+    """`params <- params + update(d (loss + regularizer) / d params)`, and what was seen by name.
+
+    Loss and metrics are those of the params before the update.
+    """
+    cell, xs = program.network.cell, program.network.inputs(carry.params, batch.xs)
+
+    def objective(params: NetworkParams) -> tuple[Any, tuple[dict[str, Any], Any]]:
+        outputs = program.network.apply(params, batch.xs)
+        total = program.loss(outputs, batch)
+        seen = {"loss": total}
+        if program.regularizer is not None:
+            state = cell.initial_state(params.cell, xs.shape[1:-1])
+            seen["penalty"] = program.regularizer(cell, params.cell, state, xs)
+            total = total + seen["penalty"]
+        return total, (seen, outputs)
+
+    derivative = jax.value_and_grad(objective, has_aux=True)
+    (total, (seen, outputs)), gradient = derivative(carry.params)
+    if program.metrics is not None:
+        seen |= program.metrics(outputs, batch)
+    seen["gradient_norm"] = global_norm(gradient)
+
+    watched, every = None, program.flow_every
+    if every is not None:
+        step = cell.step
+        while isinstance(step, ClippedStep):  # it has no forward derivatives, the cell inside has
+            step = step.step
+        inner, params = dataclasses.replace(cell, step=step), carry.params.cell
+        watched = watch(inner, params, None, xs, step=carry.step, last=carry.watched, every=every)
+
+    # The loss is what a schedule such as reduce_on_plateau looks at; others ignore it.
+    optimizer = optax.with_extra_args_support(program.optimizer)
+    updates, opt_state = optimizer.update(gradient, carry.opt_state, carry.params, value=total)
+    before, after = clip_counts(carry.opt_state), clip_counts(opt_state)
+    if before:
+        counted = [new > old for (old, _), (new, _) in zip(before, after, strict=True)]
+        seen["clip_fraction"] = jnp.any(jnp.stack(counted)).astype(jnp.float32)
+    new = optax.apply_updates(carry.params, updates)
+    return Carry(new, opt_state, carry.key, carry.step + 1, watched), seen
+
+
+# The number of steps is an argument, not a constant: one program serves any of them, and since it
+# is one, a run cut into other pieces ends with the same bits.
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
+def advance(
+    program: Program, carry: Carry, sums: chex.Array, data: Any, count: Any
+) -> tuple[Carry, chex.Array]:
+    """Take `count` training steps, of each seed.
+
+    Sums `[K + 1]` or `[S, K + 1]` are what was seen, in the order of its names, added over the
+    steps; and the largest gradient norm.
+    """
+
+    def one(carry: Carry, sums: chex.Array) -> tuple[Carry, chex.Array]:
+        def body(index: Any, both: tuple[Carry, chex.Array]) -> tuple[Carry, chex.Array]:
+            carry, sums = both
+            drawn = program.draw(carry.key, carry.step, index, data)
+            carry, seen = train_step(program, carry, program.placement.spread(drawn))
+            largest = jnp.maximum(sums[-1], seen["gradient_norm"])
+            return carry, jnp.append(sums[:-1] + _stacked(seen), largest)
+
+        both: tuple[Carry, chex.Array] = jax.lax.fori_loop(0, count, body, (carry, sums))
+        return both
+
+    after: tuple[Carry, chex.Array] = (jax.vmap(one) if program.many else one)(carry, sums)
+    return program.placement.whole(after)  # type: ignore[no-any-return]
+
+
+def _stacked(seen: dict[str, Any]) -> chex.Array:
+    """Return what was seen `[K]`, in the order of its names."""
+    return jnp.stack([checks.at_least(seen[name], jnp.float32) for name in sorted(seen)])
+
+
+# --- many of them ---------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,107 +182,100 @@ class Report(NamedTuple):
 class Loop:
     """Training that goes on from a carry, for one seed or, with a leading axis [S], for many."""
 
-    def __init__(self, program: Program, key: Any, carry: Carry, feed: Feed) -> None:
+    def __init__(self, program: Program, carry: Carry, feed: Feed) -> None:
         self.step = int(np.ravel(carry.step)[0])
         self.ended = False  # the user's batches
-        self._program, self._feed = program, feed
-        self._key = program.placement.place(key)
         feed.skip(self.step)
-        self.carry, self.sums = start(program, carry, key, feed.example)
+
+        def first(carry: Carry) -> Any:
+            batch = program.draw(carry.key, carry.step, 0, feed.example)
+            after, seen = train_step(program, carry, batch)
+            return after.watched, seen, _stacked(seen)
+
+        shapes = jax.eval_shape(jax.vmap(first) if program.many else first, carry)
+        carry = carry._replace(watched=jax.tree.map(not_measured, shapes[0]))
+        self.names = sorted(shapes[1])
+        zeros = jnp.zeros((*shapes[2].shape[:-1], len(self.names) + 1), shapes[2].dtype)
+        self.carry, self._zeros = program.placement.place((carry, zeros))
+        self._program, self._feed = program, feed
         self._pace = 1  # steps in one call
         # No step, so that compiling is no part of the time that steps take.
-        self._call(True, feed.example, 0)
+        self._call(self._zeros, feed.example, 0)
 
     def run(
         self,
         schedule: Schedule,
-        ctrl_c: CtrlC | None = None,
+        stop: threading.Event | None = None,
         moved: Callable[[int], None] | None = None,
     ) -> Iterator[Report]:
-        """Train to the end of the schedule or of the batches, or until Ctrl-C.
+        """Train to the end of the schedule or of the batches, or until `stop` is set.
 
-        Args:
-          schedule: where reports are due.
-          ctrl_c: whether to stop, looked at between two calls.
-          moved: `moved(step)` after each call.
-
-        Yields:
-          A `Report` where one is due, and where training stops.
+        Yields a `Report` where one is due, and where training stops. After each call of the
+        compiled loop `moved(step)` is called.
         """
-        ctrl_c = ctrl_c or CtrlC()
+        stop = stop or threading.Event()
         together = jax.process_count() > 1  # then each must cut its calls as the others do
         if together:
             self._pace = schedule.report_every
-        while self.step < schedule.steps and not (self.ended or ctrl_c.pressed):
-            begin, seconds, row = self.step, 0.0, None
+        while self.step < schedule.steps and not (self.ended or stop.is_set()):
+            begin, seconds, sums = self.step, 0.0, self._zeros
             goal = schedule.next_report(begin)
-            while self.step < goal and not ctrl_c.pressed:
+            while self.step < goal and not stop.is_set():
                 count, data = self._feed.take(min(goal - self.step, self._pace))
                 if not count:
                     self.ended = True
                     break
                 clock = time.perf_counter()
-                row = self._call(self.step == begin, data, count)
+                sums = self._call(sums, data, count)
                 took = time.perf_counter() - clock
                 seconds += took
                 self.step += count
                 if moved is not None:
                     moved(self.step)
-                if not together:
-                    self._adapt(count, took)
-            if row is not None:
-                totals = dict(zip(self.sums.totals, row, strict=False))
+                # Calls become longer or shorter; what they compute does not depend on it.
+                if took < _SHORT and count == self._pace and not together:
+                    self._pace *= 2
+                elif took > _LONG and not together:
+                    self._pace = max(1, self._pace // 2)
+            if self.step > begin:
+                row = np.asarray(sums).T
+                totals = dict(zip(self.names, row, strict=False))
                 yield Report(self.step, self.step - begin, totals, row[-1], seconds)
 
-    def _call(self, fresh: bool, data: Any, count: int) -> np.ndarray:
-        """Take `count` steps, and wait for what was seen."""
-        steps = Steps(np.bool_(fresh), self._key, data, np.int32(count))
-        self.carry, self.sums, row = advance_and_report(self._program, self.carry, self.sums, steps)
-        return np.asarray(row)
-
-    def _adapt(self, count: int, took: float) -> None:
-        """Make calls shorter, or longer; what they compute does not depend on it."""
-        if took < _SHORT and count == self._pace:
-            self._pace *= 2
-        elif took > _LONG:
-            self._pace = max(1, self._pace // 2)
+    def _call(self, sums: Any, data: Any, count: int) -> Any:
+        """Take `count` steps, wait for them, and return the sums."""
+        self.carry, sums = advance(self._program, self.carry, sums, data, np.int32(count))
+        return jax.block_until_ready(sums)
 
 
-# --- Ctrl-C, heard between two calls of the compiled loop, when nothing is half done --------------
+# --- and what they have learnt --------------------------------------------------------------------
 
 
-class Interrupted(KeyboardInterrupt):
-    """Training was stopped by Ctrl-C. Its `fit` is what was reached, a `rx.train.Fit`."""
+def evaluate(
+    program: Program, task: Task, params: Any, data: Batch, size: int
+) -> dict[str, np.ndarray]:
+    """Return loss and metrics, `[]` or `[S]` in float64, over all of a data set.
 
-    def __init__(self, message: str, fit: Any) -> None:
-        super().__init__(message)
-        self.fit = fit
-
-
-class CtrlC:
-    """Whether Ctrl-C was pressed."""
-
-    pressed = False
-
-
-@contextmanager
-def catch() -> Iterator[CtrlC]:
-    """While this lasts the first Ctrl-C sets `pressed`, and the second one interrupts at once.
-
-    Only in the main thread, and where Python's own handler is in place; another's is not touched.
+    They are means over pieces of at most `size` sequences, weighted by their sequences.
     """
-    ctrl_c = CtrlC()
-    own = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not own or threading.current_thread() is not threading.main_thread():
-        yield ctrl_c
-        return
+    # Programs that differ in how they train are compiled once here.
+    program = dataclasses.replace(program, optimizer=None, regularizer=None, flow_every=None)
+    count = data.weights.shape[1]
+    means: dict[str, np.ndarray] = {}
+    for begin in range(0, count, size):
+        columns = np.arange(begin, min(begin + size, count))
+        for name, value in _evaluate_piece(program, task, params, data, columns).items():
+            share = np.asarray(value, np.float64) * len(columns) / count
+            means[name] = means.get(name, 0.0) + share
+    return means
 
-    def note(number: int, frame: Any) -> None:
-        ctrl_c.pressed = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield ctrl_c
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+@partial(jax.jit, static_argnums=(0, 1))
+def _evaluate_piece(program: Program, task: Task, params: Any, data: Batch, columns: Any) -> Any:
+    batch = task.take(data, columns)
+
+    def one(params: Any) -> dict[str, Any]:
+        outputs = program.network.apply(params, batch.xs)
+        return {"loss": task.loss(outputs, batch)} | task.metrics(outputs, batch)
+
+    return program.placement.whole((jax.vmap(one) if program.many else one)(params))

@@ -44,7 +44,17 @@ class Network:
         checks.check_key(key)
         cell_key, out_key = jax.random.split(key)
         params = self.cell.init(cell_key)
-        y = self._output(params)
+        kinds = [leaf.dtype for leaf in jax.tree.leaves(params)]
+        floating = [kind for kind in kinds if jnp.issubdtype(kind, jnp.floating)]
+        dtype = floating[0] if floating else checks.default_float()
+        x = jax.ShapeDtypeStruct((self.input_size,), dtype)
+        state = jax.eval_shape(self.cell.initial_state, params)
+        y: Any = jax.eval_shape(self.cell.step, params, state, x)[1]
+        if getattr(y, "ndim", None) != 1:
+            raise ValueError(
+                f"the output of the cell must be one array [H] for one example, got "
+                f"{checks.show(y)}. Wrap the cell in one whose step returns such a y."
+            )
         wide = jnp.promote_types(y.dtype, jnp.float32)
         shape = (y.shape[-1], self.output_size)
         w_out = jax.nn.initializers.lecun_normal()(out_key, shape, wide)
@@ -61,21 +71,6 @@ class Network:
     def inputs(self, params: NetworkParams, xs: chex.Array) -> chex.Array:
         """xs as the cell wants them: floats in the dtype of the params."""
         return xs.astype(params.w_out.dtype) if jnp.issubdtype(xs.dtype, jnp.floating) else xs
-
-    def _output(self, params: Any) -> jax.ShapeDtypeStruct:
-        """The shape of the cell's output for one example."""
-        kinds = [leaf.dtype for leaf in jax.tree.leaves(params)]
-        floating = [kind for kind in kinds if jnp.issubdtype(kind, jnp.floating)]
-        dtype = floating[0] if floating else checks.default_float()
-        x = jax.ShapeDtypeStruct((self.input_size,), dtype)
-        state = jax.eval_shape(self.cell.initial_state, params)
-        y: jax.ShapeDtypeStruct = jax.eval_shape(self.cell.step, params, state, x)[1]
-        if getattr(y, "ndim", None) != 1:
-            raise ValueError(
-                f"the output of the cell must be one array [H] for one example, got "
-                f"{checks.show(y)}. Wrap the cell in one whose step returns such a y."
-            )
-        return y
 
 
 def network(cell: Cell, output_size: int, input_size: int | None = None) -> Network:
@@ -109,7 +104,11 @@ def network(cell: Cell, output_size: int, input_size: int | None = None) -> Netw
             "rx.Cell(init=..., initial_state=..., step=...)."
         )
     checks.check_positive_int("output_size", output_size)
-    told = _input_size(cell.init)
+    init: Any = cell.init
+    while getattr(init, "inits", None):  # of a stack its first cell tells the size
+        init = init.inits[0]
+    told = getattr(init, "input_size", None)
+    told = told if isinstance(told, int) else None
     if input_size is None and told is None:
         raise ValueError(
             "input_size is not told by this cell: name it, rx.train.network(cell, output_size, "
@@ -141,11 +140,3 @@ def network_of(cell: Any, task: Any) -> Network:
             f"not tell the output size; got {type(cell).__name__}"
         )
     return network(cell, task.output_size, task.input_size)
-
-
-def _input_size(init: Any) -> int | None:
-    """As a gated cell tells it, or the first of a stack."""
-    while getattr(init, "inits", None):
-        init = init.inits[0]
-    size = getattr(init, "input_size", None)
-    return size if isinstance(size, int) else None

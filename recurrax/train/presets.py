@@ -1,4 +1,4 @@
-"""Cells and cures by name, for comparisons and for the command."""
+"""Cells, cures and optimizers by name, for comparisons and for the command."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
+import optax
 
 from recurrax import checks, cures, keys
 from recurrax.cell import Cell
@@ -18,7 +19,7 @@ from recurrax.words import unknown
 
 if TYPE_CHECKING:
     from recurrax.tasks.task import Task
-    from recurrax.train.step import Regularizer
+    from recurrax.train.loop import Regularizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +63,7 @@ class Cure:
                 raise TypeError(f"{name} of a Cure must be a function, got {type(given).__name__}")
 
 
-# --- cells ------------------------------------------------------------------------------------
-
-# As torch begins its RNN, uniform in +-1/sqrt(H): a spectral radius near .58.
-_UNIFORM = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+# --- cells ----------------------------------------------------------------------------------------
 
 
 def _preset(family: str, **options: Any) -> Callable[[Task, int], Cell]:
@@ -79,25 +77,25 @@ def _preset(family: str, **options: Any) -> Callable[[Task, int], Cell]:
 
 def _lstm_chrono(task: Task, hidden: int) -> Cell:
     bias = init.chrono(max(2, task.length))
-    return FAMILIES["lstm"].build(task.input_size, hidden, forget_bias=0.0, bias_init=bias)
+    return _preset("lstm", forget_bias=0.0, bias_init=bias)(task, hidden)
 
 
-CELLS: dict[str, Callable[[Task, int], Cell]] = {
-    "elman": _preset("elman"),
+# As torch begins its RNN, uniform in +-1/sqrt(H): a spectral radius near .58.
+_UNIFORM = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+CELLS: dict[str, Callable[[Task, int], Cell]] = {family: _preset(family) for family in FAMILIES} | {
     "elman-uniform": _preset("elman", recurrent_init=_UNIFORM),
     "elman-relu-identity": _preset("elman-relu", recurrent_init=init.identity()),
     "elman-exploding": _preset("elman", recurrent_init=init.spectral_radius(2.0)),
-    "lstm": _preset("lstm"),
     "lstm-forget": _preset("lstm", forget_bias=5.0),
     "lstm-chrono": _lstm_chrono,
-    "gru": _preset("gru"),
 }
 """`cell(task, hidden_size)` by the names that `rx.train.compare` takes."""
 
 ALIASES = {"irnn": "elman-relu-identity"}
 
 
-# --- cures ------------------------------------------------------------------------------------
+# --- cures ----------------------------------------------------------------------------------------
 
 
 def _clipped_state(cell: Cell) -> Cell:
@@ -112,11 +110,7 @@ def _detached(cell: Cell) -> Cell:
 def _omega(cell: Cell, params: Any, state: Any, xs: Any) -> Any:
     """Of the first two examples, and of errors that begin at the sum of the last output."""
     few = jax.tree.map(lambda leaf: leaf[:2], state)
-    return 0.01 * cures.omega(cell, params, few, xs[:, :2], _last_output)
-
-
-def _last_output(ys: Any) -> Any:
-    return ys[-1].sum()
+    return 0.01 * cures.omega(cell, params, few, xs[:, :2], lambda ys: ys[-1].sum())
 
 
 def _orthogonality(cell: Cell, params: Any, state: Any, xs: Any) -> Any:
@@ -144,49 +138,54 @@ CURES: dict[str, Cure] = {
 }
 
 
-# --- by name ----------------------------------------------------------------------------------
+# --- optimizers -----------------------------------------------------------------------------------
+
+OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "adagrad", "lion", "sgd")  # as Optax calls them
+
+
+def optimizer(name: str, learning_rate: float, clip: float | None = None) -> Any:
+    """Return one of `OPTIMIZERS` with Optax's defaults, behind a clip of the norm if given."""
+    made = getattr(optax, name)(learning_rate)
+    return made if clip is None else optax.chain(cures.clip_by_global_norm(clip), made)
+
+
+# --- by name --------------------------------------------------------------------------------------
 
 
 def cells_of(given: Any, task: Task, hidden: int) -> dict[str, Cell]:
-    """Cells by name; names of presets are built for the task."""
+    """Return cells by name; names of presets are built for the task."""
+    if not isinstance(given, Mapping):
+        checks.check_positive_int("hidden_size", hidden)
+    presets = CELLS | {alias: CELLS[name] for alias, name in ALIASES.items()}
+    chosen = _by_name("cells", given, presets, Cell)
     if isinstance(given, Mapping):
-        _check_named("cells", given, Cell)
-        return dict(given)
-    checks.check_positive_int("hidden_size", hidden)
-    names = _names("cells", given, [*CELLS, *ALIASES])
-    return {name: CELLS[ALIASES.get(name, name)](task, hidden) for name in names}
+        return chosen
+    return {name: build(task, hidden) for name, build in chosen.items()}
 
 
 def cures_of(given: Any) -> dict[str, Cure]:
-    """Cures by name, of one's own or presets."""
-    if isinstance(given, Mapping):
-        _check_named("cures", given, Cure)
-        return dict(given)
-    return {name: CURES[name] for name in _names("cures", given, list(CURES))}
+    """Return cures by name, of one's own or presets."""
+    return _by_name("cures", given, CURES, Cure)
 
 
-def _check_named(argument: str, given: Mapping[Any, Any], kind: type) -> None:
-    if not given:
-        raise ValueError(f"{argument} must hold at least one, got none")
-    for name, value in given.items():
-        if not isinstance(name, str):
-            raise TypeError(f"{argument} must have strings as names, got {name!r}")
-        if not isinstance(value, kind):
-            module = "rx" if kind is Cell else "rx.train"
-            raise TypeError(
-                f"{argument}[{name!r}] must be a {module}.{kind.__name__}, got "
-                f"{type(value).__name__}"
-            )
-
-
-def _names(argument: str, given: Any, known: list[str]) -> list[str]:
-    if isinstance(given, str) or not isinstance(given, Sequence):
+def _by_name(argument: str, given: Any, presets: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """Return what a user gives by name, each of a kind; or the presets of the names given."""
+    by_name = isinstance(given, Mapping)
+    if not by_name and (isinstance(given, str) or not isinstance(given, Sequence)):
         raise TypeError(f"{argument} must be a dict by name, or a list of names, got {given!r}")
     if not given:
         raise ValueError(f"{argument} must hold at least one, got none")
     for name in given:
-        if name not in known:
-            raise ValueError(f"{argument}: {unknown(argument[:-1], name, known)}")
+        if by_name and not isinstance(name, str):
+            raise TypeError(f"{argument} must have strings as names, got {name!r}")
+        if by_name and not isinstance(given[name], kind):
+            module = "rx" if kind is Cell else "rx.train"
+            raise TypeError(
+                f"{argument}[{name!r}] must be a {module}.{kind.__name__}, got "
+                f"{type(given[name]).__name__}"
+            )
+        if not by_name and name not in list(presets):
+            raise ValueError(f"{argument}: {unknown(argument[:-1], name, presets)}")
     if len(set(given)) < len(given):
         raise ValueError(f"{argument} names one twice: {', '.join(given)}")
-    return list(given)
+    return dict(given) if by_name else {name: presets[name] for name in given}

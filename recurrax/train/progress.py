@@ -1,83 +1,58 @@
-"""What training shows while it runs: a bar on a terminal, lines elsewhere, or nothing."""
+"""What a run shows while it trains (a bar on a terminal, lines, or nothing), and Ctrl-C."""
 
 from __future__ import annotations
 
+import importlib
 import math
+import signal
 import sys
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from recurrax.literal import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from recurrax.train.history import Row
 
-_REFRESH = 0.3  # seconds between two looks of the bar
-_LINES = 1.0  # seconds between two lines
+    Draw = Callable[[int, Row | None], None]
+    """`draw(step, row)`: the steps that are done, and the newest row of the history."""
 
 
-class Silent:
-    """Shows nothing."""
+class Display:
+    """Shows where training stands: at most once in so many seconds, and at its end."""
 
-    def moved(self, step: int) -> None:
-        """So many steps are done."""
-
-    def report(self, row: Row) -> None:
-        """A row of the history is new."""
-
-    def close(self) -> None:
-        """Nothing comes after this."""
-
-
-class Lines(Silent):
-    """A line of text on stderr for a row of the history, at most one a second."""
-
-    def __init__(self, steps: int, metric: str | None) -> None:
-        self._steps, self._metric = steps, metric
-        self._last = -math.inf
-        self._waiting: Row | None = None
-
-    def report(self, row: Row) -> None:
-        self._waiting = row
-        if time.monotonic() - self._last > _LINES:
-            self.close()
-
-    def close(self) -> None:
-        if self._waiting is not None:
-            seen = words(self._waiting, self._metric)
-            print(f"step {self._waiting['step']}/{self._steps}  {seen}", file=sys.stderr)
-            self._waiting, self._last = None, time.monotonic()
-
-
-class Bar(Silent):
-    """A bar of rich's. It is drawn by this thread, now and then, and by no other."""
-
-    def __init__(self, bar: Any, task: Any, start: int, metric: str | None) -> None:
-        self._bar, self._task, self._metric = bar, task, metric
-        self._last = -math.inf
-        self._step = start
+    def __init__(self, draw: Draw, pause: float, step: int) -> None:
+        self._draw, self._pause, self._step = draw, pause, step
         self._row: Row | None = None
+        self._last = -math.inf
 
     def moved(self, step: int) -> None:
+        """Note that so many steps are done."""
         self._step = step
-        if time.monotonic() - self._last > _REFRESH:
-            self.close()
+        self._draw_if_due()
 
     def report(self, row: Row) -> None:
+        """Note a new row of the history."""
         self._row = row
+        self._draw_if_due()
 
     def close(self) -> None:
-        seen = {} if self._row is None else {"words": words(self._row, self._metric)}
-        self._bar.update(self._task, completed=self._step, refresh=True, **seen)
-        self._last = time.monotonic()
+        """Draw a last time."""
+        self._draw(self._step, self._row)
+
+    def _draw_if_due(self) -> None:
+        if time.monotonic() - self._last > self._pause:
+            self._draw(self._step, self._row)
+            self._last = time.monotonic()
 
 
 @contextmanager
-def shown(progress: bool | str, steps: int, start: int, metric: str | None) -> Iterator[Silent]:
-    """What `progress` of `fit` asks for.
+def shown(progress: bool | str, steps: int, start: int, metric: str | None) -> Iterator[Display]:
+    """Show what `progress` of `fit` asks for.
 
     Args:
       progress: True for a bar on a terminal (lines if rich is not installed, nothing if stderr is
@@ -86,29 +61,57 @@ def shown(progress: bool | str, steps: int, start: int, metric: str | None) -> I
       start: how many are done.
       metric: the one to show beside the loss.
     """
-    rich = _rich() if progress is True and sys.stderr.isatty() else None
-    if progress == "lines" or (progress is True and sys.stderr.isatty() and rich is None):
-        lines = Lines(steps, metric)
-        yield lines
-        lines.close()
-    elif rich is None:
-        yield Silent()
+    on_terminal = progress is True and sys.stderr.isatty()
+    rich = None
+    if on_terminal:
+        with suppress(ImportError):
+            rich = importlib.import_module("rich.progress")
+    if rich is not None:
+        with _bar(rich, steps, start, metric) as display:
+            yield display
+    elif progress == "lines" or on_terminal:
+        display = Display(_lines(steps, metric), 1.0, start)
+        yield display
+        display.close()
     else:
-        # A metric's name is its author's: [bold] in it is no order.
-        seen = rich.TextColumn("{task.fields[words]}", markup=False)
-        columns = ("{task.completed}/{task.total}", rich.BarColumn(), seen)
-        clock = rich.TimeRemainingColumn()
-        console = rich.get_console().__class__(stderr=True)
-        with rich.Progress(*columns, clock, console=console, auto_refresh=False) as bar:
-            task = bar.add_task("", total=steps, completed=start, words="compiling")
-            bar.refresh()
-            show = Bar(bar, task, start, metric)
-            yield show
-            show.close()
+        yield Display(lambda step, row: None, math.inf, start)
+
+
+def _lines(steps: int, metric: str | None) -> Draw:
+    """Print a line of text on stderr for a row that was not shown yet."""
+    printed = None
+
+    def draw(step: int, row: Row | None) -> None:
+        nonlocal printed
+        if row is not None and row is not printed:
+            printed = row
+            print(f"step {row['step']}/{steps}  {words(row, metric)}", file=sys.stderr)
+
+    return draw
+
+
+@contextmanager
+def _bar(rich: Any, steps: int, start: int, metric: str | None) -> Iterator[Display]:
+    """Show a bar of rich's, drawn by this thread and by no other."""
+    # A metric's name is its author's: [bold] in it is no order.
+    seen = rich.TextColumn("{task.fields[words]}", markup=False)
+    columns = ("{task.completed}/{task.total}", rich.BarColumn(), seen, rich.TimeRemainingColumn())
+    console = rich.get_console().__class__(stderr=True)
+    with rich.Progress(*columns, console=console, auto_refresh=False) as bar:
+        task = bar.add_task("", total=steps, completed=start, words="compiling")
+        bar.refresh()
+
+        def draw(step: int, row: Row | None) -> None:
+            seen = {} if row is None else {"words": words(row, metric)}
+            bar.update(task, completed=step, refresh=True, **seen)
+
+        display = Display(draw, 0.3, start)
+        yield display
+        display.close()
 
 
 def words(row: Row, metric: str | None) -> str:
-    """Loss, metric, gradient norm, clip fraction and steps a second, in one line."""
+    """Return loss, metric, gradient norm, clip fraction and steps a second, in one line."""
     parts = [f"loss {row['loss']:.4g}"]
     for name in (metric, f"test_{metric}"):
         if name in row and name != "loss":
@@ -120,9 +123,35 @@ def words(row: Row, metric: str | None) -> str:
     return visible("  ".join(parts))
 
 
-def _rich() -> Any:
+# --- Ctrl-C, heard between two calls of the compiled loop, when nothing is half done --------------
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped by Ctrl-C. Its `fit` is what was reached, a `rx.train.Fit`."""
+
+    def __init__(self, message: str, fit: Any) -> None:
+        super().__init__(message)
+        self.fit = fit
+
+
+@contextmanager
+def catch_ctrl_c() -> Iterator[threading.Event]:
+    """Yield an event that the first Ctrl-C sets; the second one interrupts at once.
+
+    Only in the main thread, and where Python's own handler is in place; another's is not touched.
+    """
+    pressed = threading.Event()
+    own = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not own or threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+
+    def note(number: int, frame: Any) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, note)
     try:
-        import rich.progress
-    except ImportError:
-        return None
-    return rich.progress
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

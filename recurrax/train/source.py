@@ -1,25 +1,57 @@
-"""Where the batch of a training step comes from: a task, or the user's own iterable."""
+"""Where the batch of a training step comes from, and on which devices it lies."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from recurrax import keys
 from recurrax.tasks.batch import Batch, check_batch
 from recurrax.tasks.task import Task
-from recurrax.train.sharding import Placement, placement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from recurrax.train.network import Network
 
+    Draw = Callable[[Any, Any, Any, Any], Batch]
+    """`draw(key, step, index, data) -> Batch`, of the step in all and its index in one call."""
+
 _AHEAD = 16  # batches of an iterable that go to the device together
+_AXIS = "batch"
+
+
+class BatchSource(NamedTuple):
+    """What there is to learn from."""
+
+    task: Task | None  # None for the user's own batches
+    draw: Draw  # inside the compiled loop
+    feed: Feed  # of data, outside of it
+    test: Batch | None  # on the devices
+    batch_size: int
+    placement: Placement
+
+
+def batch_source(task: Task | Iterable[Batch], net: Network, batch_size: int) -> BatchSource:
+    """Return the source for `fit`: a task, or batches, whose own size then counts."""
+    if isinstance(task, Task):
+        return task_source(task, batch_size, placement(batch_size))
+    stacks = StackedBatches(task, net.input_size, net.output_size)
+    size = stacks.batch_size
+    return BatchSource(None, take_from_stack, stacks, None, size, placement(size))
+
+
+def task_source(task: Task, batch_size: int, where: Placement) -> BatchSource:
+    """Return the source that a task is, its data on the devices."""
+    train, test = (None, None) if task.split is None else where.place(tuple(task.split()))
+    return BatchSource(task, FromTask(task, batch_size), Feed(train), test, batch_size, where)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,39 +69,10 @@ class FromTask:
         return self.task.draw(keys.of_step(key, step), self.batch_size, data)
 
 
-@dataclasses.dataclass(frozen=True)
-class FromIterable:
-    """A step takes batch `index` of those that were stacked for its call."""
-
-    def __call__(self, key: Any, step: Any, index: Any, data: Batch) -> Batch:
-        del key, step
-        return Batch(*(jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False) for leaf in data))
-
-
-class BatchSource(NamedTuple):
-    """What there is to learn from."""
-
-    task: Task | None  # None for the user's own batches
-    draw: Callable[[Any, Any, Any, Any], Batch]  # (key, step, index, data), inside the loop
-    feed: Feed  # of data, outside of it
-    test: Batch | None  # on the devices
-    batch_size: int
-    placement: Placement
-
-
-def batch_source(task: Task | Iterable[Batch], net: Network, batch_size: int) -> BatchSource:
-    """Return the source for `fit`: a task, or batches, whose own size then counts."""
-    if isinstance(task, Task):
-        return task_source(task, batch_size, placement(batch_size))
-    stacks = StackedBatches(task, net.input_size, net.output_size)
-    where = placement(stacks.batch_size)
-    return BatchSource(None, FromIterable(), stacks, None, stacks.batch_size, where)
-
-
-def task_source(task: Task, batch_size: int, where: Placement) -> BatchSource:
-    """Return the source that a task is, its data on the devices."""
-    train, test = (None, None) if task.split is None else where.place(tuple(task.split()))
-    return BatchSource(task, FromTask(task, batch_size), Feed(train), test, batch_size, where)
+def take_from_stack(key: Any, step: Any, index: Any, data: Batch) -> Batch:
+    """Return batch `index` of those that were stacked for one call."""
+    del key, step
+    return Batch(*(jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False) for leaf in data))
 
 
 class Feed:
@@ -82,7 +85,7 @@ class Feed:
         """Leave out what the steps that are done already took."""
 
     def take(self, count: int) -> tuple[int, Any]:
-        """Return the data of the next steps, and how many of `count` they are enough for."""
+        """Return how many of the next `count` steps there is data for, and the data."""
         return count, self.example
 
 
@@ -96,7 +99,7 @@ class StackedBatches(Feed):
             raise ValueError("task, an iterable of batches, has none")
         self._sizes = (input_size, output_size)
         self._batches: Iterator[Batch] = itertools.chain([first], iterator)
-        self._shapes = _shapes(first)
+        self._shapes = [np.shape(leaf) for leaf in first]
         super().__init__(_stacked([self._checked(first)]))
         self.batch_size = int(np.shape(first.weights)[1])
 
@@ -114,19 +117,84 @@ class StackedBatches(Feed):
 
     def _checked(self, batch: Any) -> Batch:
         check_batch(batch, *self._sizes)
-        if _shapes(batch) != self._shapes:
+        shapes = [np.shape(leaf) for leaf in batch]
+        if shapes != self._shapes:
             raise ValueError(
-                f"the batches of task must be of one shape: xs, targets and weights of "
-                f"{_shapes(batch)} came after {self._shapes}. Pad them, with weights of 0 where "
-                "nothing is asked."
+                f"the batches of task must be of one shape: xs, targets and weights of {shapes} "
+                f"came after {self._shapes}. Pad them, with weights of 0 where nothing is asked."
             )
         return Batch(*map(np.asarray, batch))
-
-
-def _shapes(batch: Any) -> list[tuple[int, ...]]:
-    return [np.shape(leaf) for leaf in batch]
 
 
 def _stacked(batches: list[Batch]) -> Batch:
     padded = batches + batches[-1:] * (_AHEAD - len(batches))
     return Batch(*(np.stack(leaves) for leaves in zip(*padded, strict=True)))
+
+
+# --- devices --------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Where arrays lie: on JAX's default device, or on all devices of a mesh.
+
+    The program is the same for any number of devices: the batch is split along its batch axis,
+    all else is the same on each device, and XLA adds the sums between them.
+    """
+
+    mesh: Mesh | None
+
+    def whole(self, tree: Any) -> Any:
+        """Inside a jitted function: the same on every device."""
+        if self.mesh is None:
+            return tree
+        return jax.lax.with_sharding_constraint(tree, NamedSharding(self.mesh, PartitionSpec()))
+
+    def spread(self, batch: Batch) -> Batch:
+        """Inside a jitted function: xs, targets and weights `[T, B, ...]`, a share of B each."""
+        if self.mesh is None:
+            return batch
+        by_batch = NamedSharding(self.mesh, PartitionSpec(None, _AXIS))
+        spread: Batch = jax.lax.with_sharding_constraint(batch, by_batch)
+        return spread
+
+    def place(self, tree: Any) -> Any:
+        """Fresh copies of all leaves, the same on every device.
+
+        Fresh, since what is trained on is donated: neither the caller's arrays nor a leaf that
+        stands in two places may be.
+        """
+        if self.mesh is not None:  # NumPy's belong to no device; it does not know keys
+            tree = jax.tree.map(lambda leaf: leaf if is_key(leaf) else np.asarray(leaf), tree)
+        return _copied(self, tree)
+
+
+ONE_DEVICE = Placement(None)
+
+
+def placement(batch_size: int) -> Placement:
+    """Return all devices, if there are several and the batch divides among them.
+
+    Raises:
+      ValueError: if several processes work together and the batch does not divide, since each
+        must have its share.
+    """
+    devices = jax.devices()
+    if len(devices) > 1 and batch_size % len(devices) == 0:
+        return Placement(Mesh(np.array(devices), (_AXIS,), axis_types=(AxisType.Auto,)))
+    if jax.process_count() > 1:
+        raise ValueError(
+            f"batch_size must be a multiple of the {len(devices)} devices of all "
+            f"{jax.process_count()} processes, got {batch_size}"
+        )
+    return ONE_DEVICE
+
+
+@partial(jax.jit, static_argnums=0)
+def _copied(where: Placement, tree: Any) -> Any:
+    return where.whole(jax.tree.map(jnp.copy, tree))
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether it is a typed random key."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

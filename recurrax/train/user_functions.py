@@ -15,18 +15,12 @@ from recurrax.tasks.task import Task
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from recurrax.train.step import Carry, Program
+    from recurrax.train.loop import Carry, Program
 
 # What a row of the history holds besides the metrics.
 _RESERVED = (
-    "step",
-    "loss",
-    "penalty",
-    "gradient_norm",
-    "gradient_norm_max",
-    "clip_fraction",
-    "steps_per_second",
-    "flow",
+    *("step", "loss", "penalty", "gradient_norm", "gradient_norm_max", "clip_fraction"),
+    *("steps_per_second", "flow"),
 )
 
 
@@ -52,14 +46,14 @@ def loss_and_metrics(task: Any, loss: Any, metrics: Any) -> tuple[Any, Any]:
     return loss, metrics
 
 
-def check_functions(program: Program, carry: Carry, key: Any, data: Any) -> None:
+def check_functions(program: Program, carry: Carry, data: Any) -> None:
     """Raise if loss, metrics or regularizer do not take, or return, what a training step needs."""
 
-    def draw(carry: Carry, key: Any, data: Any) -> Any:
-        batch = program.draw(key, carry.step, 0, data)
+    def draw(carry: Carry, data: Any) -> Any:
+        batch = program.draw(carry.key, carry.step, 0, data)
         return batch, program.network.apply(carry.params, batch.xs)
 
-    batch, outputs = jax.eval_shape(draw, carry, key, data)
+    batch, outputs = jax.eval_shape(draw, carry, data)
     _check_takes("loss", program.loss, ("outputs", "batch"))
     _check_scalar("loss", jax.eval_shape(program.loss, outputs, batch))
     if program.metrics is not None:

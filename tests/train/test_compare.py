@@ -168,8 +168,9 @@ def test_messages():
         compare(seeds=0)
     with says(
         ValueError,
-        "cells: there is no cell 'lstn'; did you mean 'lstm'? There are elman, elman-uniform, "
-        "elman-relu-identity, elman-exploding, lstm, lstm-forget, lstm-chrono, gru, irnn",
+        "cells: there is no cell 'lstn'; did you mean 'lstm'? There are elman, elman-relu, "
+        "lstm, gru, elman-uniform, elman-relu-identity, elman-exploding, lstm-forget, lstm-chrono, "
+        "irnn",
     ):
         compare(["lstn"])
     with says(TypeError, "cells must be a dict by name, or a list of names, got 'lstm'"):

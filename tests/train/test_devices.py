@@ -11,7 +11,7 @@ from close import says
 from train.process import answers, start
 from train.small import DATA, fit
 
-from recurrax.train import sharding
+from recurrax.train import source
 
 
 def test_eight_devices():
@@ -50,8 +50,8 @@ def test_two_processes_stopped_and_resumed(tmp_path):
 
 def test_a_batch_that_does_not_divide_stays_on_one_device(monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda: [object()] * 3)
-    assert sharding.placement(8).mesh is None
+    assert source.placement(8).mesh is None
     monkeypatch.setattr(jax, "process_count", lambda: 3)
     text = "batch_size must be a multiple of the 3 devices of all 3 processes, got 8"
     with says(ValueError, text):
-        sharding.placement(8)
+        source.placement(8)

@@ -17,7 +17,7 @@ from train.small import CELL, DATA, KEY, OPTIMIZER, TASK, fit, loss, same, split
 import recurrax as rx
 from recurrax import keys
 from recurrax.cures.clipping.global_norm import global_norm
-from recurrax.train.step import advance_and_report
+from recurrax.train.loop import advance
 
 
 def by_hand(steps: int):
@@ -61,10 +61,10 @@ def test_it_is_the_loop_by_hand():
 
 def test_reports_change_no_bit_and_one_program_serves_them_all():
     found = fit(10)
-    count = advance_and_report._cache_size()
+    count = advance._cache_size()
     assert same(found.params, fit(10, report_every=3).params)
     assert same(found.params, fit(10, report_every=1000, batch_size=8).params)
-    assert advance_and_report._cache_size() == count
+    assert advance._cache_size() == count
 
 
 def test_the_params_of_the_user_are_left_alone():

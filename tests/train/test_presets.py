@@ -9,11 +9,11 @@ import pytest
 from close import says
 
 import recurrax as rx
-from recurrax.train import CELLS, CURES, optimizers
+from recurrax.train import CELLS, CURES
 from recurrax.train.compare import _fresh, _program
-from recurrax.train.presets import cells_of
-from recurrax.train.source import FromTask
-from recurrax.train.step import start
+from recurrax.train.loop import train_step
+from recurrax.train.presets import cells_of, optimizer
+from recurrax.train.source import ONE_DEVICE, task_source
 
 TASK = rx.tasks.adding(8)
 
@@ -48,9 +48,14 @@ def test_a_cure_makes_a_training_step(name):
     """Traced, not run: what it does is tested beside it."""
     net = rx.train.network(rx.cells.lstm(2, 4), 1)
     keys = jax.random.split(jax.random.key(0), 2)
-    adam = optimizers.optimizer("adam", 0.01)
-    program = _program(TASK, FromTask(TASK, 4), net, CURES[name], adam)
-    seen = jax.eval_shape(lambda: start(program, _fresh(program, keys), keys, None)[1].totals)
+    source = task_source(TASK, 4, ONE_DEVICE)
+    program = _program(source, net, CURES[name], optimizer("adam", 0.01))
+
+    def first(carry):
+        return train_step(program, carry, source.draw(carry.key, carry.step, 0, None))[1]
+
+    carry = jax.eval_shape(lambda keys: _fresh(program, keys), keys)
+    seen = jax.eval_shape(jax.vmap(first), carry)
     assert ("penalty" in seen) == (name in ("omega", "orthogonality", "flossing"))
     assert ("clip_fraction" in seen) == (name in ("clip", "percentile", "zscore", "skip"))
 

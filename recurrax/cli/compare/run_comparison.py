@@ -36,8 +36,7 @@ from recurrax.plot import over_seeds as seeds
 from recurrax.plot.axes import save
 from recurrax.plot.comparison import panels
 from recurrax.train.compare import compare
-from recurrax.train.optimizers import NAMES as OPTIMIZERS
-from recurrax.train.optimizers import optimizer
+from recurrax.train.presets import OPTIMIZERS, optimizer
 from recurrax.words import unknown
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from recurrax import cures, keys, tasks
 from recurrax.cells.names import CELLS
 from recurrax.cli.console import Mistake, as_mistakes
 from recurrax.cli.options import check_name, check_task_options, flag_of, key_of
-from recurrax.train import optimizers
+from recurrax.train import presets
 from recurrax.train.network import Network, network
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def training_setup(asked: Mapping[str, Any]) -> TrainingSetup:
             raise Mistake(f"--{name} must be a finite number above 0, got {value:g}{meaning}")
     key = key_of(asked["seed"])
     check_name("--cell", "cell", asked["cell"], CELLS)
-    check_name("--optimizer", "optimizer", asked["optimizer"], optimizers.NAMES)
+    check_name("--optimizer", "optimizer", asked["optimizer"], presets.OPTIMIZERS)
     start = None if asked["init"] is None else _parsed_start(asked["cell"], asked["init"])
     task = _task(asked)
     xs = _sequences(task, key)
@@ -84,7 +84,7 @@ def training_setup(asked: Mapping[str, Any]) -> TrainingSetup:
     return TrainingSetup(
         task,
         network(cell, task.output_size, task.input_size),
-        optimizers.optimizer(asked["optimizer"], asked["rate"], asked["clip"]),
+        presets.optimizer(asked["optimizer"], asked["rate"], asked["clip"]),
         key,
         xs,
     )
