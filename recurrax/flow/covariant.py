@@ -101,7 +101,7 @@ def covariant_vectors(
             " steps to measure; expected 2 or more. Give more steps or leave out fewer."
         )
     growth, vectors, angles, condition = _ginelli(problem, count, int(every))
-    gone = () if isinstance(growth, jax.core.Tracer) else np.argwhere(np.isneginf(growth))
+    gone: Any = () if isinstance(growth, jax.core.Tracer) else np.argwhere(np.isneginf(growth))
     if len(gone):
         raise ValueError(
             f"the Jacobians up to time {int(gone[0][0]) + 1} (in units of every) are singular "

@@ -109,48 +109,54 @@ def report(
     problem = pose(cell, params, state, xs)
     whole = ((0, problem.size),)
     found = Decay(*exact_decay(problem, whole, whole))
-    promised = bounds_of(problem.step, problem.params, problem)
-    exponents = exponents_of(problem, min(_EXPONENTS, problem.size))[0]
-    values = spectrum_of(problem, (problem.length,), 0.05)
     tied = untied = None
     if isinstance(problem.step, GatedStep):
         begin = dataclasses.replace(problem, xs=problem.xs[:_TIED_STEPS])
         tied, untied = prediction_of(begin, "tied"), prediction_of(problem, "untied")
-    measured = (found, rate(found), horizon(found), verdict(found), exponents, values)
-    rows = (
-        *_rows_of_measurement(*measured),
-        *_rows_of_bounds(promised, found, verdict(found)),
-        *_rows_of_predictions(tied, untied, found, tolerance),
+    answers = Report(
+        bounds=bounds_of(problem.step, problem.params, problem),
+        tied=tied,
+        untied=untied,
+        decay=found,
+        rate=rate(found),
+        horizon=horizon(found),
+        verdict=verdict(found),
+        lyapunov=exponents_of(problem, min(_EXPONENTS, problem.size))[0],
+        spectrum=spectrum_of(problem, (problem.length,), 0.05),
+        rows=(),
     )
-    return Report(promised, tied, untied, *measured, rows)
+    rows = (
+        *_rows_of_measurement(answers),
+        *_rows_of_bounds(answers),
+        *_rows_of_predictions(answers, tolerance),
+    )
+    return answers._replace(rows=rows)
 
 
-def _rows_of_measurement(
-    found: Decay, slope: Any, felt: Horizon, word: str, exponents: Lyapunov, values: Spectrum
-) -> list[Row]:
-    where = "seen within T" if np.all(felt.reached) else "beyond T: the rate carried on"
-    top = _median(exponents.exponents[..., 0])
-    error = _median(exponents.standard_errors[..., 0])
+def _rows_of_measurement(of: Report) -> list[Row]:
+    where = "seen within T" if np.all(of.horizon.reached) else "beyond T: the rate carried on"
+    top = _median(of.lyapunov.exponents[..., 0])
+    error = _median(of.lyapunov.standard_errors[..., 0])
     spread = f"+- {error:.2g}" if np.isfinite(error) else "too short for an error"
     if np.isneginf(top):
         spread = "singular: a step erases every difference"
-    condition = _median(values.log_condition[-1])
+    condition = _median(of.spectrum.log_condition[-1])
     apart = "singular" if np.isinf(condition) else f"condition e^{condition:.4g}"
-    left, size = _median(values.surviving[-1]), values.log_singular_values.shape[-1]
+    left, size = _median(of.spectrum.surviving[-1]), of.spectrum.log_singular_values.shape[-1]
     rows: list[tuple[str, float | str, str]] = [
-        ("log norm at T", _median(found.log_norm[-1]), f"T = {len(found.log_norm)}"),
-        ("rate (nats a step)", _median(slope), "second half of the sequence"),
-        ("horizon (steps)", _median(felt.steps), f"5 % of the gradient left, {where}"),
-        ("verdict", word, "a factor of 20 over the sequence"),
+        ("log norm at T", _median(of.decay.log_norm[-1]), f"T = {len(of.decay.log_norm)}"),
+        ("rate (nats a step)", _median(of.rate), "second half of the sequence"),
+        ("horizon (steps)", _median(of.horizon.steps), f"5 % of the gradient left, {where}"),
+        ("verdict", of.verdict, "a factor of 20 over the sequence"),
         ("top exponent (nats a step)", top, f"{spread}; after a tenth of T"),
         ("directions left at T", left, f"of {size}, 5 % or more; {apart}"),
     ]
     return [Row(name, None, value, None, why) for name, value, why in rows]
 
 
-def _rows_of_bounds(promised: Bounds, found: Decay, word: str) -> list[Row]:
+def _rows_of_bounds(of: Report) -> list[Row]:
     rows = []
-    measured = np.asarray(found.log_norm, np.float64)
+    promised, word, measured = of.bounds, of.verdict, np.asarray(of.decay.log_norm, np.float64)
     steps = np.arange(1, len(measured) + 1).reshape(-1, *(1,) * (measured.ndim - 1))
     radius, sigma = promised.spectral_radius, promised.largest_singular_value
     if radius is not None and sigma is not None:
@@ -173,27 +179,26 @@ def _rows_of_bounds(promised: Bounds, found: Decay, word: str) -> list[Row]:
                 claim = "holds" if holds else "fails"
                 rows.append(Row(name, claim, word, kept if says else None, why))
     if promised.log_upper is not None and promised.log_lower is not None:
-        eps = float(np.finfo(np.asarray(found.log_norm).dtype).eps)
+        eps = float(np.finfo(np.asarray(of.decay.log_norm).dtype).eps)
         slack = 100 * eps * (steps + np.sqrt(steps))  # what the logs of norms may be off by
         upper, lower = (np.asarray(b, np.float64) for b in (promised.log_upper, promised.log_lower))
-        for name, values, kept in (
+        for name, values, within in (
             ("upper bound at T", upper, measured <= upper + slack),
             ("lower bound at T", lower, measured >= lower - slack),
         ):
-            good = bool(kept.all())
+            good = bool(within.all())
             why = "sum of log sigma of every step, kept at every t" if good else "broken at some t"
             rows.append(Row(name, _median(values[-1]), _median(measured[-1]), good, why))
     return rows
 
 
-def _rows_of_predictions(
-    tied: Prediction | None, untied: Prediction | None, found: Decay, tolerance: float
-) -> list[Row]:
+def _rows_of_predictions(of: Report, tolerance: float) -> list[Row]:
     rows = []
-    logs = np.asarray(found.log_frobenius, np.float64).reshape(len(found.log_frobenius), -1)
+    logs = np.asarray(of.decay.log_frobenius, np.float64)
+    logs = logs.reshape(len(logs), -1)
     # What is predicted: 1/2 log of the batch's mean of ||d s_t / d s_0||_F^2.
     measured = (np.logaddexp.reduce(2 * logs, axis=1) - np.log(logs.shape[1])) / 2
-    for name, prediction in (("tied", tied), ("untied", untied)):
+    for name, prediction in (("tied", of.tied), ("untied", of.untied)):
         if prediction is None:
             rows.append(Row(name, None, None, None, "no prediction: not a gated cell"))
             continue

@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from recurrax.cell import Cell, StepFn
     from recurrax.flow.steps.problem import Problem
 
-_NO_DERIVATIVE = (
-    "flow.spectrum has no derivatives. Differentiate flow.decay for the largest singular value, or "
-    "flow.lyapunov for the exponents."
-)
-
 
 class Spectrum(NamedTuple):
     """The singular values of d s_t / d s_0 at K chosen times."""
@@ -121,7 +116,11 @@ def spectrum(
 
 def spectrum_of(problem: Problem, times: tuple[int, ...], below: float) -> Spectrum:
     """Return the spectrum of a problem at some times."""
-    logs = _spectrum(no_derivative(problem, _NO_DERIVATIVE), times)
+    refusal = (
+        "flow.spectrum has no derivatives. Differentiate flow.decay for the largest singular "
+        "value, or flow.lyapunov for the exponents."
+    )
+    logs = _spectrum(no_derivative(problem, refusal), times)
     largest, smallest = logs[..., 0], logs[..., -1]
     singular = jnp.isneginf(smallest)
     condition = jnp.where(singular, jnp.inf, largest - jnp.where(singular, 0.0, smallest))

@@ -24,14 +24,12 @@ from recurrax import keys
 from recurrax.flow.numbers.factors import Eliminated, eliminated, orthonormal
 from recurrax.flow.numbers.scaled import log_of, power_of_two, scale_of
 from recurrax.flow.steps.jacobian import linear_maps
-from recurrax.flow.steps.problem import flatten
+from recurrax.flow.steps.problem import Problem, flatten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import chex
-
-    from recurrax.flow.steps.problem import Problem
 
 _BLOCKS = 64  # at least so many where T allows, so that their spread gives an error bar
 _WIDEST = 64  # steps between eliminations, at most: beyond it there is nothing left to save

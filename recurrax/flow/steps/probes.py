@@ -39,7 +39,7 @@ def probed_norms(
     """The logs of the spectral and of the Frobenius norm `[T]` of one example, along its path."""
     of, wrt, targets = indices(rows), indices(columns), jnp.asarray(target_times(own.length))
     steps = path.befores, own.xs, jnp.arange(1, own.length + 1)
-    by_target = jax.vmap(lambda v: orthonormal(v)[0], in_axes=1, out_axes=1)
+    by_target = jax.vmap(_basis, in_axes=1, out_axes=1)
     none = jnp.zeros((1, len(targets), 1), jnp.int32)  # one exponent for the k of each target
 
     def push(carry: Any, now: Any) -> tuple[Any, chex.Array]:
@@ -52,7 +52,7 @@ def probed_norms(
         reached = jnp.where((targets == t)[:, None], asked[:, None], reached)
         return (v, exponent, reached), log_of(frobenius(part), top)
 
-    start = orthonormal(jax.random.normal(key, (len(wrt), probes)).astype(own.dtype))[0]
+    start = _basis(jax.random.normal(key, (len(wrt), probes)).astype(own.dtype))
     start = jnp.zeros((own.size, probes), own.dtype).at[wrt].set(start)
     empty = jnp.zeros((own.size, len(targets), probes), own.dtype)
     (_, _, reached), log_frobenius = jax.lax.scan(push, (start, jnp.int32(0), empty), steps)
@@ -82,3 +82,7 @@ def probed_norms(
 
     log_norm = jax.lax.scan(push_best, (best, none), steps)[1]
     return log_norm, log_frobenius + 0.5 * math.log(len(wrt) / probes)
+
+
+def _basis(v: chex.Array) -> chex.Array:
+    return orthonormal(v)[0]
