@@ -61,8 +61,8 @@ def bounds(cell: Cell | StepFn, params: Any, state: Any = None, xs: Any = None) 
       xs: inputs `[T, *batch, I]`, or None; adds `log_upper` and `log_lower`.
 
     Returns:
-      A `Bounds`. The spectral radius decides only a *linear* network, and only in the long run.
-      `log_lower` is -inf from the first step that is singular to rounding. No derivatives.
+      A `Bounds`, without derivatives. The spectral radius decides only a *linear* network, and only
+      in the long run. `log_lower` is -inf from the first step that is singular to rounding.
 
     Raises:
       ValueError: if the step is not gated and no xs are given, or as `rx.unroll` does.

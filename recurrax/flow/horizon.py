@@ -136,10 +136,9 @@ def verdict(
 def truncation(profile: LagProfile, *, keep: float = 0.95) -> chex.Array:
     """The number of steps an error must travel so that the gradient keeps this much of itself.
 
-    The smallest K with `||G - C_k|| / ||G|| <= 1 - keep` for all k >= K, the shortest truncation of
-    backpropagation through time that loses no more. Errors that travel k steps take part in k + 1
-    steps of the network. At a steady decay `exp(lambda_1 k)` of the parts it is about
-    `log(1 - keep) / lambda_1`, at the default 3 / |lambda_1|.
+    The smallest K with `||G - C_k|| / ||G|| <= 1 - keep` for all k >= K: errors that travel k steps
+    take part in k + 1 steps of truncated backpropagation. Where parts decay as `exp(lambda_1 k)`
+    it is about `log(1 - keep) / lambda_1`, at the default 3 / |lambda_1|.
 
     Args:
       profile: what `flow.lag_profile` returns.

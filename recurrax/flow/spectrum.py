@@ -63,16 +63,14 @@ def spectrum(
       below: the fraction of a gradient that no longer counts, between 0 and 1.
 
     Returns:
-      A `Spectrum`. The small values are as accurate as the large ones, however far apart: the
-      product is kept as an orthogonal matrix times a triangle with an exponent for each row, and
-      the singular values of that come from Jacobi rotations. `-inf` is a direction that is lost
-      entirely, in exact zeros or in the rounding of one single step.
+      A `Spectrum`. The small values are as accurate as the large ones, however far apart: of an
+      orthogonal matrix times a triangle with an exponent for each row, by Jacobi rotations. `-inf`
+      is a direction that is lost entirely, in exact zeros or in the rounding of one single step.
 
       Parts of the state that no Jacobian joins up to t, as the units of a diagonal cell, are each
       treated alone. Within such a part the values are those of Jacobians known to some roundings of
       their largest entry: not to be relied upon where gates shut in turn and what joins the units
-      is weaker than that, or goes one way only, since a rounding in the place of a zero then
-      outlasts what the gates let through.
+      is weaker than that, or goes one way only.
 
     Costs 2 QR factorisations `[N, N]` a step up to the last t, and for each time one more, some six
     times as long; the first 2 again for each time by which parts have met. It has no derivatives.
@@ -202,10 +200,9 @@ def _orthogonal_first(
     """`a = q @ r * 2**exponent` with q orthogonal, r upper triangular, and its rounding set to 0.
 
     Each block by itself, with an exponent of its own: the rows are sorted by block, as the columns
-    are, so that Householder's reflections never leave one. Within a block they are sorted by
-    length, as those of a network with saturated units differ by orders of magnitude: each row is
-    then rounded beside its own length. An entry of r that is no larger than that rounding is zero,
-    so that a singular Jacobian gives a singular product.
+    are, so that Householder's reflections never leave one; and within a block by length, so that
+    each is rounded beside its own, as saturated units make them differ by orders of magnitude. An
+    entry of r below that rounding is zero, so that a singular Jacobian gives a singular product.
     """
     a = jnp.where(rows[:, None] == columns, a, 0.0)  # a step's derivative may have rounded there
     of_column = jnp.max(jnp.abs(a), axis=0)

@@ -80,9 +80,8 @@ def watch(
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs of this training step, `[T, *batch, I]`.
       step: the number of the training step, an integer, traced or not.
-      last: what the call before returned, handed on between measurements. None hands on a record of
-        NaN whose `step` is -1, so that the records of a scan can be filtered. Where a loop carries
-        the record, `watch(..., step=0)` before it makes the first.
+      last: what the call before returned, handed on between measurements; None: a record of NaN
+        whose `step` is -1, to be filtered. A loop may carry that of `watch(..., step=0)` before it.
       every: training steps between measurements.
       examples: how many of the batch are measured, the first of its leading axis.
       probes: directions followed for each: see `flow.decay`.
@@ -143,16 +142,12 @@ def _watch(
         return _measured(problem, min(probes, problem.size), key, step)
 
     blank = jax.tree.map(not_measured, jax.eval_shape(now))
-    if last is not None:
-        structures: list[Any] = [jax.tree.structure(last), jax.tree.structure(blank)]
-        pairs = zip(jax.tree.leaves(last), jax.tree.leaves(blank), strict=False)
-        if structures[0] != structures[1] or any(
-            (a.shape, a.dtype) != (b.shape, b.dtype) for a, b in pairs
-        ):
-            raise TypeError(
-                "last must be the record that flow.watch returned for this cell the step before, "
-                f"got {checks.show(last)}; expected {checks.show(blank)}. Begin with last=None."
-            )
+    came, expected = checks.show(last), checks.show(blank)
+    if last is not None and came != expected:
+        raise TypeError(
+            "last must be the record that flow.watch returned for this cell the step before, got "
+            f"{came}; expected {expected}. Begin with last=None."
+        )
     found: Watched = jax.lax.cond(step % every == 0, now, lambda: blank if last is None else last)
     return found
 

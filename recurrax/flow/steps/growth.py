@@ -63,14 +63,12 @@ def block_length(length: int, every: int | None) -> int:
 def grow(
     problem: Problem, count: int, burn_in: int, every: int | None
 ) -> tuple[chex.Array, chex.Array, chex.Array, chex.Array]:
-    """Push `count` directions through all of xs; the blocks of the first `burn_in` are left out.
-
-    The first block of each part may be shorter: blocks are whole, and what fills them up is idle.
+    """Push `count` directions through all of xs, in whole blocks, which idle steps fill up.
 
     Returns:
-      Of each block the log of the growth of each direction across those before it, `[M, k]`; the
-      error of its worst growth, in units of rounding, `[M, k]`; the steps between eliminations,
-      int32 `[M]`; and, of those left out too, whether the state was finite.
+      Of each block after the burn-in the log growth of each direction across those before it,
+      `[M, k]`; the error of the worst, in units of rounding, `[M, k]`; and the steps between
+      eliminations, int32 `[M]`. Of all blocks, whether the state was finite.
     """
     length = problem.length
     size = block_length(length - burn_in, every)
@@ -121,10 +119,7 @@ def grow(
 def _attempt_until_tolerable(
     attempt: Callable[[chex.Array], _Seen], every: chex.Array, gone: chex.Array
 ) -> tuple[_Seen, chex.Array]:
-    """The block at this interval, or at a shorter one if that is less accurate than tolerated.
-
-    What was `gone` before is not asked for again.
-    """
+    """The block at this interval, or at a shorter one where directions not yet gone ask for it."""
     # Derivatives go through the block again, so that they keep no more than one block's steps.
     attempt = jax.checkpoint(attempt, prevent_cse=False)
     shapes = jax.eval_shape(attempt, every)
@@ -220,10 +215,9 @@ def detour(before: chex.Array, after: chex.Array, every: chex.Array) -> chex.Arr
 
     A direction that is stretched and then shrunk again within one interval has rounded away, at its
     longest, more of those beside it than can be seen at the end. It shows as a size above the
-    straight line, in logs, from one end of the interval to the other; and it counts twice, since
-    what grows is mostly paid for by what it is compared with. `before` and `after [S]` are the
-    binary logs of the directions' size before each step, and after it; an elimination takes it
-    away.
+    straight line, in logs, from one end to the other; and it counts twice, since what grows is
+    mostly paid for by what it is compared with. `before` and `after [S]` are the binary logs of the
+    directions' size before and after each step; an elimination takes it away.
     """
     steps = jnp.arange(len(after))
     first = steps - steps % every
