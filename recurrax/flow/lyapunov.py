@@ -75,8 +75,9 @@ def lyapunov(
       as no Jacobian is so nearly singular that `condition` is above `eps ** -0.5` (float64: 7e7,
       float32: 3e3). A `condition` near `1 / eps` (float32: 8e6) says that a growth was lost in
       rounding; it counts as the most that rounding can hide, so the smallest exponents are upper
-      bounds. An exponent is -inf where a Jacobian is singular in exact zeros, or more than half of
-      the growths are lost. Over a finite T it also depends on the direction it began with.
+      bounds: use float64. An exponent is -inf where a Jacobian is singular in exact zeros, or more
+      than half of the growths are lost. Over a finite T it also depends on the direction it began
+      with, the same one for every k.
 
     Differentiable any number of times, where the exponents are finite and different.
 
