@@ -69,8 +69,8 @@ def spectrum(
 
       Parts of the state that no Jacobian joins up to t, as the units of a diagonal cell, are each
       treated alone. Within such a part the values are those of Jacobians known to some roundings of
-      their largest entry: not to be relied upon where gates shut in turn and what joins the units
-      is weaker than that, or goes one way only: such a rounding outlasts what the gates let through.
+      their largest entry. They are not to be relied upon where gates shut in turn and what joins
+      the units is weaker than that, or goes one way only: roundings outlast what gates let through.
 
     Costs 2 QR factorisations `[N, N]` a step up to the last t, and for each time one more, some six
     times as long; the first 2 again for each time by which parts have met. It has no derivatives.
