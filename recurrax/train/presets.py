@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Any
 import jax
 import optax
 
-from recurrax import checks, cures, keys
+from recurrax import checks, keys
 from recurrax.cell import Cell
 from recurrax.cells.names import CELLS as FAMILIES
-from recurrax.cures import init
+from recurrax.cures.clipping.adaptive import clip_by_percentile, clip_by_zscore, skip_spikes
+from recurrax.cures.clipping.clip_state_gradient import clip_state_gradient
+from recurrax.cures.clipping.global_norm import clip_by_global_norm
+from recurrax.cures.detach import detach
+from recurrax.cures.flossing import flossing
+from recurrax.cures.init.biases import chrono
+from recurrax.cures.init.matrices import identity, spectral_radius
+from recurrax.cures.omega import omega
+from recurrax.cures.orthogonality import orthogonality
 from recurrax.flow.steps.problem import floating_leaves
 from recurrax.words import unknown
 
@@ -76,7 +84,7 @@ def _preset(family: str, **options: Any) -> Callable[[Task, int], Cell]:
 
 
 def _lstm_chrono(task: Task, hidden: int) -> Cell:
-    bias = init.chrono(max(2, task.length))
+    bias = chrono(max(2, task.length))
     return _preset("lstm", forget_bias=0.0, bias_init=bias)(task, hidden)
 
 
@@ -85,8 +93,8 @@ _UNIFORM = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 CELLS: dict[str, Callable[[Task, int], Cell]] = {family: _preset(family) for family in FAMILIES} | {
     "elman-uniform": _preset("elman", recurrent_init=_UNIFORM),
-    "elman-relu-identity": _preset("elman-relu", recurrent_init=init.identity()),
-    "elman-exploding": _preset("elman", recurrent_init=init.spectral_radius(2.0)),
+    "elman-relu-identity": _preset("elman-relu", recurrent_init=identity()),
+    "elman-exploding": _preset("elman", recurrent_init=spectral_radius(2.0)),
     "lstm-forget": _preset("lstm", forget_bias=5.0),
     "lstm-chrono": _lstm_chrono,
 }
@@ -99,37 +107,37 @@ ALIASES = {"irnn": "elman-relu-identity"}
 
 
 def _clipped_state(cell: Cell) -> Cell:
-    return cures.clip_state_gradient(cell, max_norm=0.01)
+    return clip_state_gradient(cell, max_norm=0.01)
 
 
 def _detached(cell: Cell) -> Cell:
     """The same draws at every update, but other ones for each step and each of the batch."""
-    return cures.detach(cell, 0.25, keys.own(keys.DETACH))
+    return detach(cell, 0.25, keys.own(keys.DETACH))
 
 
 def _omega(cell: Cell, params: Any, state: Any, xs: Any) -> Any:
     """Of the first two examples, and of errors that begin at the sum of the last output."""
     few = jax.tree.map(lambda leaf: leaf[:2], state)
-    return 0.01 * cures.omega(cell, params, few, xs[:, :2], lambda ys: ys[-1].sum())
+    return 0.01 * omega(cell, params, few, xs[:, :2], lambda ys: ys[-1].sum())
 
 
 def _orthogonality(cell: Cell, params: Any, state: Any, xs: Any) -> Any:
-    return 0.01 * cures.orthogonality(params)
+    return 0.01 * orthogonality(params)
 
 
 def _flossing(cell: Cell, params: Any, state: Any, xs: Any) -> Any:
     """Of the first two examples, and four exponents, which is what can be paid at every step."""
     few = jax.tree.map(lambda leaf: leaf[:2], state)
     size = sum(math.prod(leaf.shape[1:]) for _, leaf in floating_leaves(few))
-    return cures.flossing(cell, params, few, xs[:, :2], k=min(4, size))
+    return flossing(cell, params, few, xs[:, :2], k=min(4, size))
 
 
 CURES: dict[str, Cure] = {
     "none": Cure(),
-    "clip": Cure(optimizer=cures.clip_by_global_norm(1.0)),
-    "percentile": Cure(optimizer=cures.clip_by_percentile(10.0)),
-    "zscore": Cure(optimizer=cures.clip_by_zscore()),
-    "skip": Cure(optimizer=cures.skip_spikes()),
+    "clip": Cure(optimizer=clip_by_global_norm(1.0)),
+    "percentile": Cure(optimizer=clip_by_percentile(10.0)),
+    "zscore": Cure(optimizer=clip_by_zscore()),
+    "skip": Cure(optimizer=skip_spikes()),
     "clip-state": Cure(cell=_clipped_state),
     "detach": Cure(cell=_detached),
     "omega": Cure(regularizer=_omega),
@@ -146,7 +154,7 @@ OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "adagrad", "lion", "sgd")  # 
 def optimizer(name: str, learning_rate: float, clip: float | None = None) -> Any:
     """Return one of `OPTIMIZERS` with Optax's defaults, behind a clip of the norm if given."""
     made = getattr(optax, name)(learning_rate)
-    return made if clip is None else optax.chain(cures.clip_by_global_norm(clip), made)
+    return made if clip is None else optax.chain(clip_by_global_norm(clip), made)
 
 
 # --- by name --------------------------------------------------------------------------------------

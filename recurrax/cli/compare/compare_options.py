@@ -39,7 +39,7 @@ class CompareOptions:
     text: Annotated[Path | None, arg("FILE", "none")] = None
     """For --task text: any file, of which the next byte is learnt."""
     cells: Annotated[str | None, arg("NAMES", "elman,lstm,gru")] = None
-    """Comma-separated: elman, elman-uniform (as torch begins it), irnn (elman-relu-identity), elman-exploding, lstm, lstm-forget, lstm-chrono, gru."""  # noqa: E501
+    """Comma-separated: elman, elman-uniform (as torch begins it), elman-relu, irnn (elman-relu-identity), elman-exploding, lstm, lstm-forget, lstm-chrono, gru."""  # noqa: E501
     cures: Annotated[str | None, arg("NAMES", "none,clip")] = None
     """Comma-separated: none, clip, percentile, zscore, skip, clip-state, detach, omega, orthogonality, flossing."""  # noqa: E501
     seeds: Annotated[int, integer("--seeds")] = 3

@@ -162,7 +162,7 @@ def _write(options: FlowOptions, results: Results, text: str) -> tuple[list[Path
         if not options.report:
             failed = picture_failures(picture, lambda: save(results.draw(), picture))
             return [numbers] if failed else [picture, numbers], failed
-        page, failed = page_of(results)
+        page, failed = page_of(results, ANSWERED, LEFT_TO_CODE)
         picture.write_text(page, encoding="utf-8")
     except OSError as error:
         raise Mistake(

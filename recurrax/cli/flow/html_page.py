@@ -10,7 +10,6 @@ import jax
 
 from recurrax.cli.console import picture_failures
 from recurrax.cli.flow.measurement import COLUMNS, EXAMPLES, story
-from recurrax.cli.flow.questions import ANSWERED, LEFT_TO_CODE
 from recurrax.literal import literal, visible
 from recurrax.plot.axes import as_png, blank_axes
 from recurrax.plot.decay import decay
@@ -69,8 +68,14 @@ class Results(NamedTuple):
         return axes
 
 
-def page_of(results: Results) -> tuple[str, list[str]]:
-    """Return the whole page, and a sentence for each picture that could not be drawn."""
+def page_of(results: Results, answered: str, left_out: str) -> tuple[str, list[str]]:
+    """Return the whole page, and a sentence for each picture that could not be drawn.
+
+    Args:
+      results: what the page shows.
+      answered: the functions of rx.flow that it answers.
+      left_out: the others.
+    """
     title, sequences, cells, answers, change = results
     failed: list[str] = []
     length, batch, features = sequences.xs.shape
@@ -90,7 +95,7 @@ def page_of(results: Results) -> tuple[str, list[str]]:
         *(f"<p>{_text(note)}.</p>" for note in sequences.notes),
         _picture(results.draw, title, failed),
         *(_section(cell, answers[cell.name], length, failed) for cell in cells),
-        f"<p>Of rx.flow this page answers {ANSWERED}; {LEFT_TO_CODE} are left to code.</p>",
+        f"<p>Of rx.flow this page answers {answered}; {left_out} are left to code.</p>",
         f"<footer>recurrax {__version__}, jax {jax.__version__}</footer>",
     ]
     return _PAGE.format(title=_text(title), style=_STYLE, body="\n".join(parts)), failed

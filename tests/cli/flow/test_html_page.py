@@ -30,6 +30,8 @@ QUESTIONS = [
     "paths",
 ]
 
+FUNCTIONS = (ANSWERED, LEFT_TO_CODE)
+
 
 class Page(HTMLParser):
     """What a browser would see: that tags match, texts, pictures."""
@@ -148,10 +150,14 @@ def test_before_and_after(tmp_path, capsys):
 def test_the_page_says_what_changed():
     data = Sequences("x", np.zeros((1, 2, 3)), 1, notes=("x <b> is left out",))
     rows = [row("Net-1", -0.5, 28.0), row("b", -0.25, 30.0)]
-    text, _ = page_of(Results("Title", data, rows, {r.name: [] for r in rows}))
+    text, _ = page_of(
+        Results("Title", data, rows, {r.name: [] for r in rows}), ANSWERED, LEFT_TO_CODE
+    )
     assert "the rate rose" not in text
     change = difference(*rows)
-    text, _ = page_of(Results("Title", data, rows, {r.name: [] for r in rows}, change))
+    text, _ = page_of(
+        Results("Title", data, rows, {r.name: [] for r in rows}, change), ANSWERED, LEFT_TO_CODE
+    )
     said = (
         "From Net-1 to b: the rate rose from -0.500 to -0.250 a step; the horizon went from 28 to "
         "30."
@@ -165,7 +171,7 @@ def test_the_page_says_what_changed():
 
 def test_the_page_says_of_which_examples_it_is():
     data = Sequences("x", np.zeros((4, 9, 3)), 4)
-    text, _ = page_of(Results("Title", data, [], {}))
+    text, _ = page_of(Results("Title", data, [], {}), *FUNCTIONS)
     assert (
         "The first picture and the table are of all of them, what follows of the first 4. "
     ) in text
