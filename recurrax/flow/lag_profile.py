@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.flow.lags import by_lag
-from recurrax.flow.lags.step_maps import any_step_maps, gated_step_maps
 from recurrax.flow.numbers.scaled import Scaled, log_norm
-from recurrax.flow.steps.loss import by_outputs, check_loss
+from recurrax.flow.steps.loss import any_step_maps, backpropagated, by_outputs, check_loss
 from recurrax.flow.steps.problem import Problem, named
 from recurrax.flow.steps.trajectory import pose, refuse_overflow, walk_together
 from recurrax.flow.summary import summary
@@ -147,11 +146,12 @@ def _profile(
     with jax.default_matmul_precision("highest"):  # accelerators round to ten bits otherwise
         found: Any = None
         if isinstance(problem.step, GatedStep) and [name for _, name in where] == [".w_rec"]:
-            found = gated_step_maps(problem, befores, ys_bar)
+            found = by_lag.gated_step_maps(problem, befores, ys_bar)
         if found is None:
             found = any_step_maps(problem, befores, tuple(i for i, _ in where), ys_bar)
         maps, errors = found
-        signals, total = by_lag.backpropagated(maps, errors)
+        signals = backpropagated(maps, errors)
+        total = by_lag.gradient_of(maps.at(maps.rows)[1], signals)
 
         def one() -> by_lag.Parts:
             last = jnp.argmax(_looked_at(errors))

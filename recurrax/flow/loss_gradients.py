@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from recurrax.flow.numbers.scaled import ZERO, Scaled, add, frobenius, log_of, rescale
-from recurrax.flow.steps.loss import by_outputs, check_loss, shared_leaves, smooth
-from recurrax.flow.steps.problem import Problem, flatten, unflatten
+from recurrax.flow.numbers.scaled import frobenius, log_of
+from recurrax.flow.steps.loss import any_step_maps, backpropagated, by_outputs, check_loss
+from recurrax.flow.steps.problem import Problem, unflatten
 from recurrax.flow.steps.trajectory import (
     Trajectory,
     per_example,
@@ -110,43 +111,16 @@ def _backward(problem: Problem) -> tuple[chex.Array, Any]:
     """`log_norm` and direction; xs are states before each step, inputs and gradients by y."""
 
     def one(own: Problem) -> tuple[chex.Array, Any]:
-        step, params, state = own.step, own.params, own.state
-        shared = shared_leaves(step, params, state, jax.tree.map(lambda a: a[0], own.xs[1]))
-
-        def body(later: Any, now: Any) -> tuple[Any, Any]:
-            before, x, y_bar = now
-            direct, other = _split_direct(y_bar, state, shared)
-            mantissa, exponent = rescale(*add(later, rescale(direct)))
-
-            def forward(vector: chex.Array) -> Any:
-                after, y = step(params, unflatten(vector, before), x)
-                return flatten(after), [leaf for leaf in jax.tree.leaves(y) if smooth(leaf)]
-
-            _, pull = jax.vjp(forward, flatten(before))
-            zeros = jax.tree.map(jnp.zeros_like, y_bar)
-            earlier = rescale(pull((mantissa, zeros))[0], exponent)
-            earlier = add(earlier, rescale(pull((jnp.zeros_like(mantissa), other))[0]))
-            norm = frobenius(mantissa)
-            unit = mantissa / jnp.where(norm == 0, 1.0, norm)
-            # Leaves that carry no gradient have a direction of zero.
-            direction = unflatten(unit, jax.tree.map(jnp.zeros_like, before))
-            return rescale(*earlier), (log_of(norm, exponent), direction)
-
-        nothing = Scaled(jnp.zeros_like(flatten(state)), jnp.int32(ZERO))
-        found: tuple[chex.Array, Any] = jax.lax.scan(body, nothing, own.xs, reverse=True)[1]
-        return found
+        befores, xs, ys_bar = own.xs
+        posed = dataclasses.replace(own, xs=xs)
+        errors, exponents = backpropagated(*any_step_maps(posed, befores, (), ys_bar))
+        errors = errors[:, : own.size]  # what follows is on outputs that are not in the state
+        norms = jax.vmap(frobenius)(errors)
+        units = errors / jnp.where(norms == 0, 1, norms)[:, None]
+        # Leaves that carry no gradient have a direction of zero.
+        like = jax.tree.map(jnp.zeros_like, own.state)
+        directions = jax.vmap(lambda unit: unflatten(unit, like))(units)
+        return log_of(norms, exponents[:, 0]), directions
 
     log_norm, direction = per_example(one, problem)
     return log_norm, direction
-
-
-def _split_direct(y_bar: list[Any], state: Any, shared: tuple[int | None, ...]) -> tuple[Any, Any]:
-    """The loss's gradient by y, as a part that lies on the new state and the rest."""
-    state_leaves, state_def = jax.tree.flatten(state)
-    direct = [jnp.zeros_like(leaf) for leaf in state_leaves]
-    rest = []
-    for leaf, index in zip(y_bar, shared, strict=True):
-        if index is not None:
-            direct[index] = direct[index] + leaf
-        rest.append(leaf if index is None else jnp.zeros_like(leaf))
-    return flatten(jax.tree.unflatten(state_def, direct)), rest

@@ -18,7 +18,6 @@ from recurrax.flow.lags import outer_products
 from recurrax.flow.numbers.scaled import (
     ZERO,
     Scaled,
-    add,
     frobenius,
     log_norm,
     log_of,
@@ -26,13 +25,16 @@ from recurrax.flow.numbers.scaled import (
     rescale,
     sum_of,
 )
+from recurrax.flow.steps.loss import StepMaps, by_step
+from recurrax.gated.derivatives import traced_pointwise, weighted
+from recurrax.gated.differentiable import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import chex
 
-    from recurrax.flow.lags.step_maps import StepMaps
+    from recurrax.flow.steps.problem import Problem
 
 BLOCKS = 8  # of lags; errors that have left the sequence are dropped at each
 
@@ -45,30 +47,64 @@ class Parts(NamedTuple):
     log_rest: chex.Array  # log norm of what later lags add, or of all steps up to each
 
 
-def backpropagated(maps: StepMaps, errors: Any) -> tuple[Scaled, Scaled]:
-    """Return the signals of all errors together, step by step back, and the gradient of them."""
+def gated_step_maps(
+    problem: Problem, befores: Any, ys_bar: list[chex.Array]
+) -> tuple[StepMaps, tuple[chex.Array, ...]] | None:
+    """Return the maps of a gated cell by w_rec, and the error that the loss puts on each field.
 
-    def body(later: Scaled, now: Any) -> tuple[Scaled, Scaled]:
-        row, own = now
-        error = add(later, own)
-        back, _ = maps.at(jax.tree.map(lambda leaf: leaf[None], row))
-        found = back(jax.tree.map(lambda leaf: leaf[None], error.mantissa))
-        earlier, signal = jax.tree.map(lambda leaf: leaf[0], found)
-        return rescale(earlier, error.exponent), Scaled(signal, error.exponent)
+    The derivatives of the pointwise function are diagonal, so an error goes back one step by some
+    multiplications and one product with w_rec. None if the function cannot be taken apart.
+    """
+    step: Any = problem.step
+    params: Any = jax.tree.map(jnp.asarray, problem.params)
+    if not all(
+        jnp.issubdtype(a.dtype, jnp.floating) for a in jax.tree.leaves((params.unit, befores))
+    ):
+        return None
+    length, hidden = problem.length, params.w_rec.shape[0]
+    fields = tuple(leaf.reshape(length, -1, hidden) for leaf in befores)
+    xs = problem.xs.reshape(length, -1, problem.xs.shape[-1])
+    which = befores._fields.index("h")
+    z_in, z_rec = step.pre_activations(params, fields[which], xs)  # [G, T, B, H]
+    now = (z_in[:, 0], z_rec[:, 0], tuple(leaf[0] for leaf in fields))
+    try:
+        traced = traced_pointwise(step, *jax.eval_shape(lambda *now: now, params.unit, *now))
+    except Refusal:
+        return None
 
-    own = _by_row(errors)
-    nothing = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), own)
-    nothing = nothing._replace(exponent=nothing.exponent + ZERO)
-    signals: Scaled = jax.lax.scan(body, nothing, (maps.rows, own), reverse=True)[1]
-    return signals, _summed(maps.at(maps.rows)[1], signals)
+    def derivatives(*now: Any) -> Any:
+        return traced.evaluate(traced.known_by_gates(params.unit, *now))
+
+    dtype = jnp.result_type(jnp.float32, *(leaf.dtype for leaf in fields))
+    found = jax.vmap(derivatives, (1, 1, 0))(z_in, z_rec, fields)
+    rows = jax.tree.map(lambda a: a.astype(dtype), (fields[which], found))
+    w_back = params.w_rec.T.astype(dtype)
+
+    def at(rows: Any) -> Any:
+        h, (rec, direct) = rows
+
+        def back(errors: Any) -> tuple[Any, chex.Array]:
+            like = jnp.zeros_like(errors[0])
+            # Gate by gate, so that it is one vectorised loop; and once, not again for each use.
+            by_gate = [weighted([r[g] for r in rec], errors, like) for g in range(step.gates)]
+            signals = jax.lax.optimization_barrier(jnp.concatenate(by_gate, -1))
+            earlier = [weighted([row[k] for row in direct], errors, like) for k in range(len(rec))]
+            earlier[which] += signals @ w_back
+            return tuple(earlier), signals
+
+        def gradient(signals: chex.Array, scale: chex.Array) -> chex.Array:
+            scaled = (h * scale).reshape(-1, hidden)
+            return scaled.T @ signals.reshape(len(scaled), -1)
+
+        return back, gradient
+
+    seen = ys_bar[0].astype(dtype).reshape(rows[0].shape)
+    errors = tuple(seen if k == which else jnp.zeros_like(seen) for k in range(len(fields)))
+    return StepMaps(rows, at, rows[0][:, 0] if seen.shape[1] == 1 else None), errors
 
 
-def _by_row(errors: Any) -> Scaled:
-    first = jax.tree.leaves(errors)[0]
-    return rescale(errors, jnp.zeros((len(first), *(1,) * (first.ndim - 1)), jnp.int32))
-
-
-def _summed(gradient: Callable[..., chex.Array], signals: Scaled) -> Scaled:
+def gradient_of(gradient: Callable[..., chex.Array], signals: Scaled) -> Scaled:
+    """Return the gradient by the params of what reaches them, with one exponent."""
     top = jnp.max(signals.exponent)
     scale = power_of_two(signals.exponent - top, signals.mantissa.dtype)
     return rescale(gradient(signals.mantissa, scale), top)
@@ -96,7 +132,7 @@ def _measures(total: Scaled) -> Callable[..., tuple[chex.Array, Parts]]:
 def parts_of_any_loss(maps: StepMaps, errors: Any, total: Scaled) -> Parts:
     """Return the parts of all lags of a loss that may look at every output."""
     measured = _measures(total)
-    carry, parts, length = (_by_row(errors), total.mantissa), [], len(jax.tree.leaves(errors)[0])
+    carry, parts, length = (by_step(errors), total.mantissa), [], len(jax.tree.leaves(errors)[0])
     blocks = min(BLOCKS, -(-length // 16))  # each is one more program to compile
     bounds = [length * block // blocks for block in range(blocks + 1)]
     for start, stop in itertools.pairwise(bounds):
@@ -109,7 +145,7 @@ def parts_of_any_loss(maps: StepMaps, errors: Any, total: Scaled) -> Parts:
             # neither takes a pass over memory of its own.
             errors, rest = rescale(*carry[0]), carry[1]
             earlier, signals = back(errors.mantissa)
-            part = _summed(gradient, Scaled(signals, errors.exponent))
+            part = gradient_of(gradient, Scaled(signals, errors.exponent))
             rest, found = measured(part, rest, -1)
             earlier = jax.tree.map(lambda e: _one_row_on(e, 0), earlier)
             return (Scaled(earlier, _one_row_on(errors.exponent, ZERO)), rest), found
@@ -135,7 +171,7 @@ def parts_of_one_output(maps: StepMaps, signals: Scaled, last: chex.Array, total
 
         def body(rest: chex.Array, now: Any) -> tuple[chex.Array, Parts]:
             row, signal = jax.tree.map(lambda leaf: leaf[None], now)
-            return measured(_summed(maps.at(row)[1], signal), rest, 1)
+            return measured(gradient_of(maps.at(row)[1], signal), rest, 1)
 
         found: Parts = jax.lax.scan(body, jnp.zeros_like(total.mantissa), (maps.rows, signals))[1]
         return found
