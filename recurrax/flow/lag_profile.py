@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from recurrax.flow.lags import by_lag
 from recurrax.flow.numbers.scaled import Scaled, log_norm
-from recurrax.flow.steps.loss import any_step_maps, backpropagated, by_outputs, check_loss
+from recurrax.flow.steps.loss import any_step_maps, backpropagated, by_outputs, by_step, check_loss
 from recurrax.flow.steps.problem import Problem, named
 from recurrax.flow.steps.trajectory import pose, refuse_overflow, walk_together
 from recurrax.flow.summary import summary
@@ -150,7 +150,7 @@ def _profile(
         if found is None:
             found = any_step_maps(problem, befores, tuple(i for i, _ in where), ys_bar)
         maps, errors = found
-        signals = backpropagated(maps, errors)
+        signals = backpropagated(maps, by_step(errors))
         total = by_lag.gradient_of(maps.at(maps.rows)[1], signals)
 
         def one() -> by_lag.Parts:

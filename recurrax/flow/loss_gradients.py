@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from recurrax.flow.numbers.scaled import frobenius, log_of
-from recurrax.flow.steps.loss import any_step_maps, backpropagated, by_outputs, check_loss
+from recurrax.flow.numbers.scaled import add, frobenius, log_of
+from recurrax.flow.steps.loss import any_step_maps, backpropagated, by_outputs, by_step, check_loss
 from recurrax.flow.steps.problem import Problem, unflatten
 from recurrax.flow.steps.trajectory import (
     Trajectory,
@@ -113,8 +114,15 @@ def _backward(problem: Problem) -> tuple[chex.Array, Any]:
     def one(own: Problem) -> tuple[chex.Array, Any]:
         befores, xs, ys_bar = own.xs
         posed = dataclasses.replace(own, xs=xs)
-        errors, exponents = backpropagated(*any_step_maps(posed, befores, (), ys_bar))
-        errors = errors[:, : own.size]  # what follows is on outputs that are not in the state
+        maps, found = any_step_maps(posed, befores, (), ys_bar)
+        in_state = np.arange(found.shape[1]) < own.size
+        errors = by_step(jnp.where(in_state, found, 0))
+        if not in_state.all():  # other outputs put theirs on the state before
+            earlier = maps.at(maps.rows)[0](jnp.where(in_state, 0, found))[0]
+            earlier = jnp.append(earlier[1:], jnp.zeros_like(earlier[:1]), 0)
+            errors = add(errors, by_step(earlier))
+        found, exponents = backpropagated(maps, errors)
+        errors = found[:, : own.size]
         norms = jax.vmap(frobenius)(errors)
         units = errors / jnp.where(norms == 0, 1, norms)[:, None]
         # Leaves that carry no gradient have a direction of zero.

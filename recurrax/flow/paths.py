@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from recurrax.flow.numbers.scaled import (
     ZERO,
@@ -19,12 +20,12 @@ from recurrax.flow.numbers.scaled import (
     share,
 )
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.problem import Problem, flatten, pick
+from recurrax.flow.steps.problem import Problem, pick
 from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
 from recurrax.flow.watch import GateStatistics, gate_statistics
+from recurrax.gated.derivatives import new_fields
 from recurrax.gated.step import GatedStep
-from recurrax.gated.tracing import trace
 
 if TYPE_CHECKING:
     import chex
@@ -102,29 +103,21 @@ def paths(
     Source: the direct part is the truncated gradient of Hochreiter and Schmidhuber (1997).
     """
     problem = pose(cell, params, state, xs)
-    step = problem.step
-    fields = direct_fields(problem)
-    size = problem.params.w_rec.shape[0]
+    step: Any = problem.step
+    fields, hidden = direct_fields(problem), problem.state.h.shape[-1]
     rows, columns = (
-        tuple(fields if name is None else _field_indices(argument, name, problem, size))
-        for argument, name in (("of", of), ("wrt", wrt))
+        fields
+        if wanted is None
+        else tuple(start // hidden for start, _ in pick(argument, wanted, problem.example()))
+        for argument, wanted in (("of", of), ("wrt", wrt))
     )
     logs, gates = _paths(problem, rows, columns)
-    view = step.view  # type: ignore[attr-defined]
-    opened = None if view is None else GateStatistics(view.names, *gates)
-    log_total, log_direct, log_detour, share = logs
-    return Paths(log_total, log_direct, log_detour, share, opened)
+    opened = None if step.view is None else GateStatistics(step.view.names, *gates)
+    return Paths(*logs, opened)
 
 
-def _field_indices(argument: str, name: Any, problem: Problem, size: int) -> list[int]:
-    return [start // size for start, _ in pick(argument, name, problem.example())]
-
-
-# --- which fields have a direct path -------------------------------------------------------------
-
-
-def direct_fields(problem: Problem) -> list[int]:
-    """The fields that reach themselves elementwise, in one step or by way of other fields."""
+def direct_fields(problem: Problem) -> tuple[int, ...]:
+    """Return the fields that reach themselves elementwise, in one step or by other fields."""
     step = problem.step
     if not isinstance(step, GatedStep):
         raise ValueError(
@@ -132,22 +125,6 @@ def direct_fields(problem: Problem) -> list[int]:
             "h @ w_rec, and this step is not one. Ask about each cell of a stack by itself, or "
             "build the cell with rx.gated_cell."
         )
-    once = _reaches(step, problem)
-    reaches = once
-    for _ in range(len(once)):
-        reaches = reaches | (reaches @ once)
-    fields = [int(a) for a in np.flatnonzero(np.diag(reaches))]
-    if not fields:
-        raise ValueError(
-            f"paths needs a field of the state with a direct path to itself, as c of an LSTM, and "
-            f"{step.state.__name__}({', '.join(problem.state._fields)}) has none: its new state "
-            "depends on the old one through h @ w_rec alone. Use flow.decay."
-        )
-    return fields
-
-
-def _reaches(step: GatedStep, problem: Problem) -> np.ndarray:
-    """bool `[S, S]`: whether field a of the new state depends on field b of the old one."""
 
     def example(tree: Any) -> Any:
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1,), leaf.dtype), tree)
@@ -157,20 +134,22 @@ def _reaches(step: GatedStep, problem: Problem) -> np.ndarray:
 
     # The derivative and not the function, so that a stop_gradient is no path.
     def tangents(unit: Any, z: Any, state: Any, new: Any) -> Any:
-        def advance(*fields: Any) -> tuple[Any, ...]:
-            return tuple(step.pointwise(unit, z, z, step.state(*fields)))
+        return jax.jvp(lambda *old: new_fields(step, unit, z, z, old), state, new)[1]
 
-        return jax.jvp(advance, state, new)[1]
-
-    graph = trace(tangents, unit, z, state, state)
-    found = np.zeros((len(state), len(state)), bool)
-    for a, out in enumerate(graph.outputs):
-        used = {id(out)} | {id(v) for eqn in graph.needed([out], ()) for v in eqn.invars}
-        found[a] = [id(v) in used for v in graph.inputs[-1]]
-    return found
-
-
-# --- the recursions ------------------------------------------------------------------------------
+    jaxpr, count = jax.make_jaxpr(tangents)(unit, z, state, state).jaxpr, len(state)
+    # Which of the old fields' tangents each new field's needs.
+    used = [dce_jaxpr(jaxpr, [a == b for b in range(count)])[1][-count:] for a in range(count)]
+    once = reaches = np.asarray(used)
+    for _ in range(count):
+        reaches = reaches | (reaches @ once)
+    fields = tuple(int(a) for a in np.flatnonzero(np.diag(reaches)))
+    if not fields:
+        raise ValueError(
+            f"paths needs a field of the state with a direct path to itself, as c of an LSTM, and "
+            f"{step.state.__name__}({', '.join(problem.state._fields)}) has none: its new state "
+            "depends on the old one through h @ w_rec alone. Use flow.decay."
+        )
+    return fields
 
 
 class _Products(NamedTuple):
@@ -182,56 +161,47 @@ class _Products(NamedTuple):
 
 
 @for_each_example(1, 2)
-def _paths(own: Problem, path: Trajectory, of: Any, wrt: Any) -> tuple[Any, Any]:
-    step: Any = own.step
+def _paths(
+    own: Problem, path: Trajectory, of: tuple[int, ...], wrt: tuple[int, ...]
+) -> tuple[Any, Any]:
+    step, rows, columns = own.step, np.asarray(of), np.asarray(wrt)
+    fields, hidden, dtype = len(own.state), own.state.h.shape[-1], own.dtype
 
-    def body(products: _Products, now: Any) -> tuple[_Products, Any]:
-        products = _advance(linear_map(step, own.params, *now), products)
+    def logs(now: _Products) -> tuple[chex.Array, ...]:
+        """Return the log norms of the rows that are kept, and the share of the detour."""
+        direct = share(rescale(now.direct.mantissa[rows], now.direct.exponent))
+        total, detour = (
+            rescale(part.mantissa.reshape(fields, -1)[rows], part.exponent)
+            for part in (now.total, now.detour)
+        )
+        # From the mantissas: two logs of a long product differ by their rounding.
+        detours = frobenius(detour.mantissa) / frobenius(total.mantissa)
+        detours *= power_of_two(detour.exponent - total.exponent, dtype)
+        return log_norm(total), log_norm(direct), log_norm(detour), detours
+
+    def body(old: _Products, now: Any) -> tuple[_Products, Any]:
+        """One step: `total = A total`, `detour = A detour + R direct`, `direct = D direct`."""
+        a: Any = linear_map(step, own.params, *now)
+        total, detour, direct = old
+        both = a.push(jnp.concatenate([total.mantissa, detour.mantissa], 1))
+        pushed = jnp.split(both, 2, axis=1)
+        # R is through_h^T in the columns of h: it reads the direct product's row h, unit by unit.
+        row, exponent = share(rescale(direct.mantissa[a.h], direct.exponent))
+        leaving = (a.through_h.T[:, None, :] * row).reshape(pushed[1].shape)
+        detour = add(rescale(pushed[1], detour.exponent), rescale(leaving, exponent))
+        held = jnp.einsum("abu,bwu->awu", a.direct, direct.mantissa, precision="highest")
+        total = rescale(pushed[0], total.exponent)
+        products = _Products(total, rescale(*detour), rescale(held, direct.exponent))
         gates = None if step.view is None else gate_statistics(step, own.params, *now)
-        return products, (_logs(products, of), gates)
+        return products, (logs(products), gates)
 
-    logs, gates = jax.lax.scan(body, _start(own.state, wrt), (path.befores, own.xs))[1]
-    return logs, gates
-
-
-def _start(state: Any, wrt: tuple[int, ...]) -> _Products:
-    """The identity, of which the detour is nothing."""
-    fields, hidden, kept = len(state), state.h.shape[-1], np.asarray(wrt)
-    dtype = flatten(state).dtype
-    eye = np.eye(fields * hidden).reshape(fields * hidden, fields, hidden)[:, kept]
-    eye = eye.reshape(fields * hidden, -1)
-    direct = np.tile(np.eye(fields)[:, kept, None], (1, 1, hidden))
-    return _Products(
-        total=Scaled(jnp.asarray(eye, dtype), jnp.int32(0)),
-        detour=Scaled(jnp.zeros(eye.shape, dtype), jnp.int32(ZERO)),
-        direct=Scaled(jnp.asarray(direct, dtype), jnp.zeros(direct.shape[1:], jnp.int32)),
+    eye = np.eye(fields * hidden).reshape(fields * hidden, fields, hidden)[:, columns]
+    identity = jnp.asarray(eye.reshape(fields * hidden, -1), dtype)
+    direct = jnp.asarray(np.tile(np.eye(fields)[:, columns, None], (1, 1, hidden)), dtype)
+    start = _Products(
+        total=Scaled(identity, jnp.int32(0)),
+        detour=Scaled(jnp.zeros_like(identity), jnp.int32(ZERO)),
+        direct=Scaled(direct, jnp.zeros(direct.shape[1:], jnp.int32)),
     )
-
-
-def _advance(a: Any, old: _Products) -> _Products:
-    """One step: `total = A total`, `detour = A detour + R direct`, `direct = D direct`."""
-    total, detour, direct = old
-    both = a.push(jnp.concatenate([total.mantissa, detour.mantissa], 1))
-    pushed = jnp.split(both, 2, axis=1)
-    # R is through_h^T in the columns of h: it reads the direct product's row h, unit by unit.
-    row, exponent = share(rescale(direct.mantissa[a.h], direct.exponent))
-    leaving = (a.through_h.T[:, None, :] * row).reshape(pushed[1].shape)
-    detour = add(rescale(pushed[1], detour.exponent), rescale(leaving, exponent))
-    held = jnp.einsum("abu,bwu->awu", a.direct, direct.mantissa, precision="highest")
-    total = rescale(pushed[0], total.exponent)
-    return _Products(total, rescale(*detour), rescale(held, direct.exponent))
-
-
-def _logs(now: _Products, of: tuple[int, ...]) -> tuple[chex.Array, ...]:
-    """Log norms of the rows that `of` keeps, and the share of the detour."""
-    fields, kept = len(now.direct.mantissa), np.asarray(of)
-
-    def rows(part: Scaled) -> Scaled:
-        return rescale(part.mantissa.reshape(fields, -1)[kept], part.exponent)
-
-    direct = share(rescale(now.direct.mantissa[kept], now.direct.exponent))
-    total, detour = rows(now.total), rows(now.detour)
-    # From the mantissas: two logs of a long product differ by their rounding.
-    share_of_detour = frobenius(detour.mantissa) / frobenius(total.mantissa)
-    share_of_detour *= power_of_two(detour.exponent - total.exponent, total.mantissa.dtype)
-    return log_norm(total), log_norm(direct), log_norm(detour), share_of_detour
+    found: tuple[Any, Any] = jax.lax.scan(body, start, (path.befores, own.xs))[1]
+    return found

@@ -223,6 +223,19 @@ def test_a_late_loss_is_not_lost_beside_an_early_one():
     np.testing.assert_allclose(got.log_norm, np.log(2 - 0.5**left), rtol=1e-6)
 
 
+def test_a_late_loss_is_not_lost_beside_an_early_one_of_an_output_computed_otherwise():
+    """`y = x + h` counts towards the state before: y_5 towards s_4, and y_300 is felt at s_5."""
+
+    def step(w, h, x):
+        h = w * h + x
+        return h, x + h
+
+    found = rx.flow.loss_gradients(
+        step, 0.5, jnp.zeros(1), jnp.ones((300, 1)), lambda ys: jnp.sum(ys[4] + ys[299])
+    )
+    np.testing.assert_allclose(found.log_norm[3:5], np.log(0.5) * np.asarray([1, 295]), rtol=1e-5)
+
+
 def test_loss_of_the_first_output_is_not_felt_later():
     cell, params, state, xs = make_case("gru", "float32")
     got = rx.flow.loss_gradients(cell, params, state, xs, lambda ys: jnp.sum(ys[0] ** 2))

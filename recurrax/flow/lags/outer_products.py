@@ -64,38 +64,35 @@ def measured(h: chex.Array, signals: Scaled, total: Scaled) -> tuple[tuple[Any, 
     return (log_of(size, exponents), cosine, log_of(norm, tops)), reliable
 
 
-def _squares(h: Any, d: Any, exponents: Any, size: Any) -> tuple[Any, Any, Any]:
+def _squares(h: Any, d: Any, exponents: Any, size: Any) -> tuple[chex.Array, ...]:
     """Squared norms of the sums up to each t, sums of norms, and the exponent of both's roots."""
-    length = len(h)
+    length, dtype = len(h), h.dtype
     pad = -length % BLOCK
 
     def blocks(a: chex.Array, fill: int = 0) -> chex.Array:
         a = jnp.pad(a, ((0, pad),) + ((0, 0),) * (a.ndim - 1), constant_values=fill)
         return a.reshape(-1, BLOCK, *a.shape[1:])
 
-    tops = jax.lax.cummax(jnp.pad(exponents, (0, pad), constant_values=ZERO))
-    tops = tops.reshape(-1, BLOCK)  # of the largest part so far: what a sum is written in
-    before = jnp.append(ZERO, tops[:-1, -1])
     h, d, exponents, size = blocks(h), blocks(d), blocks(exponents, ZERO), blocks(size)
+    # Of the largest part so far: what a sum is written in.
+    tops = jax.lax.cummax(exponents.reshape(-1)).reshape(-1, BLOCK)
+    before = jnp.append(ZERO, tops[:-1, -1])
 
     def border(rest: chex.Array, now: Any) -> tuple[chex.Array, Any]:
         h, d, exponents, old, new = now
         out = sum_of(rest * rest), jnp.sum((h @ rest) * d, axis=1)
-        scale = power_of_two(exponents - new, h.dtype)
-        rest = rest * power_of_two(old - new, h.dtype) + (h * scale[:, None]).T @ d
-        return rest, out
+        scale = power_of_two(exponents - new, dtype)
+        return rest * power_of_two(old - new, dtype) + (h * scale[:, None]).T @ d, out
 
-    nothing = jnp.zeros((h.shape[2], d.shape[2]), h.dtype)
+    nothing = jnp.zeros((h.shape[2], d.shape[2]), dtype)
     now = (h, d, exponents, before, tops[:, -1])
     _, (square, cross) = jax.lax.scan(border, nothing, now)
-
-    earlier = jnp.tril(jnp.ones((BLOCK, BLOCK), bool))
-    scale = power_of_two(exponents[:, None, :] - tops[:, :, None], h.dtype)
-    weights = jnp.where(earlier, scale, 0)  # [block, t, s]
+    scale = power_of_two(exponents[:, None, :] - tops[:, :, None], dtype)
+    weights = jnp.where(jnp.tri(BLOCK, dtype=bool), scale, 0)  # [block, t, s], of earlier s
     gram = jnp.einsum("nsh,nrh->nsr", h, h) * jnp.einsum("nsp,nrp->nsr", d, d)
     within = jnp.sum((weights @ gram) * weights, axis=2)
-    carried = power_of_two(before[:, None] - tops, h.dtype)
+    carried = power_of_two(before[:, None] - tops, dtype)
     crossed = jnp.sum(weights * cross[:, None, :], axis=2)
     squares = carried * (carried * square[:, None] + 2 * crossed) + within
     gross = carried * root(square)[:, None] + jnp.sum(weights * size[:, None, :], axis=2)
-    return tuple(a.reshape(-1)[:length] for a in (squares, gross, tops))  # type: ignore[return-value]
+    return tuple(a.reshape(-1)[:length] for a in (squares, gross, tops))

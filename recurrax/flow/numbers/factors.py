@@ -55,9 +55,6 @@ def one_at_a_time(function: Callable[..., Any]) -> Callable[..., Any]:
     return result
 
 
-# --- elimination --------------------------------------------------------------------------------
-
-
 class Eliminated(NamedTuple):
     """`v = basis @ upper`."""
 
@@ -142,9 +139,6 @@ def _eliminated_jvp(primals: Any, tangents: Any) -> Any:
     return found, Eliminated(d_basis, in_upper @ upper, zero, jnp.zeros_like(hidden), no_tangent)
 
 
-# --- orthonormal columns ------------------------------------------------------------------------
-
-
 @jax.custom_jvp
 def orthonormal(v: chex.Array) -> tuple[chex.Array, chex.Array]:
     """`v = q @ r` with orthonormal columns of q and an upper triangular r of diagonal >= 0."""
@@ -213,9 +207,6 @@ def _reflections(panel: chex.Array) -> tuple[chex.Array, chex.Array, chex.Array]
     # T^-1 + T^-T = V^T V, and the diagonal of T^-1 is half of that: 1 / tau.
     inverse = jnp.triu(v.T @ v, 1) + jnp.diag(1 / jnp.where(tau == 0, 1.0, tau))
     return v, _solve_identity(inverse), jnp.triu(factors[:width])
-
-
-# --- triangles ----------------------------------------------------------------------------------
 
 
 @jax.custom_jvp

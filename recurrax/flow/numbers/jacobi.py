@@ -10,6 +10,7 @@ rounding, and a row that is no longer than that counts as zero.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import chex
 
 _SWEEPS = 40  # six or so are enough; the limit is for what is not finite
+_triangle = one_at_a_time(functools.partial(jnp.linalg.qr, mode="r"))
 
 
 class _Rows(NamedTuple):
@@ -54,11 +56,6 @@ def log_singular_values(a: Scaled, blocks: chex.Array) -> chex.Array:
     halves = _orthogonal(halves)
     logs = log_of(jnp.sqrt(_squares(halves)), halves.exponents).reshape(-1)
     return -jnp.sort(-logs)[:count]
-
-
-@one_at_a_time
-def _triangle(a: chex.Array) -> chex.Array:
-    return jnp.linalg.qr(a, mode="r")
 
 
 def _concentrated(a: Scaled, noise: chex.Array, blocks: chex.Array) -> tuple[Scaled, chex.Array]:

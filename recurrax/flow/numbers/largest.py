@@ -193,8 +193,6 @@ def _inverse(lower: chex.Array) -> chex.Array:
     return jnp.block([[a, jnp.zeros((half, size - half), lower.dtype)], [corner, c]])
 
 
-# --- no derivative ------------------------------------------------------------------------------
-
 _identity = Primitive("no_derivative")
 _identity.def_impl(lambda x, message: x)
 _identity.def_abstract_eval(lambda x, message: x)

@@ -53,15 +53,15 @@ def add(a: Scaled, b: Scaled) -> Scaled:
     """Return the sum of two that share exponents alike, with mantissas up to 2 and not rescaled."""
     top = jnp.maximum(a.exponent, b.exponent)
 
-    def term(part: Scaled) -> Any:
-        def moved(leaf: chex.Array) -> chex.Array:
-            units = _to_units(-top, leaf.dtype)  # for the derivative of a zero
-            shift = jnp.where(part.exponent == ZERO, units, part.exponent - top)
-            return leaf * power_of_two(shift, leaf.dtype)
+    def moved(leaf: chex.Array, exponent: chex.Array) -> chex.Array:
+        units = _to_units(-top, leaf.dtype)  # for the derivative of a zero
+        shift = jnp.where(exponent == ZERO, units, exponent - top)
+        return leaf * power_of_two(shift, leaf.dtype)
 
-        return jax.tree.map(moved, part.mantissa)
+    def total(x: chex.Array, y: chex.Array) -> chex.Array:
+        return moved(x, a.exponent) + moved(y, b.exponent)
 
-    return Scaled(jax.tree.map(jnp.add, term(a), term(b)), top)
+    return Scaled(jax.tree.map(total, a.mantissa, b.mantissa), top)
 
 
 def share(a: Scaled, axis: int | None = None) -> Scaled:
@@ -73,8 +73,7 @@ def share(a: Scaled, axis: int | None = None) -> Scaled:
 def by_row(a: Scaled) -> Scaled:
     """Return a matrix with an exponent for each row, that of the row's largest entry.
 
-    What is smaller than rounding beside the largest entry of its own row may vanish; nothing is
-    compared with another row.
+    What is smaller than rounding beside the largest entry of its own row may vanish.
     """
     mantissa, own = jnp.frexp(a.mantissa)
     nothing = (mantissa == 0) | (a.exponent == ZERO)
@@ -151,5 +150,5 @@ def sum_of(a: chex.Array) -> chex.Array:
 
 
 def log_norm(a: Scaled) -> chex.Array:
-    """Return the log of the 2-norm of all entries, where they have one exponent."""
+    """Return the log of the 2-norm of all entries, which have one exponent."""
     return log_of(frobenius(a.mantissa), a.exponent)

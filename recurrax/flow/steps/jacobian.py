@@ -85,8 +85,7 @@ class GatedMap(NamedTuple):
         if fields == 1:
             return v @ (self.through_h + jnp.diag(self.direct[0, 0]))
         direct = v * jnp.concatenate([self.direct[a, a] for a in range(fields)])
-        # Turned as a whole, since putting the row together from its fields takes a CPU twice as
-        # long.
+        # Turned as a whole: putting it together from its fields takes a CPU twice as long.
         for turn in range(1, fields):
             scales = jnp.concatenate([self.direct[a, a - turn] for a in range(fields)])
             direct = direct + scales * jnp.roll(v, turn * hidden, 1)
@@ -101,8 +100,7 @@ class GatedMap(NamedTuple):
         if gates > fields and u.shape[1] > FEW:
             through = self.through_h @ u
         else:
-            z = jnp.einsum("gau,auk->guk", self.recurrent, by_field)
-            z = z.reshape(gates * hidden, -1)
+            z = jnp.einsum("gau,auk->guk", self.recurrent, by_field).reshape(gates * hidden, -1)
             through = self.w_rec.reshape(hidden, gates * hidden) @ z
         return direct.at[self.h].add(through).reshape(fields * hidden, -1)
 
@@ -115,16 +113,16 @@ class GatedMap(NamedTuple):
         return blocks.at[:, :, self.h].add(through).reshape(fields * hidden, fields * hidden)
 
 
-class AnyMap:
+class AnyMap(NamedTuple):
     """A_t of any step: the linear function that its derivative is, of a vector like `like`."""
 
-    def __init__(self, jvp: Callable[[chex.Array], chex.Array], like: Any) -> None:
-        self._jvp, self._like = jvp, like
+    jvp: Callable[[chex.Array], chex.Array]
+    like: Any
 
     @_precise
     def push(self, v: chex.Array) -> chex.Array:
         """`A v` for columns `[N, k]`."""
-        return jax.vmap(self._jvp, in_axes=1, out_axes=1)(v)
+        return jax.vmap(self.jvp, in_axes=1, out_axes=1)(v)
 
     def push_rows(self, v: chex.Array) -> chex.Array:
         """`v A^T` for rows `[M, N]`: A applied to each row."""
@@ -133,12 +131,12 @@ class AnyMap:
     @_precise
     def pull(self, u: chex.Array) -> chex.Array:
         """`A^T u` for columns `[N, k]`."""
-        transposed = jax.linear_transpose(self._jvp, self._like)
+        transposed = jax.linear_transpose(self.jvp, self.like)
         return jax.vmap(lambda column: transposed(column)[0], in_axes=1, out_axes=1)(u)
 
     def matrix(self) -> chex.Array:
         """A itself, `[N, N]`."""
-        return self.push(jnp.eye(self._like.shape[0], dtype=self._like.dtype))
+        return self.push(jnp.eye(self.like.shape[0], dtype=self.like.dtype))
 
 
 def linear_map(step: StepFn, params: Any, state: Any, x: Any) -> GatedMap | AnyMap:

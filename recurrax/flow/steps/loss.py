@@ -125,7 +125,7 @@ def any_step_maps(
     return StepMaps(rows, at), jax.vmap(error)(befores, ys_bar)
 
 
-def backpropagated(maps: StepMaps, errors: Any) -> Scaled:
+def backpropagated(maps: StepMaps, errors: Scaled) -> Scaled:
     """Return the signals of all errors together, step by step back, an exponent for each."""
 
     def body(later: Scaled, now: Any) -> tuple[Scaled, Scaled]:
@@ -134,9 +134,8 @@ def backpropagated(maps: StepMaps, errors: Any) -> Scaled:
         earlier, signal = maps.at(row)[0](error.mantissa)
         return rescale(earlier, error.exponent), Scaled(signal, error.exponent)
 
-    nothing = by_step(jax.tree.map(lambda leaf: jnp.zeros_like(leaf[:1]), errors))
-    rows = maps.rows, by_step(errors)
-    signals: Scaled = jax.lax.scan(body, nothing, rows, reverse=True)[1]
+    nothing = by_step(jax.tree.map(lambda leaf: jnp.zeros_like(leaf[:1]), errors.mantissa))
+    signals: Scaled = jax.lax.scan(body, nothing, (maps.rows, errors), reverse=True)[1]
     return jax.tree.map(lambda leaf: leaf[:, 0], signals)
 
 

@@ -55,9 +55,6 @@ class _Carried(NamedTuple):
     guess: chex.Array  # the last top singular vectors, [W, n]
 
 
-# --- directions that tell most ------------------------------------------------------------------
-
-
 def sampled(
     make_map: Callable[[Any], Any],
     parts: Any,
@@ -133,9 +130,6 @@ def gram_schmidt(v: chex.Array, spare: chex.Array) -> chex.Array:
     return jax.lax.fori_loop(0, v.shape[1], body, v)
 
 
-# --- products -----------------------------------------------------------------------------------
-
-
 def log_norms(
     make_map: Callable[[Any], Any],
     parts: Any,
@@ -167,8 +161,16 @@ def log_norms(
 
         def step(carried: _Carried, target: Any) -> tuple[_Carried, Any]:
             index, part = target
-            carried = _pushed(make_map, carried, part, every, begins & (now > index))
-            return _measured(carried, starts, of)
+            waits = begins & (now > index)[:, None, None]
+
+            def push(old: Any, part: Any) -> tuple[Any, None]:
+                v, exponents = old
+                moved = make_map(part).push_rows(v.reshape(-1, v.shape[-1])).reshape(v.shape)
+                moved = tuple(rescale(moved, exponents))
+                return jax.tree.map(lambda a, b: jnp.where(waits, a, b), old, moved), None
+
+            (v, exponents), _ = jax.lax.scan(push, carried[:2], part, every)
+            return _measured(_Carried(v, exponents, carried.guess), starts, of)
 
         return jax.lax.scan(step, carried, (now, jax.tree.map(lambda leaf: leaf[block], parts)))
 
@@ -185,21 +187,6 @@ def log_norms(
         return jnp.where(ahead > 0, -jnp.inf, jnp.where(ahead == 0, identity, log))
 
     return whole(found[0], 0.0), whole(found[1], 0.5 * math.log(max(same, 1)))
-
-
-def _pushed(
-    make_map: Callable[[Any], Any], carried: _Carried, parts: Any, every: int, waiting: chex.Array
-) -> _Carried:
-    """Move all directions through the steps up to the next target, but those of waiting sources."""
-
-    def body(now: Any, part: Any) -> tuple[Any, None]:
-        v, exponents = now
-        moved = make_map(part).push_rows(v.reshape(-1, v.shape[-1])).reshape(v.shape)
-        moved = tuple(rescale(moved, exponents))
-        return jax.tree.map(lambda a, b: jnp.where(waiting[:, None, None], a, b), now, moved), None
-
-    (v, exponents), _ = jax.lax.scan(body, carried[:2], parts, every)
-    return _Carried(v, exponents, carried.guess)
 
 
 def _measured(

@@ -56,11 +56,7 @@ def pose(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> Problem:
 
 
 def with_inputs(cell: Cell | StepFn, params: Any, state: Any, xs: Any, length: int | None) -> Any:
-    """Return xs as given, or zeros of the given length for an autonomous system.
-
-    Raises:
-      ValueError, TypeError: if both or neither are given, or the length is not a positive integer.
-    """
+    """Return xs as given, or inputs of zero for an autonomous system of the given length."""
     if xs is not None:
         if length is not None:
             raise ValueError(
@@ -117,18 +113,15 @@ def _all_finite(state: Any) -> chex.Array:
 
 
 def refuse_overflow(problem: Problem, finite: chex.Array) -> None:
-    """Refuse a trajectory that overflows: past that point a Jacobian has no meaning.
-
-    Only where the flag that was raised on the way says so are the states looked at, to name one.
-    """
+    """Refuse a trajectory that is not finite: past that point a Jacobian has no meaning."""
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((problem, finite)))
-    if traced or np.all(finite):
-        return
-    checks.check_finite(
-        "state at [t, ...]",
-        unroll_states(problem.step, problem.params, problem.state, problem.xs),
-        "The forward pass overflows there: measure a shorter xs, or shrink the recurrent weights.",
-    )
+    if not traced and not np.all(finite):
+        checks.check_finite(
+            "state at [t, ...]",
+            unroll_states(problem.step, problem.params, problem.state, problem.xs),
+            "The forward pass overflows there: measure a shorter xs, or shrink the recurrent "
+            "weights.",
+        )
 
 
 def per_example(
