@@ -12,9 +12,7 @@ from recurrax.cures.clipping.adaptive import (
 from recurrax.cures.clipping.clip_state_gradient import clip_state_gradient
 from recurrax.cures.clipping.global_norm import ClipState, clip_by_global_norm, clip_fraction
 from recurrax.cures.detach import DetachState, detach
-from recurrax.cures.flossing import flossing
-from recurrax.cures.omega import omega
-from recurrax.cures.orthogonality import orthogonality
+from recurrax.cures.penalties import flossing, omega, orthogonality
 
 __all__ = [
     "ClipState",

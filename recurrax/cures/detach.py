@@ -38,13 +38,12 @@ def detach(cell: Cell, p: float, key: chex.PRNGKey) -> Cell:
 
     The draws follow from `key`: `initial_state` puts a key of its own beside each example's
     state, and each step moves it on. So the same start gives the same draws, and training wants
-    another key for every update: build the cell where the key is at hand, inside the jitted loss.
+    another key for every update: build the cell inside the jitted loss, of which the key is an
+    argument as any other, so that it compiles once.
 
         def loss(params, key, xs):
             cell = rx.cures.detach(lstm, 0.25, key)
             _, ys = rx.unroll(cell, params, None, xs)
-
-    The loss compiles once, since the key is an argument of it as any other.
 
     Args:
       cell: a `Cell` whose state is a NamedTuple with a field h and others. Wrap the cells of a
@@ -54,8 +53,7 @@ def detach(cell: Cell, p: float, key: chex.PRNGKey) -> Cell:
 
     Returns:
       A `Cell` with the same params, whose state is a `DetachState`. Equal wraps of equal cells,
-      with equal keys, are equal. `rx.unroll` runs it by scan; `engine="hoisted"` refuses it. So
-      it is `engine="scan"` that gives the cell inside the very same bits.
+      with equal keys, are equal. `rx.unroll` runs it by scan, `engine="hoisted"` refuses it.
 
     Raises:
       TypeError: if `cell` is not a `Cell`, p not a number, or key not a random key; when the

@@ -41,18 +41,14 @@ def clip_by_percentile(
     """Shorten an update to a percentile of the norms of the last updates (AutoClip).
 
     `g <- g min(1, eta / ||g||)`, eta being the percentile of the norms of the last `window`
-    updates, this one among them. No scale has to be known before training. So the first update
-    is never shortened, and the second one at once if it is the longer one; with the paper's 10
-    nine updates in ten are.
-
-    A spike in the first update goes through whole, and one whose square overflows freezes Adam for
-    good, since its second moment stays infinite. Put `rx.cures.clip_by_global_norm` before it in
-    the chain, with a maximum well above the usual norm.
+    updates, this one among them: no scale has to be known before training. With the paper's 10
+    nine updates in ten are shortened, the first one never: a spike there goes through whole, and
+    one whose square overflows freezes Adam for good, since its second moment stays infinite. Put
+    `rx.cures.clip_by_global_norm` before it in the chain, with a maximum well above the usual norm.
 
     Args:
       percent: from 0, the smallest norm, over 50, the median, to 100, which never clips.
-      window: how many norms are kept. The paper keeps all; a ring of fixed size forgets the
-        beginning of training, and can be compiled.
+      window: how many norms are kept; the paper keeps all.
       nonfinite: `"skip"`, `"zero"` or `"propagate"`, as in `rx.cures.clip_by_global_norm`.
 
     Returns:
@@ -60,8 +56,8 @@ def clip_by_percentile(
       the history as it was before clipping; one that is not finite, or 0, never does.
 
     Raises:
-      ValueError, TypeError: if percent is not a number from 0 to 100, window not a positive
-        integer, or the policy unknown; when called, if a leaf of the updates is not floating-point.
+      ValueError, TypeError: if percent, window or the policy is not as described; when called, if
+        a leaf of the updates is not floating-point.
 
     Example:
       >>> import jax.numpy as jnp, optax, recurrax as rx
@@ -121,15 +117,12 @@ def clip_by_zscore(
         mu <- decay mu + (1 - decay) n
         sigma^2 <- decay sigma^2 + (1 - decay) (n - mu)^2
 
-    where the second line has the new mu. These are the paper's equations with its adaptive
-    threshold. Two things differ: sigma is at least 1e-6 mu, where the paper's code adds 1e-6
-    whatever the scale of the gradient, and sigma is carried in the place of its square, which
-    would overflow. The first `warmup` norms are not clipped; mu and sigma are then their mean and
-    (population) deviation. A lasting rise of the norm by many sigma is taken for a spike again
-    and again: updates keep the length mu then, and do not stop.
-
-    No update of the warm-up is bounded: put `rx.cures.clip_by_global_norm` before it in the chain,
-    as is said of `rx.cures.clip_by_percentile`.
+    where the second line has the new mu. Two things differ from the paper's adaptive threshold:
+    sigma is at least 1e-6 mu, where its code adds 1e-6 whatever the scale of the gradient, and is
+    carried in the place of its square, which would overflow. The first `warmup` norms are not
+    clipped; mu and sigma are then their mean and (population) deviation. A lasting rise by many
+    sigma is taken for a spike again and again: updates keep the length mu then, and do not stop.
+    No update of the warm-up is bounded: see `rx.cures.clip_by_percentile`.
 
     Args:
       max_z: above 0.
@@ -142,8 +135,8 @@ def clip_by_zscore(
       finite, or 0, never enters mean and deviation.
 
     Raises:
-      ValueError, TypeError: if max_z, decay or warmup is out of range, or the policy unknown;
-        when called, if a leaf of the updates is not floating-point.
+      ValueError, TypeError: if an argument is not as described; when called, if a leaf of the
+        updates is not floating-point.
 
     Example:
       >>> import jax.numpy as jnp, optax, recurrax as rx
@@ -185,8 +178,7 @@ def _update_moments(
     """Return the moments with one more norm: plain ones in the warm-up, then decaying."""
     seen = state.seen + informative.astype(jnp.int32)
     first = jnp.maximum(jnp.minimum(seen, warmup), 1).astype(jnp.float32)
-    # The share of the new norm: 1 / k for the k-th of the warm-up.
-    new = jnp.where(seen <= warmup, 1 / first, 1 - decay)
+    new = jnp.where(seen <= warmup, 1 / first, 1 - decay)  # the share of the new norm
     gap = size - state.center
     center = state.center + new * gap
     # var <- (1 - new) var + new (1 - new)^p gap^2; p is 2 with the new mean, as in the paper, and
@@ -233,10 +225,8 @@ def skip_spikes(
 
     Drops alone cannot stall training. Every norm enters the history, also that of a dropped
     update, so a lasting rise is the new median after half a window; and after `max_consecutive`
-    drops in a row the next spike is let through, shortened to the threshold.
-
-    No update of the warm-up is bounded: put `rx.cures.clip_by_global_norm` before it in the chain,
-    as is said of `rx.cures.clip_by_percentile`.
+    drops in a row the next spike is let through, shortened to the threshold. No update of the
+    warm-up is bounded: see `rx.cures.clip_by_percentile`.
 
     Args:
       factor: above 1.
@@ -252,9 +242,8 @@ def skip_spikes(
       step with a gradient of zero.
 
     Raises:
-      ValueError, TypeError: if factor is not a number above 1, a count not a positive integer,
-        warmup above window, or the policy unknown; when called, if a leaf of the updates is not
-        floating-point.
+      ValueError, TypeError: if an argument is not as described; when called, if a leaf of the
+        updates is not floating-point.
 
     Example:
       >>> import jax.numpy as jnp, optax, recurrax as rx

@@ -31,28 +31,25 @@ def clip_state_gradient(
     read, `delta_{t-1} = A_t^T (delta_t + dL/ds_t)`, is clipped before it goes on to step t - 1:
     to a 2-norm over all floating-point fields of one example's state, or entry by entry. So an
     exploding product is cut where it explodes and the near past keeps its share, where clipping
-    the gradient of the weights would shrink near and far alike.
+    the gradient of the weights would shrink near and far alike. A vanishing one stays as it is.
 
-    **This changes the gradient on purpose**: the result is not the derivative of the loss, nor of
-    any function. It is clipped for each example on its own, also under `jax.vmap`, and also before
-    it reaches the first state; not clipped is what a step adds to the gradient of the weights and
-    of its input. A vanishing gradient stays as it is.
+    **This changes the gradient on purpose**: the result is the derivative of no function. It is
+    clipped for each example on its own, also under `jax.vmap` and before it reaches the first
+    state; not clipped is what a step adds to the gradient of the weights and of its input.
 
     Args:
       cell: any `Cell`, also a stack (whose whole state has one norm) or a cell wrapped before.
-      max_norm: the largest 2-norm of one example's gradient, above 0. The norm is that of the
-        scaled gradient, and does not overflow. An example whose gradient holds a NaN or an
-        infinity sends back zeros, since it has no direction.
+      max_norm: the largest 2-norm of one example's gradient, above 0; it does not overflow. An
+        example whose gradient holds a NaN or an infinity sends back zeros: it has no direction.
       max_value: instead of max_norm: the largest size of an entry, above 0. An infinite entry
         becomes that with its sign, a NaN becomes 0.
 
     Returns:
-      A `Cell` with the same params and state. Equal wraps of equal cells are equal. It is not a
-      gated cell any more: `rx.unroll` runs it by scan, beside gated layers of a stack that are
-      run fast, and `engine="hoisted"` refuses it. So it is `engine="scan"` that gives the cell
-      inside the very same bits; its fast engine rounds otherwise. Forward-mode differentiation
-      through it (`jax.jvp`, `jax.jacfwd`, and the diagnostics of `rx.flow` that push forward)
-      raises JAX's error of a `custom_vjp`: measure the cell inside.
+      A `Cell` with the same params and state. Equal wraps of equal cells are equal. `rx.unroll`
+      runs it by scan, beside gated layers of a stack that are run fast, and `engine="hoisted"`
+      refuses it; so it is `engine="scan"` that gives the cell inside the very same bits.
+      Forward-mode differentiation through it (`jax.jvp`, and the diagnostics of `rx.flow` that push
+      forward) raises JAX's error of a `custom_vjp`: measure the cell inside.
 
     Raises:
       TypeError: if `cell` is not a `Cell` or the maximum not a number.

@@ -77,9 +77,9 @@ def clip_fraction(opt_state: Any) -> chex.Array:
     """The share of the updates so far that a cure shortened or dropped for its norm.
 
     Non-finite updates are not among them; they are counted in `nonfinite`. The cures are found
-    wherever they stand in the state of an `optax.chain`. One field of one of them is read with
-    `optax.tree.get(opt_state, "clipped")`; where several are chained, or a parameter bears the
-    field's name, by the name of its state: `optax.tree.get(opt_state, "ZscoreState").clipped`.
+    wherever they stand in the state of an `optax.chain`. One field is read with
+    `optax.tree.get(opt_state, "clipped")`; where several cures are chained, or a parameter bears
+    that name, by the name of the state: `optax.tree.get(opt_state, "ZscoreState").clipped`.
 
     Args:
       opt_state: the state of an optimizer, in or outside of `jax.jit`.
@@ -150,12 +150,8 @@ def clipping(
 ) -> optax.GradientTransformation:
     """Return the transformation that measures an update, judges it, and shortens or drops it.
 
-    Args:
-      state_class: a NamedTuple class with the fields of `ClipState`, which are kept here, and those
-        of `memory`. One called "skipped" counts updates that were dropped.
-      judge: `judge(measurement, state) -> Verdict`.
-      nonfinite: the policy for an update that holds NaN or infinity.
-      memory: the first values of the fields that are this clipping's own, in NumPy.
+    Its state has the fields of `ClipState`, which are kept here, and those of `memory`, of which
+    the first values are given. One called "skipped" counts updates that were dropped.
     """
     checks.check_choice("nonfinite", nonfinite, ("skip", "zero", "propagate"))
     zero = np.int32(0)

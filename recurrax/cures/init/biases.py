@@ -1,9 +1,8 @@
 """Biases that open the gates of a memory: one initialiser for each gate, in the cell's order.
 
-A cell draws each gate's bias from a key of its own, so a row says what each gate gets, and gates
-that must agree unit by unit (`b_i = -b_f`) cannot share random numbers. They share quantiles: the H
-units take H evenly spread quantiles of the distribution instead of H draws from it. Which unit gets
-which does not matter, since nothing else of a new network tells its units apart.
+Gates that must agree unit by unit (`b_i = -b_f`) are drawn from keys of their own, so they share
+quantiles in place of random numbers. Which unit gets which does not matter: nothing else of a new
+network tells its units apart.
 """
 
 from __future__ import annotations
@@ -88,9 +87,7 @@ def chrono(
 
     Args:
       t_max: the longest dependency expected, in steps; 2 or above.
-      gates: G, how many gates the cell has; the LSTM's 4 by default.
-      forget_gate: which of them multiplies the old memory, counted from 0: the LSTM's f and the
-        GRU's z are both 1.
+      gates, forget_gate: as in `rx.cures.init.forget_bias`.
       input_gate: which of them lets the new in, the LSTM's i by default; None for a cell without
         one, such as the GRU, whose z does both.
 
@@ -135,9 +132,7 @@ def uniform_gate(*, gates: int = 4, forget_gate: int = 1, refine_gate: int | Non
     that forget at once to one that remembers for some H steps.
 
     Args:
-      gates: G, how many gates the cell has; the LSTM's 4 by default.
-      forget_gate: which of them multiplies the old memory, counted from 0: the LSTM's f and the
-        GRU's z are both 1.
+      gates, forget_gate: as in `rx.cures.init.forget_bias`.
       refine_gate: which of them refines it in a UR-LSTM, and gets `-b_f`; None for a cell without.
 
     Returns:

@@ -74,9 +74,9 @@ def orthogonal(gain: float = 1.0, *, gates: int = 1) -> Initializer:
 
     Args:
       gain: of every direction; 0 or above.
-      gates: how many blocks stand side by side on the last axis, each orthogonal by itself. A cell
-        asks for one gate at a time: leave it at 1. For a whole `[H, G*H]` give G: an orthogonal
-        joint matrix would give each gate a gain of `sqrt(1 / G)`.
+      gates: how many blocks stand side by side on the last axis, each orthogonal by itself: 1
+        within a cell, which asks gate by gate; G for a whole `[H, G*H]`, since an orthogonal joint
+        matrix would give each gate a gain of `sqrt(1 / G)`.
 
     Returns:
       An initialiser `(key, shape, dtype) -> array`. Drawn in float32 at least, then cast.
