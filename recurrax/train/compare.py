@@ -80,10 +80,9 @@ def compare(
 ) -> Comparison:
     """Train every cell with every cure, several seeds of each, and measure the gradient flow.
 
-    All seeds of one pair are one program: `jax.vmap` over the seeds of a loop over training steps.
-    Seed s of each pair begins and draws its batches with `jax.random.split(key, seeds)[s]`, so
-    that cures are compared on the same weights and batches; it is what `rx.train.fit` does with
-    that key, to rounding.
+    All seeds of one pair are one program. Seed s of each pair begins and draws its batches with
+    `jax.random.split(key, seeds)[s]`, so that cures are compared on the same weights and batches;
+    it is what `rx.train.fit` does with that key, to rounding.
 
     Args:
       task: a `Task`.
@@ -99,7 +98,7 @@ def compare(
       optimizer: `optimizer(learning_rate)`, behind the cure's transformation.
       report_every: training steps between two reports.
       stop_early: end a pair once each of its seeds has solved an endless task, or has only NaN
-        left. On a task made of data the first would be to choose by the test, and is not done.
+        left. On a task made of data the first would be to choose by the test.
       tell: `tell(cell, cure, step, seen)` at each report, what was seen being `[S]` by name.
       done: `done(trial)` after each pair.
       inner: what `report_every` was called; refused.
@@ -107,12 +106,11 @@ def compare(
     Returns:
       A `Comparison`. The history of a `Trial` has the means since the report before of "loss",
       each metric, "gradient_norm" and "clip_fraction". `final` is of 512 fresh sequences, or of
-      the test split, and `solved_at_end` says whether it reaches the goal. A seed has solved an
-      endless task at the first report that reaches the goal, even if it rises again; a task made
-      of data is judged once, at the end. A seed has diverged if a loss was not finite, or the
-      final one is above ten times that of a memoryless guess; its numbers are what they are, NaN
-      too. `start` and `end` are `rx.flow.watch` of four sequences along eight directions, of the
-      cell without its cure.
+      the test split. A seed has solved an endless task at the first report that reaches the goal,
+      even if it rises again; a task made of data is judged once, at the end. A seed has diverged
+      if a loss was not finite, or the final one is above ten times that of a memoryless guess.
+      `start` and `end` are `rx.flow.watch` of four sequences along eight directions, of the cell
+      without its cure.
 
     Raises:
       ValueError, TypeError: if an argument is not as described, or a name unknown; the nearest
@@ -122,14 +120,8 @@ def compare(
       >>> import jax, optax, recurrax as rx
       >>> cells = {"small": rx.cells.gru(2, 8), "large": rx.cells.gru(2, 24)}
       >>> clip = rx.train.Cure(optimizer=rx.cures.clip_by_global_norm(1.0))
-      >>> found = rx.train.compare(
-      ...     rx.tasks.adding(4),
-      ...     cells,
-      ...     {"clip": clip},
-      ...     key=jax.random.key(0),
-      ...     steps=40,
-      ...     report_every=20,
-      ... )
+      >>> task, options = rx.tasks.adding(4), {"steps": 40, "report_every": 20}
+      >>> found = rx.train.compare(task, cells, {"clip": clip}, key=jax.random.key(0), **options)
       >>> [(trial.cell, trial.history["mse"].shape) for trial in found.trials]
       [('small', (2, 3)), ('large', (2, 3))]
     """

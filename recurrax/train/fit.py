@@ -79,35 +79,33 @@ def fit(
     Args:
       cell: a `Cell`, or a `rx.train.network` of one, which batches of your own need.
       task: a `Task`; or an iterable of `rx.tasks.Batch`, all of one shape, together with `loss`.
-        It ends the run where it ends. To resume it must begin again where it first began: the
-        batches of the steps that are done are drawn once more, and dropped.
+        It ends the run where it ends. To resume it must begin where it first began: the batches
+        of the steps that are done are drawn once more, and dropped.
       optimizer: an `optax.GradientTransformation`. Where it holds a clip of `rx.cures`, the
         history tells how often it clipped.
       key: for the initial params and for the batches.
       steps: training steps in all, those before a resumption included.
       batch_size: B of a task's batches.
-      params: where to start; by default `network.init` of the key. They are left as they are. A
-        run that goes on from a checkpoint does not look at them.
+      params: where to start, by default `network.init` of the key. They are left as they are, and
+        not looked at by a run that goes on from a checkpoint.
       loss: `loss(outputs [T, B, O], batch) -> scalar` for batches of your own.
       metrics: `metrics(outputs, batch) -> {name: scalar}` for batches of your own.
       regularizer: `regularizer(cell, params, state, xs) -> scalar` of the cell's params and
         initial state, added to the loss; in the history it is the "penalty".
       report_every: training steps between two reports.
-      evaluate_every: training steps between two evaluations on a data task's test split, for the
-        history; by default there is one, at the end. Only that one tells whether it is solved.
+      evaluate_every: training steps between two evaluations on a data task's test split; by
+        default there is one, at the end, which alone tells whether the task is solved.
       flow_every: training steps between two measurements by `rx.flow.watch`, if any.
       stop_when_solved: end an endless task at the first report at which `task.solved` is true, of
-        the mean metrics since the report before. It may rise again in a run that goes on. A task
-        made of data is trained for all steps: to end where the test split is good would be to
-        choose by it, so it is judged once, at the end.
+        the mean metrics since the report before. A task made of data is trained for all steps,
+        and judged once, at the end: to end where the test split is good would be to choose by it.
       directory: for `history.jsonl` and `checkpoints/`; nothing is written without.
       checkpoint_every: training steps between two checkpoints, the most that a kill can cost.
       resume: go on from the newest checkpoint in the directory that is right, or begin if there
-        is none. A checkpoint also knows the rows of `history.jsonl` up to it: a file that is cut,
-        edited, reordered or gone is told in one warning and kept aside, the rows that can be found
-        in it are used, and those that are lost are NaN in every column but "step". What it cannot
-        see is up to you: the optimizer's numbers, such as its learning rate, and what a loss or
-        regularizer computes.
+        is none. It also knows the rows of `history.jsonl` up to it: a file that is cut, edited,
+        reordered or gone is told in one warning and kept aside, the rows that can be found in it
+        are used, and those that are lost are NaN in every column but "step". What it cannot see is
+        up to you: the optimizer's numbers, and what a loss or regularizer computes.
       progress: True for a bar on a terminal, `"lines"` for lines of text anywhere, False for
         neither.
       inner: what `report_every` was called; refused.
@@ -122,8 +120,8 @@ def fit(
       ValueError, TypeError: if an argument is not as described, the cell does not fit the task, or
         the directory holds another run. Nothing is written over.
       ImportError: if a directory is given and orbax is not installed.
-      Interrupted: a `KeyboardInterrupt`, after Ctrl-C; a checkpoint is saved before, and its
-        `fit` is the `Fit` so far.
+      Interrupted: a `KeyboardInterrupt`, after Ctrl-C and a checkpoint; its `fit` is the `Fit` so
+        far.
 
     Example:
       >>> import jax, optax, recurrax as rx
