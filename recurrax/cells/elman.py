@@ -8,17 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import checks
-from recurrax.gated.cell import (
-    LECUN_NORMAL,
-    ORTHOGONAL,
-    ZEROS,
-    GateView,
-    Initializer,
-    named_cell,
-)
+from recurrax.gated.cell import CellOptions, GatedParams, GateView, named_cell
 from recurrax.gated.step import GatedStep
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import chex
 
     from recurrax.cell import Cell
@@ -30,22 +25,12 @@ class ElmanState(NamedTuple):
     h: chex.Array  # [..., H]
 
 
-class ElmanParams(NamedTuple):
+class ElmanParams(GatedParams):
     """The parameters of an Elman cell with a tanh: one gate."""
 
-    w_in: chex.Array  # [I, H]
-    w_rec: chex.Array  # [H, H]
-    b: chex.Array  # [H]
-    unit: None = None
 
-
-class ElmanReluParams(NamedTuple):
+class ElmanReluParams(GatedParams):
     """The parameters of an Elman cell with a relu: a class of its own, so that a file tells."""
-
-    w_in: chex.Array  # [I, H]
-    w_rec: chex.Array  # [H, H]
-    b: chex.Array  # [H]
-    unit: None = None
 
 
 def tanh_gates(unit: None, z_in: Any, z_rec: Any) -> tuple[Any]:
@@ -64,37 +49,9 @@ def relu_pointwise(unit: None, z_in: Any, z_rec: Any, state: ElmanState) -> Elma
 
 
 # Both activations have a slope of at most 1, reached at 0 by tanh and everywhere above by relu.
-_STEPS = {
-    "tanh": GatedStep(tanh_pointwise, 1, ElmanState, 1.0, GateView(("h",), ("tanh",), tanh_gates)),
-    "relu": GatedStep(relu_pointwise, 1, ElmanState, slope=1.0),
-}
-_PARAMS = {"tanh": ElmanParams, "relu": ElmanReluParams}
-
-elman_step = _STEPS["tanh"].documented(
-    "elman_step",
-    """One step of the vanilla network: `h_t = tanh(x_t W_in + h_{t-1} W_rec + b)`.
-
-    Args:
-      params: an `ElmanParams`.
-      state: an `ElmanState` with h `[..., H]`.
-      x: the input `[..., I]`, floating point.
-
-    Returns:
-      The new state and the output, which is h.
-
-    Raises:
-      ValueError, TypeError: if shapes or dtypes do not fit.
-
-    Example:
-      >>> import jax.numpy as jnp, recurrax as rx
-      >>> params = rx.cells.ElmanParams(jnp.ones((1, 2)), jnp.zeros((2, 2)), jnp.zeros(2))
-      >>> state, y = rx.cells.elman_step(params, rx.cells.ElmanState(jnp.zeros(2)), jnp.zeros(1))
-      >>> [float(v) for v in y]
-      [0.0, 0.0]
-
-    Source: Elman (1990), "Finding structure in time", in torch's `RNN` form with one bias.
-    """,
-)
+_VIEW = GateView(("h",), ("tanh",), tanh_gates)
+elman_step = GatedStep(tanh_pointwise, 1, ElmanState, slope=1.0, view=_VIEW).documented("elman")
+_RELU_STEP = GatedStep(relu_pointwise, 1, ElmanState, slope=1.0)
 
 
 def elman(
@@ -102,12 +59,9 @@ def elman(
     hidden_size: int,
     *,
     activation: str = "tanh",
-    recurrent_init: Initializer = ORTHOGONAL,
-    input_init: Initializer = LECUN_NORMAL,
-    bias_init: Initializer = ZEROS,
-    dtype: Any = None,
+    **options: Unpack[CellOptions],
 ) -> Cell:
-    """The vanilla recurrent network.
+    """The vanilla recurrent network, in the form of torch's `RNN` with one bias.
 
     `h_t = phi(x_t W_in + h_{t-1} W_rec + b)`, `y_t = h_t`, phi being tanh or relu.
 
@@ -115,11 +69,8 @@ def elman(
       input_size: I, features of one input.
       hidden_size: H, hidden units.
       activation: `"tanh"` or `"relu"`.
-      recurrent_init: initialiser of `w_rec [H, H]`.
-      input_init: initialiser of `w_in [I, H]`.
-      bias_init: initialiser of `b [H]`.
-      dtype: of the params; by default JAX's default float when the cell is made, float64 under
-        `jax_enable_x64`, else float32.
+      **options: those of `rx.gated_cell`: `recurrent_init`, `input_init` and `bias_init`, the
+        initialisers of `w_rec [H, H]`, `w_in [I, H]` and `b [H]`, and `dtype`.
 
     Returns:
       A `Cell` with `ElmanParams` (relu: `ElmanReluParams`) and `ElmanState`.
@@ -137,16 +88,9 @@ def elman(
 
     Source: Elman (1990), "Finding structure in time".
     """
-    checks.check_choice("activation", activation, tuple(_STEPS))
-    return named_cell(
-        "elman",
-        _STEPS[activation],
-        _PARAMS[activation],
-        input_size,
-        hidden_size,
-        recurrent_init=recurrent_init,
-        input_init=input_init,
-        bias_init=bias_init,
-        dtype=dtype,
-        printed={} if activation == "tanh" else {"activation": activation},
-    )
+    checks.check_choice("activation", activation, ("tanh", "relu"))
+    sizes = input_size, hidden_size
+    if activation == "tanh":
+        return named_cell("elman", elman_step, ElmanParams, *sizes, options)
+    printed = {"activation": "relu"}
+    return named_cell("elman", _RELU_STEP, ElmanReluParams, *sizes, options, printed=printed)

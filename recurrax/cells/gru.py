@@ -6,18 +6,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 
-from recurrax.gated.cell import (
-    LECUN_NORMAL,
-    ORTHOGONAL,
-    ZEROS,
-    GateView,
-    Initializer,
-    named_cell,
-)
+from recurrax.gated.cell import ZEROS, CellOptions, GateView, named_cell
 from recurrax.gated.step import GatedStep, gate_activations
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from typing import Unpack
 
     import chex
 
@@ -60,46 +53,10 @@ def gru_pointwise(unit: GRUUnit, z_in: Any, z_rec: Any, state: GRUState) -> GRUS
 
 _VIEW = GateView(("r", "z", "n"), ("sigmoid", "sigmoid", "tanh"), gru_gates)
 
-gru_step = GatedStep(gru_pointwise, gates=3, state=GRUState, view=_VIEW).documented(
-    "gru_step",
-    """One step of a GRU, the reset after the recurrent product.
-
-    `r, z = sigmoid(x_t W_in + h_{t-1} W_rec + b)`,
-    `n = tanh(x_t W_in + b + r (h_{t-1} W_rec + b_n))`, `h_t = (1 - z) n + z h_{t-1}`.
-
-    Args:
-      params: a `GRUParams`, gates r, z, n side by side.
-      state: a `GRUState` with h `[..., H]`.
-      x: the input `[..., I]`, floating point.
-
-    Returns:
-      The new state and the output, which is h.
-
-    Raises:
-      ValueError, TypeError: if shapes or dtypes do not fit.
-
-    Example:
-      >>> import jax, jax.numpy as jnp, recurrax as rx
-      >>> cell = rx.cells.gru(3, 8)
-      >>> params = cell.init(jax.random.key(0))
-      >>> state, y = rx.cells.gru_step(params, cell.initial_state(params), jnp.ones(3))
-      >>> y.shape
-      (8,)
-
-    Source: Cho et al. (2014), in the form of torch's `GRU`.
-    """,
-)
+gru_step = GatedStep(gru_pointwise, gates=3, state=GRUState, view=_VIEW).documented("gru")
 
 
-def gru(
-    input_size: int,
-    hidden_size: int,
-    *,
-    recurrent_init: Initializer | Sequence[Initializer] = ORTHOGONAL,
-    input_init: Initializer | Sequence[Initializer] = LECUN_NORMAL,
-    bias_init: Initializer | Sequence[Initializer] = ZEROS,
-    dtype: Any = None,
-) -> Cell:
+def gru(input_size: int, hidden_size: int, **options: Unpack[CellOptions]) -> Cell:
     """The gated recurrent unit.
 
     `r, z = sigmoid(x_t W_in + h_{t-1} W_rec + b)`,
@@ -108,12 +65,9 @@ def gru(
     Args:
       input_size: I, features of one input.
       hidden_size: H, hidden units.
-      recurrent_init: initialiser of each gate's `[H, H]` block of `w_rec`, or one for each of
-        the gates r, z, n.
-      input_init: the same for `w_in [I, 3*H]`.
-      bias_init: the same for `b [3*H]`; the bias `b_n [H]` inside the reset starts at zero.
-      dtype: of the params; by default JAX's default float when the cell is made, float64 under
-        `jax_enable_x64`, else float32.
+      **options: those of `rx.gated_cell`: `recurrent_init`, `input_init` and `bias_init`, of the
+        blocks of `w_rec [H, 3*H]`, `w_in [I, 3*H]` and `b [3*H]`, each one initialiser or one for
+        each of the gates r, z, n, and `dtype`. The bias `b_n [H]` inside the reset starts at zero.
 
     Returns:
       A `Cell` with `GRUParams` and `GRUState`.
@@ -131,15 +85,5 @@ def gru(
 
     Source: Cho et al. (2014), in the form of torch's `GRU`.
     """
-    return named_cell(
-        "gru",
-        gru_step,
-        GRUParams,
-        input_size,
-        hidden_size,
-        unit_init=GRUUnit(b_n=ZEROS),
-        recurrent_init=recurrent_init,
-        input_init=input_init,
-        bias_init=bias_init,
-        dtype=dtype,
-    )
+    unit = GRUUnit(b_n=ZEROS)
+    return named_cell("gru", gru_step, GRUParams, input_size, hidden_size, options, unit_init=unit)

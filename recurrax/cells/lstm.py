@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.gated.cell import (
-    LECUN_NORMAL,
-    ORTHOGONAL,
     ZEROS,
+    CellOptions,
+    GatedParams,
     GateView,
     Initializer,
     named_cell,
@@ -20,6 +20,7 @@ from recurrax.gated.step import GatedStep, gate_activations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Unpack
 
     import chex
 
@@ -33,13 +34,8 @@ class LSTMState(NamedTuple):
     c: chex.Array  # [..., H]
 
 
-class LSTMParams(NamedTuple):
+class LSTMParams(GatedParams):
     """The parameters of an LSTM: four gates, in the order i, f, g, o."""
-
-    w_in: chex.Array  # [I, 4*H]
-    w_rec: chex.Array  # [H, 4*H]
-    b: chex.Array  # [4*H]
-    unit: None = None
 
 
 _KINDS = ("sigmoid", "sigmoid", "tanh", "sigmoid")
@@ -59,35 +55,7 @@ def lstm_pointwise(unit: None, z_in: Any, z_rec: Any, state: LSTMState) -> LSTMS
 
 _VIEW = GateView(("i", "f", "g", "o"), _KINDS, lstm_gates)
 
-lstm_step = GatedStep(lstm_pointwise, gates=4, state=LSTMState, view=_VIEW).documented(
-    "lstm_step",
-    """One step of an LSTM.
-
-    `i, f, o = sigmoid(z)`, `g = tanh(z)` with `z = x_t W_in + h_{t-1} W_rec + b`;
-    `c_t = f c_{t-1} + i g`, `h_t = o tanh(c_t)`.
-
-    Args:
-      params: an `LSTMParams`, gates i, f, g, o side by side.
-      state: an `LSTMState` with h and c `[..., H]`.
-      x: the input `[..., I]`, floating point.
-
-    Returns:
-      The new state and the output, which is h.
-
-    Raises:
-      ValueError, TypeError: if shapes or dtypes do not fit.
-
-    Example:
-      >>> import jax, jax.numpy as jnp, recurrax as rx
-      >>> cell = rx.cells.lstm(3, 8)
-      >>> params = cell.init(jax.random.key(0))
-      >>> state, y = rx.cells.lstm_step(params, cell.initial_state(params), jnp.ones(3))
-      >>> y.shape, bool((y == state.h).all())
-      ((8,), True)
-
-    Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000).
-    """,
-)
+lstm_step = GatedStep(lstm_pointwise, gates=4, state=LSTMState, view=_VIEW).documented("lstm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,10 +75,7 @@ def lstm(
     hidden_size: int,
     *,
     forget_bias: float | None = None,
-    recurrent_init: Initializer | Sequence[Initializer] = ORTHOGONAL,
-    input_init: Initializer | Sequence[Initializer] = LECUN_NORMAL,
-    bias_init: Initializer | Sequence[Initializer] = ZEROS,
-    dtype: Any = None,
+    **options: Unpack[CellOptions],
 ) -> Cell:
     """Long short-term memory.
 
@@ -123,12 +88,9 @@ def lstm(
       forget_bias: added to the forget gate's bias at initialisation; torch has 0, flax 0, and 1,
         the default, keeps the memory open at the start of training. Where `bias_init` gives each
         gate its own, the default is 0.
-      recurrent_init: initialiser of each gate's `[H, H]` block of `w_rec`, or one for each of
-        the gates i, f, g, o.
-      input_init: the same for `w_in [I, 4*H]`.
-      bias_init: the same for `b [4*H]`, which is the sum of torch's two biases.
-      dtype: of the params; by default JAX's default float when the cell is made, float64 under
-        `jax_enable_x64`, else float32.
+      **options: those of `rx.gated_cell`: `recurrent_init`, `input_init` and `bias_init`, of the
+        blocks of `w_rec [H, 4*H]`, `w_in [I, 4*H]` and `b [4*H]`, the sum of torch's two biases,
+        each one initialiser or one for each of the gates i, f, g, o, and `dtype`.
 
     Returns:
       A `Cell` with `LSTMParams` and `LSTMState`.
@@ -147,21 +109,14 @@ def lstm(
     Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000); the
     forget bias is that of Jozefowicz et al. (2015).
     """
+    bias_init = options.pop("bias_init", ZEROS)
     if forget_bias is None:
         forget_bias = 1.0 if callable(bias_init) else 0.0
     checks.check_number("forget_bias", forget_bias)
     per_gate = (bias_init,) * 4 if callable(bias_init) else bias_init
     if isinstance(per_gate, (tuple, list)) and len(per_gate) == 4:  # else gated_cell reports it
         per_gate = (per_gate[0], Shifted(per_gate[1], float(forget_bias)), *per_gate[2:])
-    return named_cell(
-        "lstm",
-        lstm_step,
-        LSTMParams,
-        input_size,
-        hidden_size,
-        recurrent_init=recurrent_init,
-        input_init=input_init,
-        bias_init=per_gate,
-        dtype=dtype,
-        printed={"forget_bias": float(forget_bias), "bias_init": bias_init},
-    )
+    printed = {"forget_bias": float(forget_bias), "bias_init": bias_init}
+    options["bias_init"] = per_gate
+    sizes = input_size, hidden_size
+    return named_cell("lstm", lstm_step, LSTMParams, *sizes, options, printed=printed)

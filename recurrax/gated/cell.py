@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -247,21 +247,34 @@ def gated_cell(
     return Cell(init=init, initial_state=ZeroState(state), step=step)
 
 
+class CellOptions(TypedDict, total=False):
+    """What each cell of `rx.cells` takes besides its sizes, as `gated_cell` does."""
+
+    recurrent_init: Initializer | Sequence[Initializer]
+    input_init: Initializer | Sequence[Initializer]
+    bias_init: Initializer | Sequence[Initializer]
+    dtype: Any
+
+
 def named_cell(
-    name: str, step: GatedStep, params: type, input_size: int, hidden_size: int, **options: Any
+    name: str,
+    step: GatedStep,
+    params: type,
+    input_size: int,
+    hidden_size: int,
+    options: CellOptions,
+    *,
+    unit_init: Any = None,
+    printed: dict[str, Any] | None = None,
 ) -> Cell:
     """A gated cell with this step, which prints itself as a call of `name`.
 
-    Args:
-      name: of the function that makes the cell.
-      step: the cell's step.
-      params: the NamedTuple class of its params.
-      input_size: I.
-      hidden_size: H.
-      **options: those of `gated_cell`; and `printed`, a dict of what the call is printed with in
-        place of them or besides.
+    The call is written with what is `printed` in place of the options of the user or besides.
     """
-    printed = options.pop("printed", {})
+    for option in options:
+        if option not in CellOptions.__optional_keys__:
+            raise TypeError(f"{name}() got an unexpected keyword argument {option!r}")
+    printed = printed or {}
     cell = gated_cell(
         step.pointwise,
         gates=step.gates,
@@ -271,6 +284,7 @@ def named_cell(
         params=params,
         slope=step.slope,
         view=step.view,
+        unit_init=unit_init,
         **options,
     )
     arguments = {key: value for key, value in printed.items() if key not in _DEFAULTS}

@@ -68,11 +68,11 @@ class GatedStep:
         """A cell with this step as the call that makes it, for `Cell` to print."""
         return getattr(init, "call", "") or f"Cell(step={self!r})"
 
-    def documented(self, name: str, doc: str) -> GatedStep:
-        """The same step with a name and a docstring, as a module-level function has them."""
+    def documented(self, cell: str) -> GatedStep:
+        """The same step with the name and the docstring of a function of `rx.cells`."""
         step = dataclasses.replace(self)
-        object.__setattr__(step, "__name__", name)
-        object.__setattr__(step, "__doc__", doc)
+        object.__setattr__(step, "__name__", f"{cell}_step")
+        object.__setattr__(step, "__doc__", _STEP_DOC.format(cell=cell, state=self.state.__name__))
         return step
 
     def check_inputs(self, params: Any, state: Any, xs: Any) -> None:
@@ -100,6 +100,28 @@ class GatedStep:
         """`z_in` and `z_rec [G, ..., H]`, given h before the step and the input."""
         return self.split(self.input_share(params, x)), self.split(h @ params.w_rec)
 
+
+_STEP_DOC = """One step of `rx.cells.{cell}`, which has its equations and their source.
+
+Args:
+  params: as `rx.cells.{cell}(I, H).init(key)` returns them, the gates side by side.
+  state: a `{state}` with fields `[..., H]`.
+  x: the input `[..., I]`, floating point.
+
+Returns:
+  The new state and the output, which is h.
+
+Raises:
+  ValueError, TypeError: if shapes or dtypes do not fit.
+
+Example:
+  >>> import jax, jax.numpy as jnp, recurrax as rx
+  >>> cell = rx.cells.{cell}(3, 8)
+  >>> params = cell.init(jax.random.key(0))
+  >>> state, y = rx.cells.{cell}_step(params, cell.initial_state(params), jnp.ones(3))
+  >>> y.shape, bool((y == state.h).all())
+  ((8,), True)
+"""
 
 _HALF = {"sigmoid": 0.5, "tanh": 1.0}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from recurrax.cells.names import CELLS
+from recurrax.cells import CELLS
 from recurrax.cells.stack import stack
 
 if TYPE_CHECKING:

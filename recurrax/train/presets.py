@@ -12,7 +12,7 @@ import optax
 
 from recurrax import checks, keys
 from recurrax.cell import Cell
-from recurrax.cells.names import CELLS as FAMILIES
+from recurrax.cells import CELLS as FAMILIES
 from recurrax.cures.clipping.adaptive import clip_by_percentile, clip_by_zscore, skip_spikes
 from recurrax.cures.clipping.clip_state_gradient import clip_state_gradient
 from recurrax.cures.clipping.global_norm import clip_by_global_norm
@@ -75,7 +75,7 @@ class Cure:
 
 
 def _preset(family: str, **options: Any) -> Callable[[Task, int], Cell]:
-    """Return a preset that builds a cell of `recurrax.cells.names` with these options."""
+    """Return a preset that builds a cell of `recurrax.cells.CELLS` with these options."""
 
     def build(task: Task, hidden: int) -> Cell:
         return FAMILIES[family].build(task.input_size, hidden, **options)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from recurrax import flow, interop
-from recurrax.cells.names import CELLS
+from recurrax.cells import CELLS
 from recurrax.checks import check_finite
 from recurrax.cli.console import Mistake, as_mistakes
 from recurrax.cli.flow.measurement import Measurement

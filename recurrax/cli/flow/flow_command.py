@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from recurrax.cells.names import CELLS
+from recurrax.cells import CELLS
 from recurrax.cli.console import (
     NO_PICTURE,
     Mistake,

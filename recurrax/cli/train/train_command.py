@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from recurrax import interop
-from recurrax.cells.names import CELLS
+from recurrax.cells import CELLS
 from recurrax.cli.console import Mistake, as_mistakes, progress, say
 from recurrax.cli.flow.cells_to_measure import Subject, measure
 from recurrax.cli.options import TASKS, arg, flag_of, integer, number

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from recurrax import cures, keys, tasks
-from recurrax.cells.names import CELLS
+from recurrax.cells import CELLS
 from recurrax.cli.console import Mistake, as_mistakes
 from recurrax.cli.options import check_name, check_task_options, flag_of, key_of
 from recurrax.train import presets
