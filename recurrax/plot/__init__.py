@@ -10,8 +10,7 @@ from recurrax.plot.lyapunov import lyapunov
 from recurrax.plot.paths import paths
 from recurrax.plot.report import report
 from recurrax.plot.spectrum import spectrum
-from recurrax.plot.training import training
-from recurrax.plot.watched import history
+from recurrax.plot.training import history, training
 
 __all__ = [
     "blank_axes",

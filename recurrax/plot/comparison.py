@@ -8,17 +8,8 @@ import numpy as np
 
 from recurrax import checks
 from recurrax.literal import literal
+from recurrax.plot import curves
 from recurrax.plot.axes import axes_or_new, blank_axes
-from recurrax.plot.curves import (
-    GUIDE,
-    GUIDE_TEXT,
-    Curve,
-    Style,
-    draw,
-    draw_level,
-    finish,
-    style_table,
-)
 from recurrax.plot.over_seeds import final, known, outcome, ranked
 
 if TYPE_CHECKING:
@@ -69,10 +60,15 @@ def comparison(result: Comparison, ax: Axes | None = None, *, field: str = "lear
         )
     checks.check_choice("field", field, _FIELDS)
     ax = axes_or_new(ax)
+    # A cell has one colour, a cure one marker.
+    cells = list(dict.fromkeys(trial.cell for trial in result.trials))
+    cures = list(dict.fromkeys(trial.cure for trial in result.trials))
+    table = curves.style_table(len(cells), len(cures))
+    styles = [table[cells.index(t.cell)][cures.index(t.cure)] for t in result.trials]
     if field == "learning":
-        _learning(ax, result)
+        _learning(ax, result, styles)
     else:
-        _flow(ax, result, field)
+        _flow(ax, result, styles, field)
     return ax
 
 
@@ -90,42 +86,30 @@ def panels(result: Comparison) -> Axes:
     return first
 
 
-def _styles(result: Comparison) -> list[Style]:
-    """Of each pair."""
-    cells = list(dict.fromkeys(trial.cell for trial in result.trials))
-    cures = list(dict.fromkeys(trial.cure for trial in result.trials))
-    table = style_table(len(cells), len(cures))
-    return [table[cells.index(t.cell)][cures.index(t.cure)] for t in result.trials]
-
-
-def _learning(ax: Axes, result: Comparison) -> None:
+def _learning(ax: Axes, result: Comparison, styles: list[curves.Style]) -> None:
     metric, relation, goal = result.goal
-    rows = [
-        Curve(
-            trial.step,
-            ranked(trial.history[metric], ~np.isfinite(trial.history["loss"]), relation),
-            style,
-            f"{trial.cell}, {trial.cure}: {outcome(trial)}",
-        )
-        for trial, style in zip(result.trials, _styles(result), strict=True)
-    ]
-    draw(ax, rows)
-    for trial, row in zip(result.trials, rows, strict=True):
+    rows = []
+    for trial, style in zip(result.trials, styles, strict=True):
+        values = ranked(trial.history[metric], ~np.isfinite(trial.history["loss"]), relation)
+        label = f"{trial.cell}, {trial.cure}: {outcome(trial)}"
+        rows.append(curves.Curve(trial.step, values, style, label))
+    curves.draw(ax, rows)
+    for trial, style in zip(result.trials, styles, strict=True):
         height = float(np.median(final(trial, metric, relation)))
         if np.isfinite(height):  # a star at the last step
             look: dict[str, Any] = {"linestyle": "none", "clip_on": False, "zorder": 3}
-            look |= {"marker": "*", "markersize": 11, "color": row.style.colour}
+            look |= {"marker": "*", "markersize": 11, "color": style.colour}
             ax.plot(trial.step[-1:], [height], **look)
-    draw_level(ax, result.baseline[metric], "a guess without memory")
+    curves.draw_level(ax, result.baseline[metric], "a guess without memory")
     ax.axhline(goal, color="0.3", linewidth=0.8, zorder=1, label="solved")
     if relation.startswith("<"):
         ax.set_yscale("log")
     seeds = np.shape(rows[0].values)[1]
     label = f"{literal(metric.replace('_', ' '))}  (median and range of {seeds} seeds)"
-    finish(ax, "training step", label)
+    curves.finish(ax, "training step", label)
 
 
-def _flow(ax: Axes, result: Comparison, field: str) -> None:
+def _flow(ax: Axes, result: Comparison, styles: list[curves.Style], field: str) -> None:
     ends = np.array(
         [[known(getattr(flow, field))[0] for flow in (t.start, t.end)] for t in result.trials]
     )
@@ -133,7 +117,7 @@ def _flow(ax: Axes, result: Comparison, field: str) -> None:
     finite = ends[np.isfinite(ends)]
     far = _BEYOND * max(finite.max() if finite.size else 1.0, result.length)
     places = np.where(beyond, far, ends) if field == "horizon" else ends
-    for row, ((start, end), style) in enumerate(zip(places, _styles(result), strict=True)):
+    for row, ((start, end), style) in enumerate(zip(places, styles, strict=True)):
         look: dict[str, Any] = {"linestyle": "none", "clip_on": False, "markersize": 7}
         look["color"] = style.colour
         ax.plot([start, end], [row, row], color=style.colour, linewidth=1.2, alpha=0.6)
@@ -143,8 +127,8 @@ def _flow(ax: Axes, result: Comparison, field: str) -> None:
     if field == "horizon":
         ax.set_xscale("log")
         ax.xaxis.set_minor_formatter("")  # its labels would run into each other
-        ax.axvline(result.length, zorder=0, **GUIDE)
-        ax.text(result.length, -0.6, " T", color=GUIDE_TEXT, va="center", fontsize=9)
+        ax.axvline(result.length, zorder=0, **curves.GUIDE)
+        ax.text(result.length, -0.6, " T", color=curves.GUIDE_TEXT, va="center", fontsize=9)
         ax.set_xlabel("horizon, start (open) to end\n(steps; a triangle has no end)")
     else:
         ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)

@@ -32,12 +32,8 @@ GUIDE_TEXT = "0.4"
 _MARKS = 12  # on one curve
 _BAND = (10, 50, 90)  # percentiles
 _ENTRIES = 6  # of a legend inside the picture
-# What has no place on the axis: a mark, the edge where it stands, its label, and what it is.
-_NOT_FINITE = (
-    ("v", "bottom", r"$-\infty$"),
-    ("^", "top", r"$\infty$"),
-    ("x", "bottom", "NaN"),
-)
+# What has no place on the axis: a mark, the edge where it stands, and its label.
+_NOT_FINITE = (("v", "bottom", r"$-\infty$"), ("^", "top", r"$\infty$"), ("x", "bottom", "NaN"))
 
 
 class Style(NamedTuple):
@@ -131,9 +127,20 @@ def draw(ax: Axes, curves: Sequence[Curve]) -> None:
         examples = np.asarray(curve.values, np.float64).reshape(len(x), -1)
         which = [np.isneginf(band[1]), np.isposinf(band[1]), np.isnan(examples).any(1)]
         for (marker, edge, label), found in zip(_NOT_FINITE, which, strict=True):
-            if found.any():
-                _draw_marks(ax, x[found], colour, marker, edge, rows[edge], label)
-                rows[edge] += 1
+            if not found.any():
+                continue
+            # In a row at the bottom or the top, whatever the limits of the axis will be.
+            inside = 0.02 + 0.035 * (rows[edge] % 6)
+            rows[edge] += 1
+            look: dict[str, Any] = {
+                "color": colour,
+                "linestyle": "none",
+                "marker": marker,
+                "markersize": 6,
+            }
+            look["markevery"] = max(1, int(found.sum()) // _MARKS)
+            height = np.full(int(found.sum()), inside if edge == "bottom" else 1 - inside)
+            ax.plot(x[found], height, transform=ax.get_xaxis_transform(), label=label, **look)
 
 
 def _draw_line(ax: Axes, curve: Curve, median: np.ndarray) -> None:
@@ -156,39 +163,20 @@ def _draw_line(ax: Axes, curve: Curve, median: np.ndarray) -> None:
     )
 
 
-def _draw_marks(
-    ax: Axes, x: np.ndarray, colour: str, marker: str, edge: str, row: int, label: str
-) -> None:
-    """In a row at the bottom or the top, whatever the limits of the axis will be."""
-    inside = 0.02 + 0.035 * (row % 6)
-    ax.plot(
-        x,
-        np.full(len(x), inside if edge == "bottom" else 1 - inside),
-        transform=ax.get_xaxis_transform(),
-        color=colour,
-        linestyle="none",
-        marker=marker,
-        markersize=6,
-        markevery=max(1, len(x) // _MARKS),
-        label=label,
-    )
-
-
 def draw_faint(ax: Axes, height: float = 0) -> None:
     """A faint line across: at zero there is neither growth nor decay."""
     ax.axhline(height, color="0.8", linewidth=0.8, zorder=0)
 
 
-def draw_level(ax: Axes, height: float, label: str) -> None:
-    """A dotted grey line across."""
-    ax.axhline(height, zorder=1, label=legend_label(label), **GUIDE)
+def draw_level(ax: Axes, height: float, label: str, **look: Any) -> None:
+    """A line across, dotted and grey unless its look is given."""
+    ax.axhline(height, zorder=1, label=legend_label(label), **(GUIDE | look))
 
 
 def draw_levels(ax: Axes, levels: Mapping[str, float], dashes: Sequence[Any]) -> None:
     """Dark grey lines across by their labels, each with dashes of its own."""
     for (label, height), dash in zip(levels.items(), itertools.cycle(dashes), strict=False):
-        look = GUIDE | {"color": "0.35", "linestyle": dash}
-        ax.axhline(height, zorder=1, label=legend_label(label), **look)
+        draw_level(ax, height, label, color="0.35", linestyle=dash)
 
 
 def finish(ax: Axes, x: str, y: str, curves: Sequence[Curve] = (), *, below: bool = False) -> None:
@@ -211,36 +199,23 @@ def draw_legend(ax: Axes, *, batched: bool, below: bool = False) -> None:
         return
     where: dict[str, Any] = {"loc": "best"}
     if below or len(order) > _ENTRIES:
+        figure = ax.get_figure(root=True)
+        width = (figure.get_figwidth() if figure is not None else 7.0) * ax.get_position().width
         # The pad, in letters, is what the ticks and the label of the axis take.
         where = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 4}
-        where["ncols"] = _columns(order, _letters(ax))
-    legend = ax.legend(
-        [entries[label] for label in order],
-        order,
-        title="median; band: middle 80 % of the batch" if batched else None,
-        alignment="left",
-        fontsize=9,
-        title_fontsize=9,
-        handlelength=3,
-        edgecolor="none",
-        framealpha=0.8,
-        **where,
-    )
+        where["ncols"] = _columns(order, 18 * width)
+    look: dict[str, Any] = {"fontsize": 9, "title_fontsize": 9, "handlelength": 3}
+    look |= {"alignment": "left", "edgecolor": "none", "framealpha": 0.8}
+    title = "median; band: middle 80 % of the batch" if batched else None
+    legend = ax.legend([entries[label] for label in order], order, title=title, **look, **where)
     for text in legend.get_texts():
         if is_literal(text.get_text()):
             text.set_parse_math(False)
             text.set_text(plain(text.get_text()))
 
 
-def _letters(ax: Axes) -> float:
-    """How many letters of a legend about fit side by side into the axes."""
-    figure = ax.get_figure(root=True)
-    width = figure.get_figwidth() if figure is not None else 7.0
-    return 18 * width * ax.get_position().width
-
-
 def _columns(labels: list[str], letters: float) -> int:
-    """As many as fit; each is as wide as its longest label, its line and the gap beside it."""
+    """As many as fit into the width; each takes its longest label, its line and the gap beside."""
     for count in range(len(labels), 1, -1):
         columns = np.array_split(np.array([len(label) + 11 for label in labels]), count)
         if sum(column.max() for column in columns) <= letters:

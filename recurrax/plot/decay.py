@@ -8,18 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recurrax.flow.decay import Decay
+from recurrax.plot import curves
 from recurrax.plot.arguments import by_name
 from recurrax.plot.axes import axes_or_new
-from recurrax.plot.curves import (
-    GUIDE,
-    GUIDE_TEXT,
-    LOG_NORM,
-    STEPS,
-    draw,
-    draw_faint,
-    each_over_time,
-    finish,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,16 +52,17 @@ def decay(
         if not scalar > 0:
             raise ValueError(f"scalars must be positive, got {scalar}")
     ax = axes_or_new(ax)
-    curves = each_over_time({name: result.log_norm for name, result in named.items()})
-    length = max(len(curve.x) for curve in curves)
+    lines = curves.each_over_time({name: result.log_norm for name, result in named.items()})
+    length = max(len(line.x) for line in lines)
     steps = np.arange(length + 1)
     for scalar in scalars:
-        end = (length, length * math.log(scalar))
-        ax.plot(steps, steps * math.log(scalar), **GUIDE)
+        powers = steps * math.log(scalar)
+        ax.plot(steps, powers, **curves.GUIDE)
         beside: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
-        ax.annotate(f"${scalar:g}^t$", end, color=GUIDE_TEXT, **beside)
-    draw(ax, curves)
-    draw_faint(ax)
+        end = (length, powers[-1])
+        ax.annotate(f"${scalar:g}^t$", end, color=curves.GUIDE_TEXT, **beside)
+    curves.draw(ax, lines)
+    curves.draw_faint(ax)
     ax.set_xlim(0, length * 1.08)
-    finish(ax, STEPS, LOG_NORM, curves)
+    curves.finish(ax, curves.STEPS, curves.LOG_NORM, lines)
     return ax

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -52,7 +52,12 @@ def gradient_map(
     """
     check_kind("result", result, GradientMap)
     if limits is not None:
-        _check_limits(limits)
+        if not isinstance(limits, (tuple, list)) or len(limits) != 2:
+            raise TypeError(f"limits must be two numbers (low, high), in nats; got {limits!r}")
+        for limit in limits:
+            checks.check_number("limits", limit)
+        if not limits[0] < limits[1]:
+            raise ValueError(f"limits must have the lower one first, got {tuple(limits)}")
     targets, sources = np.asarray(result.targets), np.asarray(result.sources)
     pairs = np.reshape(result.log_norm, (len(targets) * len(sources), -1))
     logs = batch_band(pairs)[1].reshape(len(targets), len(sources))
@@ -83,15 +88,6 @@ def gradient_map(
     note = ", median of the batch" if batch_size(pairs) > 1 else ""
     bar.set_label(rf"$\log\,\|\partial s_t / \partial s_s\|$  (nats{note})")
     return ax
-
-
-def _check_limits(limits: Any) -> None:
-    if not isinstance(limits, (tuple, list)) or len(limits) != 2:
-        raise TypeError(f"limits must be two numbers (low, high), in nats; got {limits!r}")
-    for limit in limits:
-        checks.check_number("limits", limit)
-    if not limits[0] < limits[1]:
-        raise ValueError(f"limits must have the lower one first, got {tuple(limits)}")
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 
 def lag_profile(
-    results: LagProfile | Mapping[str, LagProfile],
-    ax: Axes | None = None,
-    *,
-    keep: float = 0.95,
+    results: LagProfile | Mapping[str, LagProfile], ax: Axes | None = None, *, keep: float = 0.95
 ) -> Axes:
     """Draw what each lag adds to the gradient, and what a truncation there loses.
 
@@ -68,16 +65,13 @@ def lag_profile(
         with np.errstate(divide="ignore"):
             log_losses = np.log(np.asarray(result.error, np.float64))
         losses.append(Curve(result.lags, log_losses, lost, label))
-        parts.append(Curve(result.lags, _log_parts(result), part, f"{before}part of lag k", THIN))
+        logs, total = (np.asarray(v, np.float64) for v in (result.log_norm, result.log_total))
+        # As fractions of the whole; nothing is no part of anything, not even of nothing.
+        nothing = np.isneginf(logs)
+        logs = np.where(nothing, -np.inf, np.where(nothing, 0, logs) - total)
+        parts.append(Curve(result.lags, logs, part, f"{before}part of lag k", THIN))
         ax.axvline(cut, color=lost.colour, linestyle=lost.dashes, linewidth=THIN)
     draw(ax, losses + parts)
     draw_level(ax, math.log1p(-keep), f"log {1 - keep:.3g}")
     finish(ax, "lag k (steps)", r"log of the fraction of $\|G\|$  (nats)")
     return ax
-
-
-def _log_parts(result: LagProfile) -> np.ndarray:
-    """As fractions of the whole gradient; nothing is no part of anything, not even of nothing."""
-    parts, total = (np.asarray(v, np.float64) for v in (result.log_norm, result.log_total))
-    nothing = np.isneginf(parts)
-    return np.where(nothing, -np.inf, np.where(nothing, 0, parts) - total)

@@ -9,19 +9,9 @@ import numpy as np
 
 from recurrax import checks
 from recurrax.flow.lyapunov import Lyapunov
+from recurrax.plot import curves
 from recurrax.plot.arguments import by_name, numbers_by_name
 from recurrax.plot.axes import axes_or_new
-from recurrax.plot.curves import (
-    THIN,
-    Curve,
-    batch_band,
-    draw,
-    draw_faint,
-    draw_levels,
-    finish,
-    label_of,
-    styles,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,23 +59,23 @@ def lyapunov(
     levels = numbers_by_name("theory", theory, ", in nats a step;")
     sizes = {name: _size_of(size, name, result) for name, result in named.items()}
     ax = axes_or_new(ax)
-    curves = []
-    for (name, result), style in zip(named.items(), styles(len(named)), strict=True):
+    lines = []
+    for (name, result), style in zip(named.items(), curves.styles(len(named)), strict=True):
         values, errors = (
             np.moveaxis(np.asarray(field, np.float64), -1, 0)
             for field in (result.exponents, result.standard_errors)
         )
         x = np.arange(1, len(values) + 1) / sizes[name]
-        curves.append(Curve(x, values, style, label_of(name, values)))
-        middle, error = batch_band(values)[1], batch_band(errors)[1]
+        lines.append(curves.Curve(x, values, style, curves.label_of(name, values)))
+        middle, error = (curves.batch_band(field)[1] for field in (values, errors))
         known = np.isfinite(middle) & np.isfinite(error)
-        bars: dict[str, Any] = {"fmt": "none", "elinewidth": THIN, "capsize": 2.5}
+        bars: dict[str, Any] = {"fmt": "none", "elinewidth": curves.THIN, "capsize": 2.5}
         ax.errorbar(x[known], middle[known], yerr=error[known], ecolor=style.colour, **bars)
-    draw(ax, curves)
-    draw_faint(ax)
-    draw_levels(ax, levels, _THEORY_DASHES)
+    curves.draw(ax, lines)
+    curves.draw_faint(ax)
+    curves.draw_levels(ax, levels, _THEORY_DASHES)
     index = "index i of the exponent" if size is None else "index i / N"
-    finish(ax, index, "Lyapunov exponent  (nats a step)", curves)
+    curves.finish(ax, index, "Lyapunov exponent  (nats a step)", lines)
     return ax
 
 

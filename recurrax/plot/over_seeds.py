@@ -11,12 +11,9 @@ if TYPE_CHECKING:
 
 
 def ranked(values: Any, lost: Any, relation: str) -> np.ndarray:
-    """Values in which a seed that is lost, or NaN, counts as the worst there can be.
+    """Values `[..., S]` in which a seed that is lost, or NaN, counts as the worst there can be.
 
-    Args:
-      values: `[..., S]`.
-      lost: bool, of the same shape or fewer axes.
-      relation: of the goal. With `"<"` small is good and inf the worst, with `">"` it is -inf.
+    The worst is inf where the relation of the goal is `"<"`, and -inf where it is `">"`.
     """
     values = np.asarray(values, np.float64)
     worst = np.inf if relation.startswith("<") else -np.inf

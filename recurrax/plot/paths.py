@@ -7,18 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recurrax.flow.paths import Paths
+from recurrax.plot import curves
 from recurrax.plot.arguments import check_kind
 from recurrax.plot.axes import axes_or_new
-from recurrax.plot.curves import (
-    STEPS,
-    THIN,
-    batch_band,
-    draw,
-    draw_faint,
-    finish,
-    over_time,
-    styles,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,15 +44,16 @@ def paths(result: Paths, ax: Axes | None = None) -> Axes:
     check_kind("result", result, Paths)
     ax = axes_or_new(ax)
     names = () if result.gates is None else result.gates.names
-    look, *looks = styles(1 + len(names))
-    curves = [over_time(result.share, look, "share of the detour", 2 * THIN)]
+    look, *looks = curves.styles(1 + len(names))
+    lines = [curves.over_time(result.share, look, "share of the detour", 2 * curves.THIN)]
     if result.gates is not None:
         means = np.moveaxis(np.asarray(result.gates.mean, np.float64), -1, 0)
         for name, mean, style in zip(names, means, looks, strict=True):
-            curves.append(over_time(batch_band(mean)[1], style, f"gate {name}", THIN))
-    draw(ax, curves)
+            median = curves.batch_band(mean)[1]
+            lines.append(curves.over_time(median, style, f"gate {name}", curves.THIN))
+    curves.draw(ax, lines)
     for edge in (0, 1):
-        draw_faint(ax, edge)
+        curves.draw_faint(ax, edge)
     label = f"share{', mean of each gate' if names else ''}  (no unit)"
-    finish(ax, STEPS, label, curves, below=True)
+    curves.finish(ax, curves.STEPS, label, lines, below=True)
     return ax

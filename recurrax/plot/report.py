@@ -8,22 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recurrax.flow.report import Report
+from recurrax.plot import curves
 from recurrax.plot.arguments import check_kind
 from recurrax.plot.axes import axes_or_new
-from recurrax.plot.curves import (
-    GUIDE_TEXT,
-    LOG_NORM,
-    STEPS,
-    THIN,
-    Curve,
-    Style,
-    batch_band,
-    draw,
-    draw_faint,
-    finish,
-    over_time,
-    styles,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,59 +45,45 @@ def report(result: Report, ax: Axes | None = None) -> Axes:
     """
     check_kind("result", result, Report)
     ax = axes_or_new(ax)
-    measured = over_time(result.decay.log_norm, styles(1)[0], "measured: log norm")
-    core, bounds = [measured, *_predictions(result)], _bounds(result)
-    draw(ax, [*core, *bounds])
-    _frame(ax, core, bounds)
-    draw_faint(ax)
-    finish(ax, STEPS, LOG_NORM, core, below=True)
-    return ax
-
-
-def _predictions(result: Report) -> list[Curve]:
-    """What is predicted, and that norm as it was measured."""
-    curves = [
-        over_time(prediction.log_frobenius, look, f"predicted, {prediction.weights}: log Frobenius")
-        for prediction, look in zip((result.tied, result.untied), styles(3)[1:], strict=True)
-        if prediction is not None
-    ]
-    if curves:
+    look, *looks = curves.styles(6)
+    core = [curves.over_time(result.decay.log_norm, look, "measured: log norm")]
+    for prediction, look in zip((result.tied, result.untied), looks, strict=False):
+        if prediction is not None:
+            label = f"predicted, {prediction.weights}: log Frobenius"
+            core.append(curves.over_time(prediction.log_frobenius, look, label))
+    if len(core) > 1:  # beside a prediction, that norm as it was measured
         logs = np.asarray(result.decay.log_frobenius, np.float64)
         logs = logs.reshape(len(logs), -1)
         mean_square = np.logaddexp.reduce(2 * logs, axis=1) - math.log(logs.shape[1])
-        look = Style(GUIDE_TEXT, "-", "o")
-        curves.append(over_time(mean_square / 2, look, "measured: log Frobenius", THIN))
-    return curves
-
-
-def _bounds(result: Report) -> list[Curve]:
-    steps = np.arange(1, len(result.decay.log_norm) + 1)
+        look = curves.Style(curves.GUIDE_TEXT, "-", "o")
+        label = "measured: log Frobenius"
+        core.append(curves.over_time(mean_square / 2, look, label, curves.THIN))
     promised = result.bounds
-    weights = steps * promised.log_rate if math.isfinite(promised.log_rate) else None
-    return [
-        over_time(batch_band(values)[1], look, label, THIN)
-        for (values, label), look in zip(
-            (
-                (promised.log_upper, "upper bound, step by step"),
-                (promised.log_lower, "lower bound, step by step"),
-                (weights, "upper bound, weights alone"),
-            ),
-            styles(6)[3:],
-            strict=True,
-        )
+    steps = np.arange(1, len(result.decay.log_norm) + 1)
+    promises = {
+        "upper bound, step by step": promised.log_upper,
+        "lower bound, step by step": promised.log_lower,
+        "upper bound, weights alone": steps * promised.log_rate,
+    }
+    if not math.isfinite(promised.log_rate):
+        promises["upper bound, weights alone"] = None
+    bounds = [
+        curves.over_time(curves.batch_band(values)[1], look, label, curves.THIN)
+        for (label, values), look in zip(promises.items(), looks[2:], strict=True)
         if values is not None
     ]
-
-
-def _frame(ax: Axes, core: list[Curve], bounds: list[Curve]) -> None:
-    """Limits by what is measured and predicted: a bound may be far off, and leaves the picture."""
-
-    def extent(curves: list[Curve]) -> tuple[float, float]:
-        values = np.concatenate([[0.0], *(batch_band(curve.values).ravel() for curve in curves)])
-        values = values[np.isfinite(values)]
-        return float(values.min()), float(values.max())
-
-    low, high = extent(core)
+    curves.draw(ax, [*core, *bounds])
+    # The limits are those of what is measured and predicted: a bound far off leaves the picture.
+    low, high = _extent(core)
     room = 0.4 * (high - low) or 1.0
-    least, most = extent([*core, *bounds])
+    least, most = _extent([*core, *bounds])
     ax.set_ylim(max(low - room, least - 0.1 * room), min(high + room, most + 0.1 * room))
+    curves.draw_faint(ax)
+    curves.finish(ax, curves.STEPS, curves.LOG_NORM, core, below=True)
+    return ax
+
+
+def _extent(lines: list[curves.Curve]) -> tuple[float, float]:
+    values = np.concatenate([[0.0], *(curves.batch_band(line.values).ravel() for line in lines)])
+    values = values[np.isfinite(values)]
+    return float(values.min()), float(values.max())

@@ -1,28 +1,47 @@
-"""The picture of how training went."""
+"""The pictures of training: what `rx.train.fit` recorded, and the gradient flow on its way."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recurrax.flow.watch import Watched
 from recurrax.literal import literal
-from recurrax.plot.arguments import argument_of, numbers_by_name, read_by_name
+from recurrax.plot.arguments import argument_of, check_kind, numbers_by_name, read_by_name
 from recurrax.plot.axes import axes_or_new
-from recurrax.plot.curves import THIN, Curve, draw, draw_legend, draw_levels, styles
-from recurrax.plot.watched import history as draw_watched
+from recurrax.plot.curves import (
+    THIN,
+    Curve,
+    draw,
+    draw_faint,
+    draw_legend,
+    draw_levels,
+    finish,
+    styles,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from matplotlib.axes import Axes
 
-_CLIPPED = "clipped (share of the height)"
 _LEVEL_DASHES: tuple[Any, ...] = (":", (0, (4, 2)), (0, (1, 3)))
 _HEADROOM = 0.5  # of a gradient norm's axis, for the legend of all that is drawn there
 _RATIO = 20  # between the largest and the smallest loss, above which its axis is logarithmic
+_LABELS = {
+    "log_norm": r"$\log\,\|\partial s_T / \partial s_0\|$  (nats, median of the batch)",
+    "log_frobenius": r"$\log\,\|\partial s_T / \partial s_0\|_F$  (nats, median of the batch)",
+    "rate": "rate of the gradient  (nats a step, median of the batch)",
+    "horizon": "horizon  (steps, median of the batch)",
+    "largest_singular_value": "largest singular value of w_rec  (no unit)",
+}
+_LABELS_OF_GATES = {
+    "gates": "mean activation of gate {}  (no unit)",
+    "saturated": "fraction of saturated units of gate {}  (no unit)",
+}
+_SIGNED = ("log_norm", "log_frobenius", "rate")
+
+Records = Watched | Sequence[Watched]
 
 
 def training(
@@ -75,21 +94,27 @@ def training(
             raise ValueError(
                 f"field must be one that {argument_of(name)} has ({names}), got {field!r}"
             )
+    norm_of_one = field == "gradient_norm" and len(named) == 1
     if watched:
-        ax = draw_watched({name: found["flow"] for name, found in named.items()}, ax, field=field)
+        ax = history({name: found["flow"] for name, found in named.items()}, ax, field=field)
     else:
         ax = axes_or_new(ax)
         curves = _curves(named, field)
-        if field == "gradient_norm" and len(named) == 1:
+        if norm_of_one:
             _draw_clipped(ax, *named.values())
+        # Logarithmic where values range wide and allow it.
+        values = np.concatenate([np.empty(0), *(np.ravel(curve.values) for curve in curves)])
+        values = values[np.isfinite(values)]
+        wide = field == "gradient_norm" or (values.size and values.max() > _RATIO * values.min())
+        if values.size and values.min() > 0 and wide:
+            ax.set_yscale("log")
         if curves:  # there are none if every row was lost
-            _scale(ax, curves, field)
             draw(ax, curves)
         ax.set_xlabel("training step")
         ax.set_ylabel(literal(field.replace("_", " ")))
     across = {f"{name} = {value:.3g}": value for name, value in lines.items()}
     draw_levels(ax, across, _LEVEL_DASHES)
-    if field == "gradient_norm" and len(named) == 1 and ax.get_yscale() == "log":
+    if norm_of_one and ax.get_yscale() == "log":
         low, high = ax.get_ylim()
         ax.set_ylim(low, high * (high / low) ** _HEADROOM)
     draw_legend(ax, batched=False)
@@ -133,26 +158,9 @@ def _draw_clipped(ax: Axes, found: Mapping[str, Any]) -> None:
     share = np.nan_to_num(found["clip_fraction"])
     # A report stands for the steps before it, the first one for those since the beginning.
     steps, share = np.append(0, found["step"]), np.append(share[:1], share)
-    ax.fill_between(
-        steps,
-        share,
-        step="pre",
-        transform=ax.get_xaxis_transform(),
-        color="0.88",
-        linewidth=0,
-        zorder=0,
-        label=_CLIPPED,
-    )
-
-
-def _scale(ax: Axes, curves: Sequence[Curve], field: str) -> None:
-    """Logarithmic where values range wide and allow it."""
-    values = np.concatenate([np.ravel(curve.values) for curve in curves])
-    values = values[np.isfinite(values)]
-    if not values.size or values.min() <= 0:
-        return
-    if field == "gradient_norm" or values.max() > _RATIO * values.min():
-        ax.set_yscale("log")
+    look: dict[str, Any] = {"step": "pre", "color": "0.88", "linewidth": 0, "zorder": 0}
+    look |= {"transform": ax.get_xaxis_transform(), "label": "clipped (share of the height)"}
+    ax.fill_between(steps, share, **look)
 
 
 def _history(argument: str, result: Any) -> Any:
@@ -163,3 +171,91 @@ def _history(argument: str, result: Any) -> Any:
     if not len(found["step"]):
         raise ValueError(f"{argument} holds no report yet: its history is empty")
     return found
+
+
+def history(
+    results: Records | Mapping[str, Records], ax: Axes | None = None, *, field: str = "log_norm"
+) -> Axes:
+    """Draw what was watched during training against the training step.
+
+    Args:
+      results: a `rx.flow.Watched` whose fields are stacked over the training steps `[M]`, a list of
+        single ones, or several of either by name. Rows in which nothing was measured yet, with a
+        step of -1, are left out, and so are those that repeat the step before. A value of -inf is
+        a mark at the bottom, one of inf, such as a horizon without end, at the top, and NaN, of a
+        network that has diverged, a cross at the bottom.
+      ax: matplotlib axes to draw on; None makes new ones.
+      field: which field to draw, `"log_norm"`, `"log_frobenius"`, `"rate"`, `"horizon"` or
+        `"largest_singular_value"`; or a gate of one, `"gates.f"` or `"saturated.f"`.
+
+    Returns:
+      The axes.
+
+    Raises:
+      ImportError: if matplotlib is not installed.
+      TypeError: if a result is not a `Watched`, nor a list of them.
+      ValueError: if there is none, nothing was measured yet, or a record has no such field.
+
+    Example:
+      >>> import jax.numpy as jnp, recurrax as rx
+      >>> steps, logs = jnp.asarray([-1, 0, 0, 2]), jnp.asarray([0.0, -3.0, -3.0, -2.0])
+      >>> w = rx.flow.Watched(steps, logs, logs, logs / 50, -logs, None, {}, {})
+      >>> rx.plot.history(w, rx.plot.blank_axes()).get_lines()[0].get_xydata().tolist()
+      [[0.0, -3.0], [2.0, -2.0]]
+    """
+    named = read_by_name(results, "rx.flow.Watched", _records)
+    rows = {name: _measured(argument_of(name), own, field) for name, own in named.items()}
+    ax = axes_or_new(ax)
+    named_rows = zip(rows.items(), styles(len(rows)), strict=True)
+    draw(ax, [Curve(*row, style, name or None) for (name, row), style in named_rows])
+    if field in _SIGNED:
+        draw_faint(ax)
+    group, _, gate = field.partition(".")
+    label = _LABELS[field] if field in _LABELS else _LABELS_OF_GATES[group].format(literal(gate))
+    finish(ax, "training step", label)
+    return ax
+
+
+def _records(argument: str, found: Any) -> list[Watched] | None:
+    """A list of records, also of a single one; None for anything else."""
+    if isinstance(found, Watched):
+        return [found]
+    if not isinstance(found, Sequence) or isinstance(found, str):
+        return None
+    if not found:
+        raise ValueError(f"{argument} must hold at least one rx.flow.Watched, got none")
+    for i, record in enumerate(found):
+        check_kind(f"{argument}[{i}]", record, Watched)
+    return list(found)
+
+
+def _measured(which: str, records: list[Watched], field: str) -> tuple[np.ndarray, np.ndarray]:
+    """The training steps and the values of the rows that were measured, each step once."""
+    columns = [
+        [np.atleast_1d(np.asarray(part)) for part in (record.step, _value(which, record, field))]
+        for record in records
+    ]
+    for column in columns:
+        for part in column:
+            if part.ndim != 1:
+                raise ValueError(
+                    f"{which} must be stacked over the training steps alone, [M], got shape "
+                    f"{part.shape}. Give runs that were mapped over by name, one by one."
+                )
+    steps, values = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+    steps, values = steps[steps >= 0], values[steps >= 0].astype(np.float64)
+    if not len(steps):
+        raise ValueError(f"{which} holds no measurement yet: the step of every row is -1")
+    new = np.append(True, steps[1:] != steps[:-1])
+    return steps[new], values[new]
+
+
+def _value(which: str, record: Watched, field: Any) -> Any:
+    """A field, or a gate of it."""
+    known = {name: value for name in _LABELS if (value := getattr(record, name)) is not None}
+    for group in _LABELS_OF_GATES:
+        known |= {f"{group}.{gate}": value for gate, value in getattr(record, group).items()}
+    if field not in known:
+        names = ", ".join(map(repr, known))
+        raise ValueError(f"field must be one that {which} has ({names}), got {field!r}")
+    return known[field]
