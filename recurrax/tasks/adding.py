@@ -53,8 +53,7 @@ def multiplication(T: int = 100) -> Task:
     """The multiplication problem: the product of two marked numbers, asked at the end.
 
     As `adding`, but with the target `v_i v_j` of the marked steps i and j. Whoever answers 1/4
-    always has a mean squared error of 1/9 - 1/16 = 7/144; the task is solved below .003, the same
-    part of it as in `adding`.
+    always has a mean squared error of 1/9 - 1/16 = 7/144; the task is solved below .003.
 
     Args:
       T: steps of a sequence, at least 2.
@@ -92,21 +91,17 @@ def _marked(name: str, T: int, *, product: bool, baseline: float, goal: float) -
 
 @dataclasses.dataclass(frozen=True)
 class MarkedNumbers(Sampler):
-    """The sequences of both tasks."""
-
     length: int
     product: bool
 
     def sample(self, key: chex.PRNGKey, batch: int) -> Batch:
         value_key, first_key, second_key = jax.random.split(key, 3)
-        dtype = default_float()
-        values = jax.random.uniform(value_key, (self.length, batch), dtype)
-        half = self.length // 2
+        values = jax.random.uniform(value_key, (self.length, batch), default_float())
+        half, column = self.length // 2, jnp.arange(batch)
         first = jax.random.randint(first_key, (batch,), 0, half)
         second = jax.random.randint(second_key, (batch,), half, self.length)
         time = jnp.arange(self.length)[:, None]
-        markers = ((time == first) | (time == second)).astype(dtype)
-        column = jnp.arange(batch)
+        markers = ((time == first) | (time == second)).astype(values.dtype)
         a, b = values[first, column], values[second, column]
         answers = a * b if self.product else a + b
         return answered_at_the_end(jnp.stack([values, markers], -1), answers[:, None])

@@ -63,7 +63,6 @@ def check_batch(
         if not hasattr(leaf, "dtype"):
             raise TypeError(f"{name} must be an array, got {type(leaf).__name__}")
     steps = checks.check_steps(batch.xs)
-    symbols, classes = is_integer(batch.xs), is_integer(batch.targets)
     _check_rank("xs", batch.xs, "symbols", "I", input_size)
     lead = (steps, batch.xs.shape[1])
     if lead[1] == 0:
@@ -73,7 +72,17 @@ def check_batch(
     for name, shape, own in (("targets", targets, targets[:2]), ("weights", weights, weights)):
         if own != lead:
             raise ValueError(f"{name} has shape {shape}, but xs has [T, B] = {lead}")
-    _check_values(batch, input_size if symbols else None, output_size if classes else None)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in batch):
+        return
+    xs, answers, counts = (np.asarray(leaf) for leaf in batch)
+    asked = (counts != 0).reshape(weights + (1,) * (answers.ndim - 2))
+    answers = np.where(asked, answers, np.zeros_like(answers))
+    batch = batch._replace(targets=answers)
+    checks.check_finite("batch", batch, "Leave those steps out, or fill them.")
+    if (counts < 0).any():
+        raise ValueError("weights must not be negative; a step of weight 0 does not count")
+    _check_range("xs", xs, input_size, "inputs are the symbols")
+    _check_range("targets", answers, output_size, "outputs are the classes")
 
 
 def is_integer(array: Any) -> bool:
@@ -92,21 +101,9 @@ def _check_rank(name: str, array: Any, integers: str, last: str, size: int | Non
         raise ValueError(f"{name} has shape {shape}, expected [T, B, {last}] with {last} = {size}")
 
 
-def _check_values(batch: Batch, symbols: int | None, classes: int | None) -> None:
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in batch):
-        return
-    weights, targets = np.asarray(batch.weights), np.asarray(batch.targets)
-    counts = (weights != 0).reshape(weights.shape + (1,) * (targets.ndim - 2))
-    batch = batch._replace(targets=np.where(counts, targets, np.zeros_like(targets)))
-    checks.check_finite("batch", batch, "Leave those steps out, or fill them.")
-    if (weights < 0).any():
-        raise ValueError("weights must not be negative; a step of weight 0 does not count")
-    _check_range("xs", np.asarray(batch.xs), symbols, "inputs are the symbols")
-    _check_range("targets", np.asarray(batch.targets), classes, "outputs are the classes")
-
-
 def _check_range(name: str, values: np.ndarray, count: int | None, words: str) -> None:
-    if count is None:
+    """Refuse integers that are no symbols or classes; numbers, and an unknown count, pass."""
+    if count is None or not is_integer(values):
         return
     wrong = np.argwhere((values < 0) | (values >= count))
     if len(wrong):

@@ -81,8 +81,6 @@ class RecallMetrics:
 
 @dataclasses.dataclass(frozen=True)
 class ShownSymbols(Sampler):
-    """The sequences of the task."""
-
     T: int
     symbols: int
     length: int
@@ -93,8 +91,6 @@ class ShownSymbols(Sampler):
         waiting = jnp.full((self.T + self.length, batch), blank)
         inputs = jnp.concatenate([shown, waiting.at[self.T - 1].set(marker)])
         targets = jnp.concatenate([waiting, shown])
-        return Batch(
-            jax.nn.one_hot(inputs, self.symbols + 2, dtype=checks.default_float()),
-            targets.astype(jnp.int32),
-            jnp.ones(targets.shape, checks.default_float()),
-        )
+        dtype = checks.default_float()
+        xs = jax.nn.one_hot(inputs, self.symbols + 2, dtype=dtype)
+        return Batch(xs, targets.astype(jnp.int32), jnp.ones(targets.shape, dtype))

@@ -96,14 +96,12 @@ def _baseline(letters: int, n_min: int, n_max: int) -> tuple[tuple[str, float], 
     p = 1 / mean_n
     entropy = -p * math.log(p) - (1 - p) * math.log1p(-p)
     uncertain = (letters - 1) * mean_n
-    loss = uncertain * entropy / (1 + uncertain)
-    return (("loss", loss), ("string_accuracy", 1 / n_max if n_min == 1 else 0.0))
+    right = 1 / n_max if n_min == 1 else 0.0
+    return (("loss", uncertain * entropy / (1 + uncertain)), ("string_accuracy", right))
 
 
 @dataclasses.dataclass(frozen=True)
 class CountedLetters(Sampler):
-    """The sequences of the task."""
-
     length: int
     letters: int
     n_min: int

@@ -60,14 +60,12 @@ def digits(permuted: bool = False) -> Task:
     """Which digit is it, after all its pixels were read one by one.
 
     One pixel of scikit-learn's 8 by 8 images a step, the digit asked at the last. Every fifth
-    image of each digit, in the order they come in, is for testing; so both parts hold the digits
-    in the same proportions, and always the same images. A guess is right once in ten times; the
-    task is solved at .95.
+    image of each digit, in the order they come in, is for testing: always the same ones. A guess is
+    right once in ten times; the task is solved at .95.
 
     Args:
       permuted: whether the pixels come in one fixed random order, the same for all images, instead
-        of row by row. It takes away what neighbouring pixels tell about each other, and so needs a
-        longer memory.
+        of row by row, which needs a longer memory.
 
     Returns:
       A `Task` made of data, T = 64, I = 1, O = 10, with the metric `"accuracy"`.
@@ -105,28 +103,21 @@ def digits(permuted: bool = False) -> Task:
 
 @dataclasses.dataclass(frozen=True)
 class DigitSplit:
-    """`split()` of the task."""
-
     permuted: bool
 
     def __call__(self) -> Split:
         data = digit_sequences()
         xs = data.xs.astype(np.float32)  # exact, and all that a sixteenth needs
         xs = xs[pixel_order()] if self.permuted else xs
-        test = _every_fifth(data.labels)
+        test = np.zeros(data.labels.shape, bool)
+        for digit in range(10):
+            test[np.flatnonzero(data.labels == digit)[4::5]] = True
         return Split(_batch(xs, data.labels, ~test), _batch(xs, data.labels, test))
 
 
 def pixel_order() -> np.ndarray:
     """One fixed order of the 64 pixels: PCG64's raw stream is promised never to change."""
     return np.argsort(np.random.PCG64(64).random_raw(_PIXELS))
-
-
-def _every_fifth(labels: np.ndarray) -> np.ndarray:
-    test = np.zeros(labels.shape, bool)
-    for digit in range(10):
-        test[np.flatnonzero(labels == digit)[4::5]] = True
-    return test
 
 
 def _batch(xs: np.ndarray, labels: np.ndarray, chosen: np.ndarray) -> Batch:

@@ -1,8 +1,6 @@
-"""What the tasks have in common when they judge outputs: means over what is asked for.
+"""How the tasks judge outputs: by means over what is asked for, summed in float32 at least.
 
-Sums are made in float32 at least, whatever the dtype of the outputs. What has weight 0 counts
-neither in value nor in gradient, not even where it is NaN or overflows; where no answer at all is
-asked for, a mean is 0.
+What has weight 0 counts neither in value nor in gradient, not even where it is NaN or overflows.
 """
 
 from __future__ import annotations
@@ -47,9 +45,8 @@ def squared_error(outputs: chex.Array, batch: Batch) -> chex.Array:
             f"outputs has shape {outputs.shape}, expected [T, B, O] as the targets, {targets.shape}"
         )
     # Before the square, not after it: 0 * NaN is NaN, in the value and in the gradient.
-    difference = _zero_where_not_asked(outputs, batch) - _zero_where_not_asked(
-        targets.astype(outputs.dtype), batch
-    )
+    wanted = _zero_where_not_asked(targets.astype(outputs.dtype), batch)
+    difference = _zero_where_not_asked(outputs, batch) - wanted
     return mean(jnp.square(difference).mean(-1), batch.weights)
 
 
@@ -80,9 +77,8 @@ def cross_entropy(outputs: chex.Array, batch: Batch) -> chex.Array:
     outputs = _zero_where_not_asked(outputs, batch)
     targets = jnp.where(jnp.asarray(batch.weights) != 0, jnp.asarray(batch.targets, jnp.int32), 0)
     targets = jnp.where(targets < 0, outputs.shape[-1], targets)
-    chosen = jnp.take_along_axis(
-        jax.nn.log_softmax(outputs), targets[..., None], axis=-1, mode="fill"
-    )
+    logs = jax.nn.log_softmax(outputs)
+    chosen = jnp.take_along_axis(logs, targets[..., None], axis=-1, mode="fill")
     return mean(-chosen[..., 0], batch.weights)
 
 

@@ -6,7 +6,6 @@ import abc
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -17,11 +16,9 @@ from recurrax import checks
 from recurrax.tasks.batch import Batch, Split, is_integer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import chex
-
-
-Sample = Callable[[Any, int], Batch]
-"""`sample(key, batch) -> Batch`, pure and jittable."""
 
 _RELATIONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
@@ -45,7 +42,7 @@ class Task:
         reaches.
       goal: `(metric, relation, value)`, such as `("mse", "<", 0.01)`: when the task is solved.
         Its first entry is the metric to show.
-      sample: `sample(key, batch) -> Batch`, or None for a task made of data.
+      sample: `sample(key, batch) -> Batch`, pure and jittable; None for a task made of data.
       split: `split() -> Split`, or None for an endless task.
 
     Raises:
@@ -70,7 +67,7 @@ class Task:
     metrics: Callable[[Any, Batch], dict[str, Any]]
     baseline: tuple[tuple[str, float], ...]
     goal: tuple[str, str, float]
-    sample: Sample | None = None
+    sample: Callable[[Any, int], Batch] | None = None
     split: Callable[[], Split] | None = None
 
     def __post_init__(self) -> None:
@@ -183,14 +180,8 @@ class Task:
         return Batch(checks.at_least(xs, float_), targets, checks.at_least(weights, float_))
 
 
-# --- what tasks share ----------------------------------------------------------------------------
-
-
 class Sampler(abc.ABC):
-    """The `sample(key, batch)` of an endless task: checked, and compiled once for equal ones.
-
-    What inherits from it is a frozen dataclass.
-    """
+    """The `sample(key, batch)` of an endless task, a frozen dataclass: compiled once for equals."""
 
     @abc.abstractmethod
     def sample(self, key: chex.PRNGKey, batch: int) -> Batch:
@@ -209,16 +200,11 @@ def _sample(sampler: Sampler, key: chex.PRNGKey, batch: int) -> Batch:
 
 def answered_at_the_end(xs: chex.Array, answers: chex.Array) -> Batch:
     """Inputs `[T, B, I]` with one answer `[B]` or `[B, O]` a sequence, asked at the last step."""
-    steps, batch = xs.shape[:2]
-    return Batch(
-        xs,
-        jnp.zeros((steps, *answers.shape), answers.dtype).at[-1].set(answers),
-        jnp.zeros((steps, batch), checks.default_float()).at[-1].set(1),
-    )
+    targets = jnp.zeros((xs.shape[0], *answers.shape), answers.dtype).at[-1].set(answers)
+    return Batch(xs, targets, jnp.zeros(xs.shape[:2], checks.default_float()).at[-1].set(1))
 
 
 def check_draw(key: Any, size: Any) -> None:
-    """Refuse what no sampler takes."""
     checks.check_key(key)
     checks.check_positive_int("the batch size", size)
 

@@ -49,9 +49,8 @@ def temporal_order(T: int = 100) -> Task:
     Source: Hochreiter and Schmidhuber (1997), "Long short-term memory", in the form of Pascanu,
     Mikolov and Bengio (2013), "On the difficulty of training recurrent neural networks".
     """
-    check_length(
-        "temporal_order", "T", T, 10, "so that a tenth of a sequence has a place for each symbol"
-    )
+    reason = "so that a tenth of a sequence has a place for each symbol"
+    check_length("temporal_order", "T", T, 10, reason)
     return Task(
         "temporal_order",
         input_size=2 + _DISTRACTORS,
@@ -67,8 +66,6 @@ def temporal_order(T: int = 100) -> Task:
 
 @dataclasses.dataclass(frozen=True)
 class OrderedSymbols(Sampler):
-    """The sequences of the task."""
-
     length: int
 
     def sample(self, key: chex.PRNGKey, batch: int) -> Batch:

@@ -59,8 +59,16 @@ def text(path: str | os.PathLike[str], T: int = 100, validation: float = 0.1) ->
         raise ValueError(f"validation must be between 0 and 1, such as 0.1; got {validation!r}")
     content = _read(path)
     source = TextSplit(content, T, int(len(content) * (1 - validation)))
-    _check_long_enough(path, source, validation)
-    loss = _unigram_loss(source)
+    train, test = source.parts()
+    if min(train.size, test.size) < T + 1:
+        raise ValueError(
+            f"path {str(path)!r} is too short for T = {T}: with validation = {validation} its "
+            f"{len(content)} bytes are {train.size} for training and {test.size} for testing, and "
+            f"each part needs T + 1 = {T + 1}. Give a longer file or a smaller T."
+        )
+    counts = np.bincount(train, minlength=_BYTES) + 1
+    surprise = -np.log(counts / counts.sum())  # in nats a byte
+    loss = float(surprise[_windows(test, T).targets].mean())
     return Task(
         "text",
         input_size=_BYTES,
@@ -100,13 +108,6 @@ def _windows(part: np.ndarray, length: int) -> Batch:
     return Batch(xs, targets, np.ones_like(xs))
 
 
-def _unigram_loss(source: TextSplit) -> float:
-    """The loss in nats a byte of the training part's frequencies, in the other part's windows."""
-    counts = np.bincount(source.parts()[0], minlength=_BYTES) + 1
-    surprise = -np.log(counts / counts.sum())
-    return float(surprise[_windows(source.parts()[1], source.length).targets].mean())
-
-
 def _read(path: str | os.PathLike[str]) -> bytes:
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must name a text file, got {path!r}")
@@ -123,14 +124,3 @@ def _read(path: str | os.PathLike[str]) -> bytes:
     if not content:
         raise ValueError(f"path {str(file)!r} is empty; give a file with text in it")
     return content
-
-
-def _check_long_enough(path: str | os.PathLike[str], source: TextSplit, validation: float) -> None:
-    train, test = (part.size for part in source.parts())
-    if min(train, test) < source.length + 1:
-        raise ValueError(
-            f"path {str(path)!r} is too short for T = {source.length}: with validation = "
-            f"{validation} its {train + test} bytes are {train} for training and {test} for "
-            f"testing, and each part needs T + 1 = {source.length + 1}. Give a longer file or a "
-            "smaller T."
-        )
