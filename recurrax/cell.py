@@ -1,8 +1,4 @@
-"""The word everything else is built on: a cell, and the step function inside it.
-
-A step is a pure function `(params, state, x) -> (state, y)`; a `Cell` puts beside it how its
-params begin and where its state starts. Nothing here knows about time.
-"""
+"""A cell, and the step function inside it; nothing here knows about time."""
 
 from __future__ import annotations
 
@@ -80,22 +76,21 @@ def check_cell(name: str, cell: Any) -> None:
         )
 
 
+_CELL_OR_STEP = "cell must be a rx.Cell or a step function (params, state, x) -> (state, y)"
+
+
 def as_step(cell: Cell | StepFn) -> StepFn:
     """The step function of a cell, or the bare step function itself."""
     if isinstance(cell, Cell):
         return cell.step
     if not callable(cell):
         raise TypeError(
-            f"cell must be a rx.Cell or a step function (params, state, x) -> (state, y), "
-            f"got {type(cell).__name__}. Build one with rx.cells.lstm(input_size, hidden_size), "
-            "say."
+            f"{_CELL_OR_STEP}, got {type(cell).__name__}. Build one with "
+            "rx.cells.lstm(input_size, hidden_size), say."
         )
     if getattr(cell, "__annotations__", {}).get("return") in ("Cell", Cell):
         name = getattr(cell, "__name__", "the function")
-        raise TypeError(
-            f"cell must be a rx.Cell or a step function (params, state, x) -> (state, y), got "
-            f"{name}, which makes a cell: call it, {name}(...)"
-        )
+        raise TypeError(f"{_CELL_OR_STEP}, got {name}, which makes a cell: call it, {name}(...)")
     try:
         hash(cell)
     except TypeError:

@@ -1,8 +1,7 @@
-"""What is checked at trace time, and the words in which a mistake is reported.
+"""What is checked at trace time: each message names the argument, what came, and what to do.
 
-Every message names the argument, says what was expected and what came, and what to do. Checks
-look at shapes and dtypes only, so they cost nothing when the compiled function runs;
-`check_finite` and the elementwise probe alone look at values.
+Checks look at shapes and dtypes only, so they cost nothing when the compiled function runs;
+`check_finite` alone looks at values.
 """
 
 from __future__ import annotations
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from recurrax.cell import StepFn
-
-
-# --- how things are named in messages ---------------------------------------------------------
 
 
 def leaf_name(root: str, path: tuple[Any, ...]) -> str:
@@ -49,9 +45,6 @@ class _Word(str):
 def kind(value: Any) -> str:
     """What came in the place of something else: an array by its type, all else by its class."""
     return show(value) if hasattr(value, "dtype") else type(value).__name__
-
-
-# --- arguments of constructors ----------------------------------------------------------------
 
 
 def check_positive_int(name: str, value: Any) -> None:
@@ -168,9 +161,6 @@ def check_initialized(init: Any, block: Any, shape: tuple[int, ...]) -> None:
         )
 
 
-# --- any step ---------------------------------------------------------------------------------
-
-
 def check_step(step: StepFn, params: Any, state: Any, x: Any) -> None:
     """Trace one step abstractly: it must return `(state, y)` with the state as it was."""
     result = jax.eval_shape(step, params, state, x)
@@ -180,7 +170,7 @@ def check_step(step: StepFn, params: Any, state: Any, x: Any) -> None:
             "twice if it has no other output."
         )
     before, after = jax.eval_shape(lambda s: jax.tree.map(jnp.asarray, s), state), result[0]
-    if not _same_structure(before, after):
+    if jax.tree.structure(before) != jax.tree.structure(after):
         raise TypeError(
             f"{named(step)} returned a state of another structure: it was given {show(before)} and "
             f"returned {show(after)}. The new state comes first, and looks like the old one."
@@ -201,11 +191,6 @@ def check_step(step: StepFn, params: Any, state: Any, x: Any) -> None:
             )
 
 
-def _same_structure(a: Any, b: Any) -> bool:
-    trees: list[Any] = [jax.tree.structure(a), jax.tree.structure(b)]
-    return bool(trees[0] == trees[1])
-
-
 def _cast(dtype: Any, given: dict[str, Any]) -> str:
     """What to cast so that a floating-point state keeps its dtype; nothing, if nothing differs."""
     if not jnp.issubdtype(dtype, jnp.inexact):
@@ -214,17 +199,13 @@ def _cast(dtype: Any, given: dict[str, Any]) -> str:
     for name, tree in given.items():
         found = {leaf.dtype for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")}
         other = [str(d) for d in found if jnp.issubdtype(d, jnp.inexact) and d != dtype]
-        if other:
-            differ.append(f"{name} from {' and '.join(sorted(other))}")
+        differ += [f"{name} from {' and '.join(sorted(other))}"] if other else []
     return f"Cast {' and '.join(differ)} to {dtype}, start" if differ else "Start"
 
 
 def named(function: Any) -> str:
     function = getattr(function, "pointwise", function)
     return getattr(function, "__name__", None) or type(function).__name__
-
-
-# --- time ---------------------------------------------------------------------------------------
 
 
 def check_arrays(name: str, tree: Any) -> None:
@@ -305,10 +286,9 @@ def check_flags(name: str, flags: Any, length: int, state: Any) -> None:
 
 def check_reset_state(state: Any, start: Any) -> None:
     """What a reset returns to must be exchangeable with the state that is carried."""
-    leaves = zip(jax.tree.leaves(state), jax.tree.leaves(start), strict=False)
-    if not _same_structure(state, start) or any(
-        (a.shape, a.dtype) != (b.shape, b.dtype) for a, b in leaves
-    ):
+    trees = (state, start)
+    kinds = [[(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)] for tree in trees]
+    if jax.tree.structure(state) != jax.tree.structure(start) or kinds[0] != kinds[1]:
         raise ValueError(
             f"resets returns to cell.initial_state(params, batch_shape), {show(start)}, but the "
             f"state given is {show(state)}. Start from that state, or one like it."

@@ -1,10 +1,8 @@
 """Every purpose has a random key of its own, so that no two share one.
 
-`jax.random.fold_in(key, n)` is the same key as `jax.random.split(key, m)[n]`: a small number that
-is folded in may be what a split has handed to someone else, such as to the params. So each purpose
-folds in a constant of its own first, one that no split reaches, and counts below that.
-
-A key that a user gives is split by `init` alone; everything else is drawn below it, by purpose.
+`jax.random.fold_in(key, n)` is the same key as `jax.random.split(key, m)[n]`, which may be someone
+else's, such as that of the params. So each purpose folds in a constant of its own first, one that
+no split reaches, and counts below that. `init` alone splits a user's key.
 """
 
 from __future__ import annotations
@@ -39,10 +37,9 @@ def of_step(key: chex.PRNGKey, step: Any) -> Any:
 
 
 def own(constant: int) -> Any:
-    """The key of a purpose for which none is given; it is no key that a user would make.
+    """The key of a purpose for which none is given.
 
-    `jax.random.key(0)` itself is the most common of users: what is drawn from it would be no more
-    than their own weights once again.
+    It is no key that a user would make: what `jax.random.key(0)` draws may be their own weights.
     """
     with jax.ensure_compile_time_eval():  # a constant in the program, also inside a loop
         return purpose(jax.random.key(0), constant)

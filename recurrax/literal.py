@@ -36,14 +36,13 @@ def visible(text: str) -> str:
       >>> print(visible("one\ntwo\x1b[1m"))
       one\ntwo\x1b[1m
     """
-    return "".join(map(_escaped, readable(text))) if not text.isprintable() else text
 
+    def escaped(letter: str) -> str:
+        hidden = unicodedata.category(letter) in _INVISIBLE
+        turning = unicodedata.bidirectional(letter) in _TURNING
+        return letter.encode("unicode_escape").decode("ascii") if hidden or turning else letter
 
-def _escaped(letter: str) -> str:
-    hidden = unicodedata.category(letter) in _INVISIBLE
-    if hidden or unicodedata.bidirectional(letter) in _TURNING:
-        return letter.encode("unicode_escape").decode("ascii")
-    return letter
+    return text if text.isprintable() else "".join(map(escaped, readable(text)))
 
 
 def literal(words: str) -> str:
@@ -53,7 +52,11 @@ def literal(words: str) -> str:
       >>> print(literal("cost in $ and in $"))
       cost in \$ and in \$
     """
-    return _short(visible(words)).replace("$", r"\$")
+    words = visible(words)
+    if len(words) > _LONGEST:
+        half = _LONGEST // 2 - 1
+        words = f"{words[:half]}\N{HORIZONTAL ELLIPSIS}{words[-half:]}"
+    return words.replace("$", r"\$")
 
 
 def legend_label(words: str | None) -> str | None:
@@ -63,9 +66,7 @@ def legend_label(words: str | None) -> str | None:
       >>> legend_label("_hidden")
       ' _hidden'
     """
-    if words is None:
-        return None
-    return " " * words.startswith("_") + literal(words)
+    return None if words is None else " " * words.startswith("_") + literal(words)
 
 
 def is_literal(label: str) -> bool:
@@ -77,10 +78,3 @@ def is_literal(label: str) -> bool:
 def plain(label: str) -> str:
     """What a literal label shows."""
     return (label[1:] if label.startswith(" _") else label).replace(r"\$", "$")
-
-
-def _short(words: str) -> str:
-    if len(words) <= _LONGEST:
-        return words
-    half = _LONGEST // 2 - 1
-    return f"{words[:half]}\N{HORIZONTAL ELLIPSIS}{words[-half:]}"

@@ -52,7 +52,7 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
     """
     path = _checked(path)
     arrays: dict[str, Any] = {}
-    dtypes: dict[str, str] = {}
+    dtypes = {}
     for key, leaf in jax.tree_util.tree_leaves_with_path(params):
         array = np.asarray(leaf)
         name = "params" + jax.tree_util.keystr(key)
@@ -102,9 +102,8 @@ def load(path: str | os.PathLike[str], cell: Cell | None = None) -> Weights:
                 f"{path} holds params of a cell that is not the library's own: name it, "
                 "rx.interop.load(path, cell)"
             )
-        dtype = next(iter(arrays.values())).dtype
         try:
-            cell = rebuild(header["cell"], dtype)
+            cell = rebuild(header["cell"], next(iter(arrays.values())).dtype)
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{path} describes a cell that cannot be built: {error}") from None
     like = jax.eval_shape(cell.init, jax.random.key(0))
@@ -145,7 +144,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
                 header = json.loads(file.metadata()[_HEADER])
         file_format, dtypes, _ = header["format"], header["dtypes"], header["cell"]
-        arrays = {name: _as(array, dtypes[name]) for name, array in arrays.items()}
+        for name, array in arrays.items():
+            arrays[name] = array.view(jnp.bfloat16) if dtypes[name] == "bfloat16" else array
+            jax.eval_shape(jnp.asarray, arrays[name])  # a dtype that JAX has
         if not arrays:
             raise ValueError("it holds no array")
     except ImportError:
@@ -157,13 +158,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if file_format != _FORMAT:
         raise ValueError(f"{path} is of format {file_format!r}; this version reads {_FORMAT!r}")
     return header, arrays
-
-
-def _as(array: np.ndarray, dtype: str) -> np.ndarray:
-    """An array in the dtype it was saved with, one that JAX has."""
-    array = array.view(jnp.bfloat16) if dtype == "bfloat16" else array
-    jax.eval_shape(jnp.asarray, array)
-    return array
 
 
 def _safetensors() -> Any:

@@ -10,11 +10,8 @@ from recurrax import checks
 
 def by_name(results: Any, kind: type) -> dict[str, Any]:
     """Results of one kind of `rx.flow` by name; one alone has the empty name."""
-
-    def read(_: str, result: Any) -> Any:
-        return result if isinstance(result, kind) else None
-
-    return read_by_name(results, f"rx.flow.{kind.__name__}", read)
+    name = f"rx.flow.{kind.__name__}"
+    return read_by_name(results, name, lambda _, given: given if isinstance(given, kind) else None)
 
 
 def read_by_name(
@@ -22,11 +19,7 @@ def read_by_name(
 ) -> dict[str, Any]:
     """What `read(argument, result)` makes of each result by name; one alone has the empty name.
 
-    Args:
-      results: one, or several in a dict.
-      kind: what a message calls one of them.
-      read: returns None for what is no such result.
-      also: what else may stand in its place, such as " or its history".
+    It returns None for what is no such result; a message calls it a `kind`, or what it is `also`.
     """
     alone = read(argument_of(""), results)
     if alone is not None:
@@ -48,7 +41,6 @@ def read_by_name(
 
 
 def argument_of(name: str) -> str:
-    """What a message calls the result of a name."""
     return f"results[{name!r}]" if name else "results"
 
 

@@ -20,9 +20,6 @@ def blank_axes(width: float = 7.0, height: float = 4.5) -> Axes:
       width: in inches.
       height: in inches.
 
-    Returns:
-      A `matplotlib.axes.Axes`, for `save`.
-
     Raises:
       ImportError: if matplotlib is not installed.
 
@@ -66,7 +63,7 @@ def as_png(ax: Axes, *, dpi: int = 150) -> bytes:
 
 
 def _write(ax: Axes, target: Any, **how: Any) -> None:
-    """Without a warning for each letter that the font lacks; a box stands in its place."""
+    # Without a warning for each letter that the font lacks; a box stands in its place.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         ax.get_figure(root=True).savefig(target, **how)  # type: ignore[union-attr]

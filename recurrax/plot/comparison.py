@@ -37,9 +37,6 @@ def comparison(result: Comparison, ax: Axes | None = None, *, field: str = "lear
         horizon without end is a triangle beyond all others; a pair of which nothing is known has
         no marks.
 
-    Returns:
-      The axes.
-
     Raises:
       ImportError: if matplotlib is not installed.
       TypeError: if the result is no comparison.

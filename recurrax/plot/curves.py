@@ -15,14 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Colours of Okabe and Ito, which the colour-blind can tell apart, each with dashes of its own.
-_LOOKS: tuple[tuple[str, Any], ...] = (
-    ("#0072B2", "-"),
-    ("#D55E00", "--"),
-    ("#009E73", "-."),
-    ("#CC79A7", (0, (5, 1, 1, 1, 1, 1))),
-    ("#000000", (0, (1, 1))),
-    ("#E69F00", (0, (7, 2))),
-)
+_LOOKS: dict[str, Any] = {"#0072B2": "-", "#D55E00": "--", "#009E73": "-."}
+_LOOKS |= {"#CC79A7": (0, (5, 1, 1, 1, 1, 1)), "#000000": (0, (1, 1)), "#E69F00": (0, (7, 2))}
 _MARKERS = (None, "o", "s", "^", "D", "P", "X")
 STEPS = "steps t"
 LOG_NORM = r"$\log\,\|\partial s_t / \partial s_0\|$  (nats)"
@@ -56,7 +50,7 @@ class Curve(NamedTuple):
 
 def styles(count: int) -> list[Style]:
     """Different from each other in dashes or marker, up to 42 of them."""
-    looks = [Style(colour, dashes, marker) for marker in _MARKERS for colour, dashes in _LOOKS]
+    looks = [Style(*look, marker) for marker in _MARKERS for look in _LOOKS.items()]
     return [looks[i % len(looks)] for i in range(count)]
 
 
@@ -69,10 +63,7 @@ def style_table(rows: int, columns: int) -> list[list[Style]]:
 
 
 def batch_band(values: Any) -> np.ndarray:
-    """The 10th, 50th and 90th percentile over the batch of `[X, *batch]`, as `[3, X]`.
-
-    Of what is not NaN, so that one example does not hide the others.
-    """
+    """The 10th, 50th, 90th percentile over the batch of `[X, *batch]`, NaN aside, as `[3, X]`."""
     rows = np.asarray(values, np.float64)
     rows = rows.reshape(rows.shape[0], -1)
     # Percentiles interpolate, and -inf less -inf is NaN: so the nearest order statistics.
@@ -84,7 +75,6 @@ def batch_band(values: Any) -> np.ndarray:
 
 
 def batch_size(values: Any) -> int:
-    """Of `[X, *batch]`."""
     return int(np.prod(np.shape(values)[1:]))
 
 
@@ -108,10 +98,9 @@ def each_over_time(logs: Mapping[str, Any]) -> list[Curve]:
 
 
 def draw(ax: Axes, curves: Sequence[Curve]) -> None:
-    """Draw the curves and their bands.
+    """Draw the curves and their bands; what is infinite of a band reaches beyond all that is not.
 
-    Where the median is infinite, or an example is NaN, a mark stands at the edge of the picture. A
-    band that is infinite on one side reaches beyond all that is finite.
+    Where the median is infinite, or an example is NaN, a mark stands at the edge of the picture.
     """
     bands = [batch_band(curve.values) for curve in curves]
     finite = np.concatenate([band[np.isfinite(band)] for band in bands])
@@ -132,13 +121,8 @@ def draw(ax: Axes, curves: Sequence[Curve]) -> None:
             # In a row at the bottom or the top, whatever the limits of the axis will be.
             inside = 0.02 + 0.035 * (rows[edge] % 6)
             rows[edge] += 1
-            look: dict[str, Any] = {
-                "color": colour,
-                "linestyle": "none",
-                "marker": marker,
-                "markersize": 6,
-            }
-            look["markevery"] = max(1, int(found.sum()) // _MARKS)
+            look: dict[str, Any] = {"color": colour, "linestyle": "none", "marker": marker}
+            look |= {"markersize": 6, "markevery": max(1, int(found.sum()) // _MARKS)}
             height = np.full(int(found.sum()), inside if edge == "bottom" else 1 - inside)
             ax.plot(x[found], height, transform=ax.get_xaxis_transform(), label=label, **look)
 

@@ -32,9 +32,6 @@ def decay(
       ax: matplotlib axes to draw on; None makes new ones.
       scalars: numbers w whose powers `w^t` are drawn in grey for comparison.
 
-    Returns:
-      The axes.
-
     Raises:
       ImportError: if matplotlib is not installed.
       TypeError: if a result is not a `Decay`.

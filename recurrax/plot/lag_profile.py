@@ -35,9 +35,6 @@ def lag_profile(
         dashes of the loss, stands at the lag of `rx.flow.truncation`, a dotted one across at the
         log of what may be lost.
 
-    Returns:
-      The axes.
-
     Raises:
       ImportError: if matplotlib is not installed.
       TypeError: if a result is not a `LagProfile`.

@@ -22,12 +22,9 @@ def loss_gradients(
 
     Args:
       results: a `rx.flow.LossGradients`, or several by name. The line is the median over the
-        batch, the band holds the middle 80 % of it. A median of -inf, where the loss sees nothing
-        of a state, is a mark at the bottom.
+        batch, the band its middle 80 %. A median of -inf, where the loss sees nothing of a state,
+        is a mark at the bottom.
       ax: matplotlib axes to draw on; None makes new ones.
-
-    Returns:
-      The axes.
 
     Raises:
       ImportError: if matplotlib is not installed.

@@ -39,9 +39,6 @@ def lyapunov(
         their index i, since a result does not hold N.
       theory: values to compare with, by name, in nats a step: horizontal grey lines.
 
-    Returns:
-      The axes.
-
     Raises:
       ImportError: if matplotlib is not installed.
       TypeError: if a result is not a `Lyapunov`, or theory is not a dict of numbers.

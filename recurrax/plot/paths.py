@@ -25,9 +25,6 @@ def paths(result: Paths, ax: Axes | None = None) -> Axes:
         `h @ w_rec`, above 1 where the two parts cancel; a cross at the bottom is NaN.
       ax: matplotlib axes to draw on; None makes new ones.
 
-    Returns:
-      The axes.
-
     Raises:
       ImportError: if matplotlib is not installed.
       TypeError: if the result is not a `Paths`.

@@ -21,15 +21,12 @@ def report(result: Report, ax: Axes | None = None) -> Axes:
 
     Args:
       result: a `rx.flow.Report`. The measured line is the median over the batch of the log
-        spectral norm, its band holds the middle 80 % of it; so is the median of each bound. The
-        predictions are of the log Frobenius norm, which lies up to `1/2 log N` above; the measured
-        one, of the mean square over the batch, is drawn with them. A lower bound of -inf is a mark
-        at the bottom. What the weights alone promise is drawn where they promise something. The
-        picture is framed by what is measured and predicted, and a bound far off leaves it.
+        spectral norm, its band the middle 80 % of it; bounds are medians. The predictions are of
+        the log Frobenius norm, which lies up to `1/2 log N` above; the measured one, of the mean
+        square over the batch, is drawn with them. A lower bound of -inf is a mark at the bottom.
+        What the weights alone promise is drawn where they promise something. What is measured and
+        predicted frames the picture, and a bound far off leaves it.
       ax: matplotlib axes to draw on; None makes new ones.
-
-    Returns:
-      The axes.
 
     Raises:
       ImportError: if matplotlib is not installed.

@@ -32,9 +32,6 @@ def spectrum(
       below: the fraction of a gradient that no longer counts, between 0 and 1: a dotted line. The
         directions above it still carry a gradient.
 
-    Returns:
-      The axes.
-
     Raises:
       ImportError: if matplotlib is not installed.
       TypeError: if a result is not a `Spectrum`.
@@ -52,9 +49,7 @@ def spectrum(
       ['t = 2', 't = 8', 'log 0.05']
     """
     named = by_name(results, Spectrum)
-    checks.check_number("below", below)
-    if not 0 < below < 1:
-        raise ValueError(f"below must be between 0 and 1, got {below}")
+    checks.check_fraction("below", below)
     ax = axes_or_new(ax)
     times = max(len(result.t) for result in named.values())
     table = style_table(len(named), times)

@@ -188,9 +188,6 @@ def history(
       field: which field to draw, `"log_norm"`, `"log_frobenius"`, `"rate"`, `"horizon"` or
         `"largest_singular_value"`; or a gate of one, `"gates.f"` or `"saturated.f"`.
 
-    Returns:
-      The axes.
-
     Raises:
       ImportError: if matplotlib is not installed.
       TypeError: if a result is not a `Watched`, nor a list of them.
@@ -231,12 +228,16 @@ def _records(argument: str, found: Any) -> list[Watched] | None:
 
 def _measured(which: str, records: list[Watched], field: str) -> tuple[np.ndarray, np.ndarray]:
     """The training steps and the values of the rows that were measured, each step once."""
-    columns = [
-        [np.atleast_1d(np.asarray(part)) for part in (record.step, _value(which, record, field))]
-        for record in records
-    ]
-    for column in columns:
-        for part in column:
+    columns = []
+    for record in records:
+        known = {name: value for name in _LABELS if (value := getattr(record, name)) is not None}
+        for group in _LABELS_OF_GATES:
+            known |= {f"{group}.{gate}": value for gate, value in getattr(record, group).items()}
+        if field not in known:
+            names = ", ".join(map(repr, known))
+            raise ValueError(f"field must be one that {which} has ({names}), got {field!r}")
+        columns.append([np.atleast_1d(np.asarray(part)) for part in (record.step, known[field])])
+        for part in columns[-1]:
             if part.ndim != 1:
                 raise ValueError(
                     f"{which} must be stacked over the training steps alone, [M], got shape "
@@ -248,14 +249,3 @@ def _measured(which: str, records: list[Watched], field: str) -> tuple[np.ndarra
         raise ValueError(f"{which} holds no measurement yet: the step of every row is -1")
     new = np.append(True, steps[1:] != steps[:-1])
     return steps[new], values[new]
-
-
-def _value(which: str, record: Watched, field: Any) -> Any:
-    """A field, or a gate of it."""
-    known = {name: value for name in _LABELS if (value := getattr(record, name)) is not None}
-    for group in _LABELS_OF_GATES:
-        known |= {f"{group}.{gate}": value for gate, value in getattr(record, group).items()}
-    if field not in known:
-        names = ", ".join(map(repr, known))
-        raise ValueError(f"field must be one that {which} has ({names}), got {field!r}")
-    return known[field]

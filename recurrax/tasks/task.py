@@ -27,9 +27,8 @@ _RELATIONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": opera
 class Task:
     """A problem of known difficulty: where its batches come from, and how answers are judged.
 
-    A task is a static value, as a cell is: equal to another when its fields are equal, so a task
-    built twice from the same numbers never compiles twice. Endless tasks have a `sample`, tasks
-    made of data a `split`; `draw` works for both.
+    A task is a static value, as a cell is: one built twice from the same numbers never compiles
+    twice. Endless tasks have a `sample`, tasks made of data a `split`; `draw` works for both.
 
     Args:
       name: what `rx.tasks.get` knows it by.
@@ -107,8 +106,7 @@ class Task:
 
         Returns:
           A bool, or an array of bool where the metric is an array, of several seeds say. NaN
-          solves nothing, nor does a loss that is not finite: a metric may make anything of
-          outputs that are NaN.
+          solves nothing, nor does a loss that is not finite.
 
         Raises:
           ValueError: if the goal's metric is not among them.
@@ -129,13 +127,12 @@ class Task:
         Args:
           key: a JAX random key.
           size: B, how many sequences; static under `jax.jit`.
-          data: None for an endless task, which draws from the key alone. For a task made of data a
-            `Batch` as a `Split` stores it, usually `split().train`, of whose sequences each is
-            drawn from all. Give it to your jitted function as an argument, or it is compiled in.
+          data: None for an endless task, which draws from the key alone; for a task made of data a
+            `Batch` as a `Split` stores it, usually `split().train`. Give it to your jitted function
+            as an argument, or it is compiled in.
 
         Returns:
-          A `Batch` with xs `[T, B, I]`; classes are int32, all else is JAX's default float when it
-          is drawn: float64 under `jax_enable_x64`, else float32.
+          A `Batch` with xs `[T, B, I]`; classes are int32, all else is JAX's default float.
 
         Raises:
           ValueError, TypeError: if size is no positive integer, key no random key, or data given
@@ -168,13 +165,12 @@ class Task:
           columns: integers `[B]`, which sequences, in which order.
 
         Returns:
-          A `Batch` with xs `[T, B, I]`; classes are int32, all else is JAX's default float, or
-          wider where the data are.
+          As `draw`; floats are wider where the data are.
         """
+        float_ = checks.default_float()
         xs, targets, weights = (jnp.take(jnp.asarray(leaf), columns, axis=1) for leaf in data)
         if is_integer(xs):
-            xs = jax.nn.one_hot(xs, self.input_size, dtype=checks.default_float())
-        float_ = checks.default_float()
+            xs = jax.nn.one_hot(xs, self.input_size, dtype=float_)
         classes = is_integer(targets)
         targets = targets.astype(jnp.int32) if classes else checks.at_least(targets, float_)
         return Batch(checks.at_least(xs, float_), targets, checks.at_least(weights, float_))

@@ -21,13 +21,10 @@ def text(path: str | os.PathLike[str], T: int = 100, validation: float = 0.1) ->
     """The next byte of any file, asked at every step.
 
     The last part of the file is for testing, what comes before it for training. Both are cut into
-    windows of T bytes, one behind the other, each with the same T bytes one later as targets; no
-    window reaches from one part into the other, and what is left at a part's end is not used. The
-    baseline predicts each byte by how often it is in the training part, with 1 added to all 256
-    counts, so that a byte unseen until then costs something finite.
-
-    The task holds the text, so that it stays the same when the file changes. Its split stores bytes
-    as uint8: three bytes for one of the file. Rows of 256 are only made of what `draw` picks.
+    windows of T bytes, one behind the other, each with the same T bytes one later as targets; what
+    is left at a part's end is not used. The baseline predicts each byte by how often it is in the
+    training part, with 1 added to all 256 counts. The task holds the text, and stays the same when
+    the file changes. Its split stores uint8; rows of 256 are only made of what `draw` picks.
 
     Args:
       path: a file; text in any encoding, or anything else, is read as bytes.

@@ -51,13 +51,15 @@ def test_only_the_gru_has_unit_params(name, build, key):
         assert unit is None
 
 
+def test_an_option_that_no_cell_has_is_refused(name, build):
+    for option in ("recurent_init", "unit_init", "gates"):
+        with pytest.raises(TypeError, match=rf"^{name}\(\) got an unexpected .* '{option}'$"):
+            build(I, H, **{option: None})
+
+
 def test_each_params_class_is_its_own(key):
-    made = [
-        rx.cells.elman(I, H).init(key),
-        rx.cells.elman(I, H, activation="relu").init(key),
-        rx.cells.lstm(I, H).init(key),
-        rx.cells.gru(I, H).init(key),
-    ]
+    made = [row.build(I, H).init(key) for row in rx.cells.CELLS.values()]
+    assert [type(params) for params in made] == [row.params for row in rx.cells.CELLS.values()]
     kinds = [
         rx.cells.ElmanParams,
         rx.cells.ElmanReluParams,

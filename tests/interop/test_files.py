@@ -15,9 +15,7 @@ from halves import skip_without
 import recurrax as rx
 
 CELLS = {
-    "elman": rx.cells.elman(2, 3),
-    "elman-relu": rx.cells.elman(2, 3, activation="relu"),
-    "lstm": rx.cells.lstm(2, 3, forget_bias=0.5),
+    **{name: row.build(2, 3) for name, row in rx.cells.CELLS.items()},
     "gru bfloat16": rx.cells.gru(2, 3, dtype=jnp.bfloat16),
     "gru float16": rx.cells.gru(2, 3, dtype=jnp.float16),
     "stack": rx.stack(rx.cells.lstm(2, 4), rx.stack(rx.cells.gru(4, 3))),
