@@ -170,7 +170,7 @@ def check_step(step: StepFn, params: Any, state: Any, x: Any) -> None:
             "twice if it has no other output."
         )
     before, after = jax.eval_shape(lambda s: jax.tree.map(jnp.asarray, s), state), result[0]
-    if jax.tree.structure(before) != jax.tree.structure(after):
+    if not _same_structure(before, after):
         raise TypeError(
             f"{named(step)} returned a state of another structure: it was given {show(before)} and "
             f"returned {show(after)}. The new state comes first, and looks like the old one."
@@ -189,6 +189,11 @@ def check_step(step: StepFn, params: Any, state: Any, x: Any) -> None:
                 f"{_cast(old.dtype, {'params': params, 'xs': x})} from a state of {new.dtype}, or "
                 "cast the new state in the step."
             )
+
+
+def _same_structure(*trees: Any) -> bool:
+    first, second = map(jax.tree.structure, trees)
+    return bool(first == second)
 
 
 def _cast(dtype: Any, given: dict[str, Any]) -> str:
@@ -288,7 +293,7 @@ def check_reset_state(state: Any, start: Any) -> None:
     """What a reset returns to must be exchangeable with the state that is carried."""
     trees = (state, start)
     kinds = [[(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)] for tree in trees]
-    if jax.tree.structure(state) != jax.tree.structure(start) or kinds[0] != kinds[1]:
+    if not _same_structure(state, start) or kinds[0] != kinds[1]:
         raise ValueError(
             f"resets returns to cell.initial_state(params, batch_shape), {show(start)}, but the "
             f"state given is {show(state)}. Start from that state, or one like it."
