@@ -192,8 +192,8 @@ def check_step(step: StepFn, params: Any, state: Any, x: Any) -> None:
 
 
 def _same_structure(*trees: Any) -> bool:
-    first, second = map(jax.tree.structure, trees)
-    return bool(first == second)
+    structures: list[Any] = [jax.tree.structure(tree) for tree in trees]
+    return bool(structures[0] == structures[1])
 
 
 def _cast(dtype: Any, given: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ def decay(
 
     Args:
       results: a `rx.flow.Decay`, or several by name. The line is the median over the batch, the
-        band holds the middle 80 % of it. A median of -inf is a mark at the bottom.
+        band its middle 80 %. A median of -inf is a mark at the bottom.
       ax: matplotlib axes to draw on; None makes new ones.
       scalars: numbers w whose powers `w^t` are drawn in grey for comparison.
 

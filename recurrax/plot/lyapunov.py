@@ -30,13 +30,11 @@ def lyapunov(
 
     Args:
       results: a `rx.flow.Lyapunov`, or several by name. The line is the median over the batch, the
-        band holds the middle 80 % of it. A bar is one standard error to either side, the median
-        over the batch; there is none where it is not known. An exponent of -inf is a mark at the
-        bottom.
+        band its middle 80 %. A bar is one standard error to either side, the median over the batch;
+        there is none where it is not known. An exponent of -inf is a mark at the bottom.
       ax: matplotlib axes to draw on; None makes new ones.
       size: N, the size of the whole state, for all results or by their names: exponents are then
-        drawn against `i / N`, which compares networks of different sizes. None draws them against
-        their index i, since a result does not hold N.
+        drawn against `i / N`, to compare networks of different sizes; None: against their index i.
       theory: values to compare with, by name, in nats a step: horizontal grey lines.
 
     Raises:

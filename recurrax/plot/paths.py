@@ -19,10 +19,10 @@ def paths(result: Paths, ax: Axes | None = None) -> Axes:
     """Draw the share of the detour against t, with the mean activation of each gate.
 
     Args:
-      result: a `rx.flow.Paths`. The share's line is the median over the batch, its band holds the
-        middle 80 % of it; of the gates, the medians are drawn. The share is near 0 where the
-        derivative stays inside its hidden units, near 1 where nearly all of it goes round by
-        `h @ w_rec`, above 1 where the two parts cancel; a cross at the bottom is NaN.
+      result: a `rx.flow.Paths`. The share's line is the median over the batch, its band the middle
+        80 %; of the gates, the medians are drawn. The share is near 0 where the derivative stays
+        inside its hidden units, near 1 where nearly all of it goes round by `h @ w_rec`, above 1
+        where the two parts cancel; a cross at the bottom is NaN.
       ax: matplotlib axes to draw on; None makes new ones.
 
     Raises:
