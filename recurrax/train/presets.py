@@ -17,11 +17,9 @@ from recurrax.cures.clipping.adaptive import clip_by_percentile, clip_by_zscore,
 from recurrax.cures.clipping.clip_state_gradient import clip_state_gradient
 from recurrax.cures.clipping.global_norm import clip_by_global_norm
 from recurrax.cures.detach import detach
-from recurrax.cures.flossing import flossing
 from recurrax.cures.init.biases import chrono
 from recurrax.cures.init.matrices import identity, spectral_radius
-from recurrax.cures.omega import omega
-from recurrax.cures.orthogonality import orthogonality
+from recurrax.cures.penalties import flossing, omega, orthogonality
 from recurrax.flow.steps.problem import floating_leaves
 from recurrax.words import unknown
 
