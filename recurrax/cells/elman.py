@@ -8,12 +8,18 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import checks
-from recurrax.gated.cell import CellOptions, GatedParams, GateView, named_cell
+from recurrax.gated.cell import (
+    LECUN_NORMAL,
+    ORTHOGONAL,
+    ZEROS,
+    GatedParams,
+    GateView,
+    Initializer,
+    named_cell,
+)
 from recurrax.gated.step import GatedStep
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
     import chex
 
     from recurrax.cell import Cell
@@ -50,7 +56,9 @@ def relu_pointwise(unit: None, z_in: Any, z_rec: Any, state: ElmanState) -> Elma
 
 # Both activations have a slope of at most 1, reached at 0 by tanh and everywhere above by relu.
 _VIEW = GateView(("h",), ("tanh",), tanh_gates)
-elman_step = GatedStep(tanh_pointwise, 1, ElmanState, slope=1.0, view=_VIEW).documented("elman")
+elman_step = GatedStep(tanh_pointwise, 1, ElmanState, slope=1.0, view=_VIEW).documented(
+    "elman", "`h_t = tanh(x_t W_in + h_{t-1} W_rec + b)`."
+)
 _RELU_STEP = GatedStep(relu_pointwise, 1, ElmanState, slope=1.0)
 
 
@@ -59,7 +67,10 @@ def elman(
     hidden_size: int,
     *,
     activation: str = "tanh",
-    **options: Unpack[CellOptions],
+    recurrent_init: Initializer = ORTHOGONAL,
+    input_init: Initializer = LECUN_NORMAL,
+    bias_init: Initializer = ZEROS,
+    dtype: Any = None,
 ) -> Cell:
     """The vanilla recurrent network, in the form of torch's `RNN` with one bias.
 
@@ -69,8 +80,11 @@ def elman(
       input_size: I, features of one input.
       hidden_size: H, hidden units.
       activation: `"tanh"` or `"relu"`.
-      **options: those of `rx.gated_cell`: `recurrent_init`, `input_init` and `bias_init`, the
-        initialisers of `w_rec [H, H]`, `w_in [I, H]` and `b [H]`, and `dtype`.
+      recurrent_init: initialiser of `w_rec [H, H]`.
+      input_init: initialiser of `w_in [I, H]`.
+      bias_init: initialiser of `b [H]`.
+      dtype: of the params; by default JAX's default float when the cell is made, float64 under
+        `jax_enable_x64`, else float32.
 
     Returns:
       A `Cell` with `ElmanParams` (relu: `ElmanReluParams`) and `ElmanState`.
@@ -89,8 +103,16 @@ def elman(
     Source: Elman (1990), "Finding structure in time".
     """
     checks.check_choice("activation", activation, ("tanh", "relu"))
-    sizes = input_size, hidden_size
-    if activation == "tanh":
-        return named_cell("elman", elman_step, ElmanParams, *sizes, options)
-    printed = {"activation": "relu"}
-    return named_cell("elman", _RELU_STEP, ElmanReluParams, *sizes, options, printed=printed)
+    is_tanh = activation == "tanh"
+    return named_cell(
+        "elman",
+        elman_step if is_tanh else _RELU_STEP,
+        ElmanParams if is_tanh else ElmanReluParams,
+        input_size,
+        hidden_size,
+        recurrent_init=recurrent_init,
+        input_init=input_init,
+        bias_init=bias_init,
+        dtype=dtype,
+        printed={} if is_tanh else {"activation": activation},
+    )

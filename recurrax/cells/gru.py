@@ -6,11 +6,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 
-from recurrax.gated.cell import ZEROS, CellOptions, GateView, named_cell
+from recurrax.gated.cell import (
+    LECUN_NORMAL,
+    ORTHOGONAL,
+    ZEROS,
+    GateView,
+    Initializer,
+    named_cell,
+)
 from recurrax.gated.step import GatedStep, gate_activations
 
 if TYPE_CHECKING:
-    from typing import Unpack
+    from collections.abc import Sequence
 
     import chex
 
@@ -53,10 +60,22 @@ def gru_pointwise(unit: GRUUnit, z_in: Any, z_rec: Any, state: GRUState) -> GRUS
 
 _VIEW = GateView(("r", "z", "n"), ("sigmoid", "sigmoid", "tanh"), gru_gates)
 
-gru_step = GatedStep(gru_pointwise, gates=3, state=GRUState, view=_VIEW).documented("gru")
+gru_step = GatedStep(gru_pointwise, gates=3, state=GRUState, view=_VIEW).documented(
+    "gru",
+    "`r, z = sigmoid(x_t W_in + h_{t-1} W_rec + b)`,\n"
+    "`n = tanh(x_t W_in + b + r (h_{t-1} W_rec + b_n))`, `h_t = (1 - z) n + z h_{t-1}`.",
+)
 
 
-def gru(input_size: int, hidden_size: int, **options: Unpack[CellOptions]) -> Cell:
+def gru(
+    input_size: int,
+    hidden_size: int,
+    *,
+    recurrent_init: Initializer | Sequence[Initializer] = ORTHOGONAL,
+    input_init: Initializer | Sequence[Initializer] = LECUN_NORMAL,
+    bias_init: Initializer | Sequence[Initializer] = ZEROS,
+    dtype: Any = None,
+) -> Cell:
     """The gated recurrent unit.
 
     `r, z = sigmoid(x_t W_in + h_{t-1} W_rec + b)`,
@@ -65,9 +84,12 @@ def gru(input_size: int, hidden_size: int, **options: Unpack[CellOptions]) -> Ce
     Args:
       input_size: I, features of one input.
       hidden_size: H, hidden units.
-      **options: those of `rx.gated_cell`: `recurrent_init`, `input_init` and `bias_init`, of the
-        blocks of `w_rec [H, 3*H]`, `w_in [I, 3*H]` and `b [3*H]`, each one initialiser or one for
-        each of the gates r, z, n, and `dtype`. The bias `b_n [H]` inside the reset starts at zero.
+      recurrent_init: initialiser of each gate's `[H, H]` block of `w_rec`, or one for each of
+        the gates r, z, n.
+      input_init: the same for `w_in [I, 3*H]`.
+      bias_init: the same for `b [3*H]`; the bias `b_n [H]` inside the reset starts at zero.
+      dtype: of the params; by default JAX's default float when the cell is made, float64 under
+        `jax_enable_x64`, else float32.
 
     Returns:
       A `Cell` with `GRUParams` and `GRUState`.
@@ -85,5 +107,15 @@ def gru(input_size: int, hidden_size: int, **options: Unpack[CellOptions]) -> Ce
 
     Source: Cho et al. (2014), in the form of torch's `GRU`.
     """
-    unit = GRUUnit(b_n=ZEROS)
-    return named_cell("gru", gru_step, GRUParams, input_size, hidden_size, options, unit_init=unit)
+    return named_cell(
+        "gru",
+        gru_step,
+        GRUParams,
+        input_size,
+        hidden_size,
+        unit_init=GRUUnit(b_n=ZEROS),
+        recurrent_init=recurrent_init,
+        input_init=input_init,
+        bias_init=bias_init,
+        dtype=dtype,
+    )

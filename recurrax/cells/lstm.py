@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.gated.cell import (
+    LECUN_NORMAL,
+    ORTHOGONAL,
     ZEROS,
-    CellOptions,
     GatedParams,
     GateView,
     Initializer,
@@ -20,7 +21,6 @@ from recurrax.gated.step import GatedStep, gate_activations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Unpack
 
     import chex
 
@@ -55,7 +55,11 @@ def lstm_pointwise(unit: None, z_in: Any, z_rec: Any, state: LSTMState) -> LSTMS
 
 _VIEW = GateView(("i", "f", "g", "o"), _KINDS, lstm_gates)
 
-lstm_step = GatedStep(lstm_pointwise, gates=4, state=LSTMState, view=_VIEW).documented("lstm")
+lstm_step = GatedStep(lstm_pointwise, gates=4, state=LSTMState, view=_VIEW).documented(
+    "lstm",
+    "`i, f, o = sigmoid(z)`, `g = tanh(z)` with `z = x_t W_in + h_{t-1} W_rec + b`;\n"
+    "`c_t = f c_{t-1} + i g`, `h_t = o tanh(c_t)`.",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +79,10 @@ def lstm(
     hidden_size: int,
     *,
     forget_bias: float | None = None,
-    **options: Unpack[CellOptions],
+    recurrent_init: Initializer | Sequence[Initializer] = ORTHOGONAL,
+    input_init: Initializer | Sequence[Initializer] = LECUN_NORMAL,
+    bias_init: Initializer | Sequence[Initializer] = ZEROS,
+    dtype: Any = None,
 ) -> Cell:
     """Long short-term memory.
 
@@ -88,9 +95,12 @@ def lstm(
       forget_bias: added to the forget gate's bias at initialisation; torch has 0, flax 0, and 1,
         the default, keeps the memory open at the start of training. Where `bias_init` gives each
         gate its own, the default is 0.
-      **options: those of `rx.gated_cell`: `recurrent_init`, `input_init` and `bias_init`, of the
-        blocks of `w_rec [H, 4*H]`, `w_in [I, 4*H]` and `b [4*H]`, the sum of torch's two biases,
-        each one initialiser or one for each of the gates i, f, g, o, and `dtype`.
+      recurrent_init: initialiser of each gate's `[H, H]` block of `w_rec`, or one for each of
+        the gates i, f, g, o.
+      input_init: the same for `w_in [I, 4*H]`.
+      bias_init: the same for `b [4*H]`, which is the sum of torch's two biases.
+      dtype: of the params; by default JAX's default float when the cell is made, float64 under
+        `jax_enable_x64`, else float32.
 
     Returns:
       A `Cell` with `LSTMParams` and `LSTMState`.
@@ -109,14 +119,21 @@ def lstm(
     Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000); the
     forget bias is that of Jozefowicz et al. (2015).
     """
-    bias_init = options.pop("bias_init", ZEROS)
     if forget_bias is None:
         forget_bias = 1.0 if callable(bias_init) else 0.0
     checks.check_number("forget_bias", forget_bias)
     per_gate = (bias_init,) * 4 if callable(bias_init) else bias_init
     if isinstance(per_gate, (tuple, list)) and len(per_gate) == 4:  # else gated_cell reports it
         per_gate = (per_gate[0], Shifted(per_gate[1], float(forget_bias)), *per_gate[2:])
-    printed = {"forget_bias": float(forget_bias), "bias_init": bias_init}
-    options["bias_init"] = per_gate
-    sizes = input_size, hidden_size
-    return named_cell("lstm", lstm_step, LSTMParams, *sizes, options, printed=printed)
+    return named_cell(
+        "lstm",
+        lstm_step,
+        LSTMParams,
+        input_size,
+        hidden_size,
+        recurrent_init=recurrent_init,
+        input_init=input_init,
+        bias_init=per_gate,
+        dtype=dtype,
+        printed={"forget_bias": float(forget_bias), "bias_init": bias_init},
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -247,34 +247,14 @@ def gated_cell(
     return Cell(init=init, initial_state=ZeroState(state), step=step)
 
 
-class CellOptions(TypedDict, total=False):
-    """What each cell of `rx.cells` takes besides its sizes, as `gated_cell` does."""
-
-    recurrent_init: Initializer | Sequence[Initializer]
-    input_init: Initializer | Sequence[Initializer]
-    bias_init: Initializer | Sequence[Initializer]
-    dtype: Any
-
-
 def named_cell(
-    name: str,
-    step: GatedStep,
-    params: type,
-    input_size: int,
-    hidden_size: int,
-    options: CellOptions,
-    *,
-    unit_init: Any = None,
-    printed: dict[str, Any] | None = None,
+    name: str, step: GatedStep, params: type, input_size: int, hidden_size: int, **options: Any
 ) -> Cell:
-    """A gated cell with this step, which prints itself as a call of `name`.
+    """A gated cell with this step and these options of `gated_cell`; it prints as a call of `name`.
 
-    The call is written with what is `printed` in place of the options of the user or besides.
+    What is `printed`, a dict among the options, stands in the call in place of them or besides.
     """
-    for option in options:
-        if option not in CellOptions.__optional_keys__:
-            raise TypeError(f"{name}() got an unexpected keyword argument {option!r}")
-    printed = printed or {}
+    printed = options.pop("printed", {})
     cell = gated_cell(
         step.pointwise,
         gates=step.gates,
@@ -284,7 +264,6 @@ def named_cell(
         params=params,
         slope=step.slope,
         view=step.view,
-        unit_init=unit_init,
         **options,
     )
     arguments = {key: value for key, value in printed.items() if key not in _DEFAULTS}

@@ -68,11 +68,12 @@ class GatedStep:
         """A cell with this step as the call that makes it, for `Cell` to print."""
         return getattr(init, "call", "") or f"Cell(step={self!r})"
 
-    def documented(self, cell: str) -> GatedStep:
+    def documented(self, cell: str, equation: str) -> GatedStep:
         """The same step with the name and the docstring of a function of `rx.cells`."""
         step = dataclasses.replace(self)
+        doc = _STEP_DOC.format(cell=cell, equation=equation, state=self.state.__name__)
         object.__setattr__(step, "__name__", f"{cell}_step")
-        object.__setattr__(step, "__doc__", _STEP_DOC.format(cell=cell, state=self.state.__name__))
+        object.__setattr__(step, "__doc__", doc)
         return step
 
     def check_inputs(self, params: Any, state: Any, xs: Any) -> None:
@@ -101,7 +102,9 @@ class GatedStep:
         return self.split(self.input_share(params, x)), self.split(h @ params.w_rec)
 
 
-_STEP_DOC = """One step of `rx.cells.{cell}`, which has its equations and their source.
+_STEP_DOC = """One step of `rx.cells.{cell}`, which names the source.
+
+{equation}
 
 Args:
   params: as `rx.cells.{cell}(I, H).init(key)` returns them, the gates side by side.
