@@ -11,6 +11,7 @@ import optax
 import pytest
 
 import recurrax as rx
+from recurrax.cures.clipping.global_norm import clip_counts
 
 # Norms of some size with a few spikes, a rise that lasts, and a zero.
 DRAW = np.random.default_rng(0)
@@ -162,6 +163,7 @@ def test_one_alone_is_read_by_field_and_is_a_tree_of_arrays(name):
     cure = CURES[name]()
     state = cure.init({"w": jnp.zeros(2)})
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
+    assert len(clip_counts(state)) == 1
     assert float(rx.cures.clip_fraction(state)) == 0
     _, after = cure.update({"w": jnp.array([3.0, 4.0])}, state)
     same = jax.tree.map(

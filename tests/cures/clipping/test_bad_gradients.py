@@ -21,6 +21,10 @@ REMEMBERED = ("history", "seen", "center", "deviation", "run")
 every_cure = pytest.mark.parametrize("name", CURES)
 
 
+def test_the_table_above_is_whole():
+    assert set(CURES) == {name for name in rx.cures.__all__ if name.startswith(("clip_by", "skip"))}
+
+
 def settled(cure, dtype=jnp.float32):
     """The state of a cure after four ordinary updates of norm 1 and .5."""
     state = cure.init(None)
