@@ -29,9 +29,6 @@ _EXAMPLES, _PROBES = 4, 8  # sequences and directions along which the gradient f
 _JUDGED = 512  # sequences judged at once; of an endless task, all there are
 _ASTRAY = 10  # a final loss above so many times a memoryless guess's has diverged
 
-Optimizer = Callable[[float], Any]
-"""`optimizer(learning_rate) -> optax.GradientTransformation`."""
-
 
 class Trial(NamedTuple):
     """One cell with one cure: M reports of S seeds."""
@@ -71,7 +68,7 @@ def compare(
     batch_size: int = 32,
     hidden_size: int = 64,
     learning_rate: float | Mapping[str, float] = 1e-3,
-    optimizer: Optimizer = optax.adam,
+    optimizer: Callable[[float], Any] = optax.adam,
     report_every: int = 100,
     stop_early: bool = True,
     tell: Callable[[str, str, int, dict[str, Any]], None] | None = None,

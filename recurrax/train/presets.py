@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -104,10 +105,6 @@ ALIASES = {"irnn": "elman-relu-identity"}
 # --- cures ----------------------------------------------------------------------------------------
 
 
-def _clipped_state(cell: Cell) -> Cell:
-    return clip_state_gradient(cell, max_norm=0.01)
-
-
 def _detached(cell: Cell) -> Cell:
     """The same draws at every update, but other ones for each step and each of the batch."""
     return detach(cell, 0.25, keys.own(keys.DETACH))
@@ -136,7 +133,7 @@ CURES: dict[str, Cure] = {
     "percentile": Cure(optimizer=clip_by_percentile(10.0)),
     "zscore": Cure(optimizer=clip_by_zscore()),
     "skip": Cure(optimizer=skip_spikes()),
-    "clip-state": Cure(cell=_clipped_state),
+    "clip-state": Cure(cell=partial(clip_state_gradient, max_norm=0.01)),
     "detach": Cure(cell=_detached),
     "omega": Cure(regularizer=_omega),
     "orthogonality": Cure(regularizer=_orthogonality),

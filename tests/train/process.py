@@ -20,11 +20,7 @@ if TYPE_CHECKING:
     import recurrax as rx
 
 # A checkpoint takes most of the time.
-LONG = {
-    "steps": 3000,
-    "checkpoint_every": 10,
-    "report_every": 20,
-}  # a checkpoint takes most of the time
+LONG = {"steps": 3000, "checkpoint_every": 10, "report_every": 20}
 
 
 def start(name: str, flags: str = "", **given: Any) -> subprocess.Popen[str]:

@@ -82,7 +82,7 @@ def critical(
     return Critical("critical", draw, (gain,), gates, gain=gain, q=q)
 
 
-def _draw_normal(key: chex.PRNGKey, shape: Any, dtype: Any, gain: float) -> chex.Array:
+def _draw_normal(key: chex.PRNGKey, shape: tuple[int, int], dtype: Any, gain: float) -> chex.Array:
     return jax.random.normal(key, shape, dtype) * (gain / shape[0] ** 0.5)
 
 

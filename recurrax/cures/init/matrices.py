@@ -99,7 +99,9 @@ def orthogonal(gain: float = 1.0, *, gates: int = 1) -> Initializer:
     return GateBlocks("orthogonal", draw_orthogonal, (float(gain),), gates, square=False)
 
 
-def draw_orthogonal(key: chex.PRNGKey, shape: Any, dtype: Any, gain: float) -> chex.Array:
+def draw_orthogonal(
+    key: chex.PRNGKey, shape: tuple[int, int], dtype: Any, gain: float
+) -> chex.Array:
     return jax.nn.initializers.orthogonal(gain)(key, shape, dtype)
 
 
@@ -131,7 +133,9 @@ def identity(scale: float = 1.0, *, gates: int = 1) -> Initializer:
     return GateBlocks("identity", _draw_identity, (float(scale),), gates)
 
 
-def _draw_identity(key: chex.PRNGKey, shape: Any, dtype: Any, scale: float) -> chex.Array:
+def _draw_identity(
+    key: chex.PRNGKey, shape: tuple[int, int], dtype: Any, scale: float
+) -> chex.Array:
     del key
     return jnp.asarray(scale, dtype) * jnp.eye(*shape, dtype=dtype)
 
@@ -171,7 +175,7 @@ def spectral_radius(rho: float, *, base: Initializer = LECUN_NORMAL, gates: int 
 
 
 def _draw_of_radius(
-    key: chex.PRNGKey, shape: Any, dtype: Any, rho: float, base: Initializer
+    key: chex.PRNGKey, shape: tuple[int, int], dtype: Any, rho: float, base: Initializer
 ) -> chex.Array:
     block = _draw_base(key, shape, dtype, base)
     unit, _ = rescale(block)  # so that the log below is a small number
@@ -236,7 +240,7 @@ def largest_singular_value(
 
 
 def _draw_of_norm(
-    key: chex.PRNGKey, shape: Any, dtype: Any, sigma: float, base: Initializer
+    key: chex.PRNGKey, shape: tuple[int, int], dtype: Any, sigma: float, base: Initializer
 ) -> chex.Array:
     block, _ = rescale(_draw_base(key, shape, dtype, base))
     norm = jnp.linalg.norm(block, 2)
@@ -246,7 +250,9 @@ def _draw_of_norm(
 # --- shared ---------------------------------------------------------------------------------------
 
 
-def _draw_base(key: chex.PRNGKey, shape: Any, dtype: Any, base: Initializer) -> chex.Array:
+def _draw_base(
+    key: chex.PRNGKey, shape: tuple[int, int], dtype: Any, base: Initializer
+) -> chex.Array:
     block = base(key, shape, dtype)
     checks.check_initialized(base, block, shape)
     return jnp.asarray(block, dtype)
