@@ -136,7 +136,7 @@ def _ginelli(own: Problem, path: Trajectory, count: int, every: int) -> tuple[ch
 
     def back(coordinates: chex.Array, now: Any) -> tuple[chex.Array, Any]:
         basis, upper, exponent, gone, condition = now
-        earlier = triangular_inverse(nonzero_diagonal(upper), False) @ coordinates
+        earlier = triangular_inverse(nonzero_diagonal(upper)) @ coordinates
         shrunk = jnp.linalg.norm(earlier, axis=0)
         log_growth = exponent.astype(shrunk.dtype) * jnp.log(2.0) - jnp.log(shrunk)
         log_growth = jnp.where(gone, -jnp.inf, log_growth)

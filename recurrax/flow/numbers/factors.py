@@ -127,10 +127,10 @@ def _eliminated_jvp(primals: Any, tangents: Any) -> Any:
     found = eliminated(v)
     basis, upper, condition, hidden, pivots = found
     lower = basis[pivots]
-    change = dv @ triangular_inverse(nonzero_diagonal(upper), False)
+    change = dv @ triangular_inverse(nonzero_diagonal(upper))
     # change = d basis + basis @ (d upper upper^-1); in the pivots' rows one part is strictly
     # lower triangular after lower^-1, the other upper.
-    inner = triangular_inverse(lower, True) @ change[pivots]
+    inner = triangular_inverse(lower.T).T @ change[pivots]
     in_upper = jnp.triu(inner)
     strict = lower @ jnp.tril(inner, -1)
     d_basis = (change - basis @ in_upper).at[pivots].set(strict, unique_indices=True)
@@ -157,7 +157,7 @@ def _qr(v: chex.Array) -> tuple[chex.Array, chex.Array]:
 def _orthonormal_jvp(primals: Any, tangents: Any) -> Any:
     (v,), (dv,) = primals, tangents
     q, r = orthonormal(v)
-    change = dv @ triangular_inverse(nonzero_diagonal(r), False)
+    change = dv @ triangular_inverse(nonzero_diagonal(r))
     inner = q.T @ change
     # q' dq is antisymmetric, and what is left of `inner` is upper triangular.
     below = jnp.tril(inner, -1)
@@ -186,9 +186,8 @@ def square_qr(a: chex.Array) -> tuple[chex.Array, chex.Array]:
             v, t, top = _reflections(r[start:, start:stop])
             rest = r[start:, stop:]
             rest = rest - v @ (t.T @ (v.T @ rest))
-            below = jnp.zeros((size - stop, stop - start), a.dtype)
-            done = jnp.concatenate([jnp.concatenate([top, below]), rest], axis=1)
-            r = r.at[start:, start:].set(done)
+            top = jnp.pad(top, ((0, size - stop), (0, 0)))
+            r = r.at[start:, start:].set(jnp.concatenate([top, rest], axis=1))
             reflections.append((start, v, t))
         q = jnp.eye(size, dtype=a.dtype)
         for start, v, t in reversed(reflections):
@@ -210,7 +209,8 @@ def _reflections(panel: chex.Array) -> tuple[chex.Array, chex.Array, chex.Array]
 
 
 @jax.custom_jvp
-def _inverse(upper: chex.Array) -> chex.Array:
+def triangular_inverse(upper: chex.Array) -> chex.Array:
+    """Return the inverse of an upper triangular matrix without a zero on its diagonal."""
     return _solve_identity(upper)
 
 
@@ -220,15 +220,10 @@ def _solve_identity(upper: chex.Array) -> chex.Array:
     return jax.lax.linalg.triangular_solve(upper, eye, left_side=True, lower=False)
 
 
-@_inverse.defjvp
+@triangular_inverse.defjvp
 def _inverse_jvp(primals: Any, tangents: Any) -> Any:
-    inverse = _inverse(*primals)
+    inverse = triangular_inverse(*primals)
     return inverse, -inverse @ tangents[0] @ inverse
-
-
-def triangular_inverse(matrix: chex.Array, lower: bool) -> chex.Array:
-    """Return the inverse of a triangular matrix without a zero on its diagonal."""
-    return _inverse(matrix.T).T if lower else _inverse(matrix)
 
 
 def nonzero_diagonal(upper: chex.Array) -> chex.Array:
