@@ -113,7 +113,7 @@ def paths(
     )
     logs, gates = _paths(problem, rows, columns)
     opened = None if step.view is None else GateStatistics(step.view.names, *gates)
-    return Paths(*logs, opened)
+    return Paths(*logs, gates=opened)
 
 
 def direct_fields(problem: Problem) -> tuple[int, ...]:
@@ -164,7 +164,8 @@ class _Products(NamedTuple):
 def _paths(
     own: Problem, path: Trajectory, of: tuple[int, ...], wrt: tuple[int, ...]
 ) -> tuple[Any, Any]:
-    step, rows, columns = own.step, np.asarray(of), np.asarray(wrt)
+    step: Any = own.step
+    rows, columns = np.asarray(of), np.asarray(wrt)
     fields, hidden, dtype = len(own.state), own.state.h.shape[-1], own.dtype
 
     def logs(now: _Products) -> tuple[chex.Array, ...]:

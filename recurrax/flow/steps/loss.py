@@ -135,8 +135,8 @@ def backpropagated(maps: StepMaps, errors: Scaled) -> Scaled:
         return rescale(earlier, error.exponent), Scaled(signal, error.exponent)
 
     nothing = by_step(jax.tree.map(lambda leaf: jnp.zeros_like(leaf[:1]), errors.mantissa))
-    signals: Scaled = jax.lax.scan(body, nothing, (maps.rows, errors), reverse=True)[1]
-    return jax.tree.map(lambda leaf: leaf[:, 0], signals)
+    signals = jax.lax.scan(body, nothing, (maps.rows, errors), reverse=True)[1]
+    return Scaled(signals.mantissa[:, 0], signals.exponent[:, 0])
 
 
 def by_step(errors: Any) -> Scaled:
