@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from recurrax.cli.compare.compare_options import CompareOptions
 from recurrax.cli.console import Mistake, say
-from recurrax.cli.flow.flow_command import FlowOptions, flow
 from recurrax.cli.options import flag_of
-from recurrax.cli.train.train_command import TrainOptions, train
 from recurrax.words import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-
-def compare(options: CompareOptions) -> int:
-    """Run `recurrax compare`; return the exit code."""
-    # Here, so that a command that does not train does not wait for Optax.
-    from recurrax.cli.compare.run_comparison import run_comparison
-
-    return run_comparison(options)
-
-
-# By name: the options, whose docstring is the help, and what is run with them.
-_COMMANDS: dict[str, tuple[Any, Callable[[Any], int]]] = {
-    "flow": (FlowOptions, flow),
-    "train": (TrainOptions, train),
-    "compare": (CompareOptions, compare),
+# The options of each command: a dataclass whose docstring is the help and whose `run` runs it.
+# It is imported once it is asked for, so that a command that does not train needs no Optax.
+_COMMANDS = {
+    "flow": "recurrax.cli.flow.flow_command:FlowOptions",
+    "train": "recurrax.cli.train.train_command:TrainOptions",
+    "compare": "recurrax.cli.compare.compare_command:CompareOptions",
 }
 _CONFIG = (tyro.conf.FlagCreatePairsOff,)
 
@@ -51,45 +41,31 @@ def run(args: Sequence[str]) -> int:
       >>> run(["flow", "--cells", "lstm", "--data", "digits", "--hidden", "0"])
       2
     """
+    name, *words = args or [""]
+    known = ", ".join(_COMMANDS)
     try:
-        if not args or args[0] not in _COMMANDS:
-            return _no_command(args)
-        name = args[0]
-        kind, command = _COMMANDS[name]
+        if name in ("-h", "--help"):
+            tyro.extras.subcommand_cli_from_dict(
+                {command: pkgutil.resolve_name(kind) for command, kind in _COMMANDS.items()},
+                prog="recurrax",
+                description="See, predict and fix how gradients travel through recurrent networks.",
+                args=list(args),
+                config=_CONFIG,
+            )
+        if not args:
+            raise Mistake(f"give a command: {known} (see recurrax --help)")
+        if name not in _COMMANDS:
+            raise Mistake(f"unknown command {name!r}; choose from {known} (see recurrax --help)")
+        kind: Any = pkgutil.resolve_name(_COMMANDS[name])
         options, unknown = tyro.cli(
-            kind,
-            prog=f"recurrax {name}",
-            args=list(args[1:]),
-            config=_CONFIG,
-            return_unknown_args=True,
+            kind, prog=f"recurrax {name}", args=words, config=_CONFIG, return_unknown_args=True
         )
         if unknown:
-            raise Mistake(_unknown_option(name, kind, unknown[0]))
-        return command(options)
+            flags = [flag_of(field.name) for field in dataclasses.fields(kind)]
+            meant = nearest(unknown[0].split("=")[0], flags, cutoff=0.75, show=str)
+            raise Mistake(f"unknown option {unknown[0]!r}{meant} (see recurrax {name} --help)")
+        code: int = options.run()
+        return code
     except Mistake as mistake:
         say(str(mistake))
         return 2
-
-
-def _no_command(args: Sequence[str]) -> int:
-    """Show the help of `recurrax` alone, or refuse the first word."""
-    if args and args[0] in ("-h", "--help"):
-        tyro.extras.subcommand_cli_from_dict(
-            {name: kind for name, (kind, _) in _COMMANDS.items()},
-            prog="recurrax",
-            description="See, predict and fix how gradients travel through recurrent networks.",
-            args=list(args),
-            config=_CONFIG,
-        )
-    known = ", ".join(_COMMANDS)
-    what = (
-        f"unknown command {args[0]!r}; choose from {known}" if args else f"give a command: {known}"
-    )
-    raise Mistake(f"{what} (see recurrax --help)")
-
-
-def _unknown_option(name: str, kind: Any, word: str) -> str:
-    """Return what to say of an option that the command does not have."""
-    known = [flag_of(field.name) for field in dataclasses.fields(kind)]
-    meant = nearest(word.split("=")[0], known, cutoff=0.75, show=str)
-    return f"unknown option {word!r}{meant} (see recurrax {name} --help)"

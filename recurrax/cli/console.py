@@ -1,21 +1,26 @@
-"""How the command speaks: sentences, tables, a bar while one waits, and mistakes of its user."""
+"""How the command speaks: sentences, tables, JSON, a bar while one waits, its user's mistakes."""
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 import threading
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import jax
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from recurrax.literal import visible
+from recurrax.literal import readable, visible
+from recurrax.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from rich.console import JustifyMethod
@@ -70,12 +75,7 @@ def print_written(written: Iterable[Path]) -> None:
 
 
 def picture_failures(name: object, draw: Callable[[], None]) -> list[str]:
-    """Draw and write a picture; return a sentence for each that fails, which is one or none.
-
-    Args:
-      name: of the picture, as it is said.
-      draw: draws and writes it.
-    """
+    """Draw and write a picture of that name; return a sentence for each that fails, one or none."""
     try:
         draw()
     except Exception as error:  # fonts, layouts, disks: whatever it is, the numbers go on
@@ -112,6 +112,37 @@ def progress(label: str, total: int, words: str = "") -> Iterator[Callable[..., 
             timer.join()
         if bar.live.is_started:
             bar.stop()
+
+
+def document(options: Mapping[str, Any], **content: Any) -> str:
+    """Return strict JSON: the versions, the options but `json`, and the content by name.
+
+    What is not finite is the string "inf", "-inf" or "nan", which `float` turns back.
+    """
+    versions = {"recurrax": __version__, "jax": jax.__version__}
+    asked = {name: value for name, value in options.items() if name != "json"}
+    return json.dumps(plain(versions | {"options": asked} | content), indent=1, allow_nan=False)
+
+
+def plain(value: Any) -> Any:
+    """Return a result as dicts, lists, strings and numbers, of seven digits."""
+    if isinstance(value, str):
+        return readable(value)
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {readable(str(name)): plain(item) for name, item in value.items()}
+    if hasattr(value, "tolist"):
+        value = np.asarray(value)
+        exact = value.dtype.kind in "iub"
+        return value.tolist() if exact else plain(np.asarray(value, np.float64).tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.7g}") if math.isfinite(value) else str(value)
+    return readable(str(value))
 
 
 def spoken(name: str) -> str:

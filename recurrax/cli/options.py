@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 # What --task takes, in the words of the help.
 TASKS = f"{', '.join(name for name in tasks.NAMES if name != 'text')}, or text with --text."
 
-# --- how options are read -------------------------------------------------------------------------
-
 
 def arg(metavar: str, default: str | None = None, words: str | None = None) -> Any:
     """Return how an option is shown in the help; its words, where they are made from a table."""
@@ -39,19 +37,6 @@ def number(flag: str) -> PrimitiveConstructorSpec[Any]:
     return _number(flag, float, "FLOAT", "a number")
 
 
-def two_files(flag: str) -> PrimitiveConstructorSpec[Any]:
-    """Return the reader of two paths."""
-
-    def parse(words: list[str]) -> tuple[Path, Path]:
-        if len(words) != 2:
-            raise Mistake(
-                f"{flag} needs two files, BEFORE AFTER; got {' '.join(words) or 'nothing'}"
-            )
-        return Path(words[0]), Path(words[1])
-
-    return _reader("BEFORE AFTER", parse)
-
-
 def _number(
     flag: str, kind: Callable[[str], Any], metavar: str, wanted: str
 ) -> PrimitiveConstructorSpec[Any]:
@@ -64,6 +49,18 @@ def _number(
             raise Mistake(f"{flag} must be {wanted}, got {came}") from None
 
     return _reader(metavar, parse)
+
+
+def two_files(flag: str) -> PrimitiveConstructorSpec[Any]:
+    """Return the reader of two paths."""
+
+    def parse(words: list[str]) -> tuple[Path, Path]:
+        if len(words) != 2:
+            came = " ".join(words) or "nothing"
+            raise Mistake(f"{flag} needs two files, BEFORE AFTER; got {came}")
+        return Path(words[0]), Path(words[1])
+
+    return _reader("BEFORE AFTER", parse)
 
 
 def _reader(metavar: str, parse: Callable[[list[str]], Any]) -> PrimitiveConstructorSpec[Any]:
@@ -80,9 +77,6 @@ def _reader(metavar: str, parse: Callable[[list[str]], Any]) -> PrimitiveConstru
 def flag_of(name: str) -> str:
     """Return the flag of an option, such as `--report-every`."""
     return f"--{name.replace('_', '-')}"
-
-
-# --- which values are refused ---------------------------------------------------------------------
 
 
 def check_name(flag: str, what: str, name: str, known: Iterable[str]) -> None:
@@ -114,11 +108,9 @@ def check_folder(out: Path) -> None:
 
 def check_task_options(name: str, length: int | None, text: Path | str | None) -> None:
     """Refuse a length or a text that does not go with the task, or a text that is missing."""
-    if (name == "text") != (text is not None):
-        raise Mistake(
-            "--task text needs --text FILE, the text to learn from"
-            if name == "text"
-            else f"--text is for --task text, not for {name}"
-        )
+    if name == "text" and text is None:
+        raise Mistake("--task text needs --text FILE, the text to learn from")
+    if name != "text" and text is not None:
+        raise Mistake(f"--text is for --task text, not for {name}")
     if name == "digits" and length is not None:
         raise Mistake("--length does not go with --task digits, whose sequences have 64 steps")

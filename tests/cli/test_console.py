@@ -12,8 +12,8 @@ from rich.console import Console
 
 import recurrax as rx
 from recurrax.cli import console as console_module
-from recurrax.cli.flow.measurement import Measurement, promise, story
-from recurrax.cli.to_json import document
+from recurrax.cli.console import document
+from recurrax.cli.flow.measurement import Measurement
 
 
 def row(**changes) -> Measurement:
@@ -39,23 +39,23 @@ def bounds(log_rate: float) -> rx.flow.Bounds:
     ],
 )
 def test_promise(log_rate, words):
-    assert promise(bounds(log_rate)) == words
+    assert row(bounds=bounds(log_rate)).promise == words
 
 
 def test_story_of_each_verdict():
-    assert story(row(verdict="vanishes"), 64) == (
+    assert row(verdict="vanishes").story(64) == (
         "lstm: the gradient vanishes at a factor 0.905 a step; what happened more than 30 steps "
         "ago is not felt (under 5 % is left)."
     )
-    assert "explodes at e^800 a step; clip it" in story(
-        row(verdict="explodes", rate=np.array([800.0])), 64
-    )
-    assert story(row(verdict="holds"), 64).startswith("lstm: the gradient holds over these 64")
+    assert "explodes at e^800 a step; clip it" in row(
+        verdict="explodes", rate=np.array([800.0])
+    ).story(64)
+    assert row(verdict="holds").story(64).startswith("lstm: the gradient holds over these 64")
 
 
 def test_one_step_is_not_plural():
-    assert "more than 1 step ago" in story(row(verdict="vanishes", horizon=np.ones(1)), 64)
-    assert "holds over this one step (" in story(row(verdict="holds"), 1)
+    assert "more than 1 step ago" in row(verdict="vanishes", horizon=np.ones(1)).story(64)
+    assert "holds over this one step (" in row(verdict="holds").story(1)
 
 
 def test_json_writes_what_is_not_finite_as_words():

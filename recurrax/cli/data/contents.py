@@ -1,27 +1,20 @@
-"""What a file holds, and the sequences that are cut from it."""
+"""What a file holds: missing numbers filled, what is infinite refused, features of unit size."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from recurrax.cli.console import Mistake, listed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-    import numpy as np
-
-# Between the columns of a table that is written as text.
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas", " ": "spaces"}
-LONGEST = 256  # steps measured of a file unless --length says otherwise
-
-
-class Rows(NamedTuple):
-    """The cells of a table as they are written, all rows of one length."""
-
-    cells: list[list[str]]
-    lines: list[int]  # where each row ends in the file
-    separator: str = ""  # between the columns; of a sheet there is none
-    names: tuple[str, ...] = ()  # of the columns, from a comment right before the first row
-    notes: tuple[str, ...] = ()
+FILLS = ("forward", "mean")
+_FAR = 10.0  # times larger or smaller than 1
+_ALL_SAME = 1e-12  # a deviation below this part of the largest is rounding
 
 
 class Contents(NamedTuple):
@@ -38,16 +31,136 @@ class Contents(NamedTuple):
         """Return a feature as it is said."""
         return self.names[i] if self.names else f"{'column' if self.lines else 'feature'} {i + 1}"
 
+    def features(self, which: np.ndarray) -> list[str]:
+        """Return the features where a mask `[I]` is true as they are said."""
+        return [self.feature(int(i)) for i in np.flatnonzero(which)]
+
+    def rows(self) -> np.ndarray:
+        """Return the features of all times and sequences, `[T * B, I]`."""
+        return self.values.reshape(-1, self.values.shape[-1])
+
+    def first(self, which: np.ndarray) -> str:
+        """Return the first of some numbers, and where it stands."""
+        place = tuple(int(i) for i in np.argwhere(which)[0])
+        value = self.values[place]
+        if not self.lines:
+            return f"{value} at index {place} (from 0)"
+        what = "a missing number" if np.isnan(value) else str(value)
+        return f"{what} in line {self.lines[place[0]]}, {self.feature(place[1])}"
+
     def noted(self, *notes: str, **done: Any) -> Contents:
         """Return the same with more to say."""
         return self._replace(notes=self.notes + notes, done={**self.done, **done})
 
 
-class Sequences(NamedTuple):
-    """What is measured."""
+def cleaned(
+    path: Path, contents: Contents, fill: str | None, standardise: bool, say_size: bool
+) -> Contents:
+    """Return finite numbers; of unit size if asked, else with a note where they are far from it.
 
-    name: str
-    xs: np.ndarray  # float32 [T, B, I]
-    whole: int  # how many steps there were to choose from
-    notes: tuple[str, ...] = ()  # sentences on how the file was read
-    done: Mapping[str, Any] = {}  # the same for JSON
+    Args:
+      path: of the file.
+      contents: its numbers.
+      fill: one of `FILLS`, which says what stands for a missing number; None: they are refused.
+      standardise: whether features are brought to unit size.
+      say_size: whether to note those that are far from it.
+
+    Raises:
+      Mistake: if a number is infinite or too large, or a missing one cannot be filled.
+    """
+    infinite = np.isinf(contents.values)
+    if infinite.any():
+        raise Mistake(
+            f"{path} is not finite: {contents.first(infinite)}; drop or cap those steps, since "
+            "one spoils all later ones"
+        )
+    missing = np.isnan(contents.values)
+    if missing.any():
+        contents = _filled(path, contents, missing, fill)
+    if standardise:
+        return _standardised(path, contents)
+    if np.abs(contents.values).max() > np.finfo(np.float32).max:
+        raise Mistake(
+            f"{path} holds numbers too large for float32; rescale the data, as --standardise does"
+        )
+    return _size_noted(path, contents) if say_size else contents
+
+
+def _filled(path: Path, contents: Contents, missing: np.ndarray, how: str | None) -> Contents:
+    """Return no missing numbers: each is the last before it, or the mean of its feature."""
+    if how is None:
+        total = int(missing.sum())
+        raise Mistake(
+            f"{path} is not finite: {contents.first(missing)}, {total} such "
+            f"number{'' if total == 1 else 's'} in all; drop or fill them, with --fill forward "
+            "(the value before) or --fill mean, since one NaN spoils all later steps"
+        )
+    empty = np.argwhere(missing.all(0))
+    if len(empty):
+        feature = contents.feature(int(empty[0][-1]))
+        raise Mistake(f"{path} has no value in {feature} to fill the others with; leave it out")
+    per_feature = missing.reshape(-1, missing.shape[-1]).sum(0)
+    counts = {contents.feature(i): int(count) for i, count in enumerate(per_feature) if count}
+    said = listed([f"{count} in {name}" for name, count in counts.items()])
+    start = ""
+    if how == "forward":
+        words = "the value before"
+        steps = np.arange(len(missing)).reshape(-1, *[1] * (missing.ndim - 1))
+        last = np.maximum.accumulate(np.where(missing, -1, steps), axis=0)
+        source = np.where(last < 0, np.argmin(missing, axis=0), last)
+        values = np.take_along_axis(contents.values, source, axis=0)
+        if missing[0].any():
+            start = "; at the start, with the first that there is"
+    else:
+        words = "the mean"
+        rows = contents.rows()
+        size = _largest(rows)
+        values = np.where(missing, np.nanmean(rows / size, axis=0) * size, contents.values)
+    return contents._replace(values=values).noted(
+        f"{path.name}: missing numbers are filled with {words} ({said}){start}",
+        filled={"how": how, "numbers": counts},
+    )
+
+
+def _largest(rows: np.ndarray) -> np.ndarray:
+    """Return the size of each feature, by which rows are divided so that no sum overflows."""
+    size: np.ndarray = np.nanmax(np.abs(rows), axis=0)
+    return np.where(size == 0, 1.0, size)
+
+
+def _standardised(path: Path, contents: Contents) -> Contents:
+    """Return each feature less its mean, divided by its standard deviation, over all times."""
+    rows = contents.rows()
+    size = _largest(rows)
+    scaled = rows / size
+    mean, deviation = scaled.mean(0), scaled.std(0)
+    constant = deviation <= _ALL_SAME
+    values = np.where(constant, 0.0, (scaled - mean) / np.where(constant, 1.0, deviation))
+    done = {"mean": mean * size, "deviation": np.where(constant, 0.0, deviation * size)}
+    contents = contents._replace(values=values.reshape(contents.values.shape))
+    notes = []
+    if constant.any():
+        names = contents.features(constant)
+        be = "are constant, and become" if len(names) > 1 else "is constant, and becomes"
+        notes = [f"{path.name}: {listed(names)} {be} 0"]
+    return contents.noted(*notes, standardised=done)
+
+
+def _size_noted(path: Path, contents: Contents) -> Contents:
+    """Return the same with a note on features far from unit size, if there are some."""
+    largest = np.abs(contents.rows()).max(0)
+    numbers = np.array([i not in contents.one_hot for i in range(len(largest))])
+    large = numbers & (largest > _FAR)
+    small = numbers & (largest < 1 / _FAR) & (largest > 0)
+    for chosen, one, several, effect in (
+        (large, "reaches", "reach", "which alone saturates a cell"),
+        (small, "stays below", "stay below", "which a cell hardly notices"),
+    ):
+        if chosen.any():
+            names = contents.features(chosen)
+            return contents.noted(
+                f"{path.name}: {listed(names)} {several if len(names) > 1 else one} "
+                f"{largest[chosen].max():.3g}, far from unit size, {effect}; --standardise brings "
+                "each feature to mean 0 and deviation 1"
+            )
+    return contents

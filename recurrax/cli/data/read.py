@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,19 +11,25 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from recurrax.cli.console import Mistake, as_mistakes
-from recurrax.cli.data.cleaning import FILLS, cleaned
-from recurrax.cli.data.contents import LONGEST, Contents, Sequences
-from recurrax.cli.data.file_formats import read_array, read_parquet, read_sheet, read_sound
-from recurrax.cli.data.table import chosen_columns, column_of, features_of, table_contents
+from recurrax.cli.console import Mistake, as_mistakes, listed
+from recurrax.cli.data.contents import FILLS, Contents, cleaned
+from recurrax.cli.data.table import (
+    Rows,
+    chosen_columns,
+    column_of,
+    features_of,
+    table_contents,
+    written,
+)
 from recurrax.cli.data.text_table import looks_like_table, read_rows
 from recurrax.literal import visible
 from recurrax.tasks import digit_sequences
 from recurrax.words import steps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+LONGEST = 256  # steps measured of a file unless --length says otherwise
 _KINDS = {
     ".npy": "array",
     ".npz": "array",
@@ -35,6 +42,18 @@ _KINDS = {
     ".wav": "sound",
     ".wave": "sound",
 }
+# What an array that holds no floats is saved as, by the kind of its dtype.
+_HOW_TO_SAVE = {
+    **dict.fromkeys(
+        "iu",
+        "numbers with xs.astype('float32'), and token ids as one-hot rows, np.eye(vocabulary)[ids]",
+    ),
+    "b": "xs.astype('float32')",
+    "c": "real and imaginary parts as features, np.concatenate([xs.real, xs.imag], -1)",
+    "V": "one float array [T, I], such as numpy.lib.recfunctions.structured_to_unstructured(xs)",
+    "M": "numbers, such as (xs - xs[0]) / np.timedelta64(1, 'D')",
+    "m": "numbers, such as xs / np.timedelta64(1, 's')",
+}
 
 
 class Reading(NamedTuple):
@@ -46,6 +65,16 @@ class Reading(NamedTuple):
     standardise: bool = False
 
 
+class Sequences(NamedTuple):
+    """What is measured."""
+
+    name: str
+    xs: np.ndarray  # float32 [T, B, I]
+    whole: int  # how many steps there were to choose from
+    notes: tuple[str, ...] = ()  # sentences on how the file was read
+    done: Mapping[str, Any] = {}  # the same for JSON
+
+
 def read(source: str, length: int | None, batch: int, asked: Reading | None = None) -> Sequences:
     """Read `digits` or a file, clean it as asked, and cut it to length and batch.
 
@@ -54,7 +83,7 @@ def read(source: str, length: int | None, batch: int, asked: Reading | None = No
         `.parquet`, `.xlsx`), arrays (`.npy`, `.npz`), sound (`.wav`), any of them in a `.gz`;
         anything else is text, read as bytes.
       length: time steps, or None for all of them, of a file at most `LONGEST`.
-      batch: sequences.
+      batch: sequences; of one long sequence, as many windows spread over it.
       asked: which columns or array, and what is filled or rescaled; None: as it is.
 
     Raises:
@@ -68,63 +97,29 @@ def read(source: str, length: int | None, batch: int, asked: Reading | None = No
         raise Mistake(f"--fill must be {' or '.join(FILLS)}, got {asked.fill!r}")
     path = Path(source)
     try:
-        contents = _contents(source, path, asked)
+        kind = _kind_of(source, path)
+        _check_options(source, kind, asked)
+        contents = _contents(path, kind, asked)
     except OSError as error:
         raise Mistake(
             f"{path} cannot be read ({error.strerror or error}); name a file you may read"
         ) from None
-    if contents.values.dtype != np.uint8:
-        contents = cleaned(path, contents, asked.fill, asked.standardise, source != "digits")
+    if kind != "text":
+        contents = cleaned(path, contents, asked.fill, asked.standardise, kind != "digits")
     name, rows = visible(path.name), contents.values
     whole = rows.shape[0]
     if length is not None and length > whole:
         raise Mistake(f"--length {length} is longer than {name}, which has {steps_of(whole)}")
-    xs = _cut(rows, min(whole, LONGEST) if length is None else length, batch)
-    return Sequences(name, xs, whole, tuple(map(visible, contents.notes)), contents.done)
-
-
-def _cut(rows: np.ndarray, steps: int, batch: int) -> np.ndarray:
-    """Cut the first sequences of `[T, B, I]`; of one long sequence, windows spread over it."""
+    steps = min(whole, LONGEST) if length is None else length
     if rows.ndim == 3:
-        return rows[:steps, :batch].astype(np.float32)
-    whole = rows.shape[0]
-    starts = np.linspace(0, whole - steps, min(batch, whole // steps)).astype(int)
-    windows = np.stack([rows[start : start + steps] for start in starts], 1)
-    if rows.dtype == np.uint8:
-        windows = np.eye(256, dtype=np.float32)[windows]
-    return windows.astype(np.float32)
-
-
-# --- what a file holds ----------------------------------------------------------------------------
-
-
-def _contents(source: str, path: Path, asked: Reading) -> Contents:
-    """Return the numbers of a file, as they stand in it."""
-    kind = "digits" if source == "digits" else _kind_of(source, path)
-    _check_options(source, kind, asked)
-    if kind == "digits":
-        with as_mistakes(ImportError):
-            return Contents(np.asarray(digit_sequences().xs, np.float64))
-    with _opened(path) as file:
-        if kind == "text":
-            return _text(path, _bytes_of(path, file))
-        if kind == "table":
-            return table_contents(path, read_rows(path, _bytes_of(path, file)), asked.columns)
-        if kind == "sheet":
-            return table_contents(path, read_sheet(path, file), asked.columns)
-        if kind == "parquet":
-            columns = [column_of(name, cells) for name, cells in read_parquet(path, file)]
-            count = len(columns[0].values) if columns else 0
-            return features_of(path, columns, list(range(1, count + 1)), asked.columns)
-        contents = (
-            read_array(path, file, asked.array) if kind == "array" else read_sound(path, file)
-        )
-    if asked.columns is None:
-        return contents
-    chosen = chosen_columns(path, asked.columns, [None] * contents.values.shape[-1])
-    names = tuple(f"feature {i + 1}" for i in chosen)
-    contents = contents._replace(values=contents.values[..., chosen], names=names)
-    return contents.noted(columns=list(names))
+        xs = rows[:steps, :batch]
+    else:
+        starts = np.linspace(0, whole - steps, min(batch, whole // steps)).astype(int)
+        xs = np.stack([rows[start : start + steps] for start in starts], 1)
+    if kind == "text":
+        xs = np.eye(256, dtype=np.float32)[xs]
+    notes = tuple(map(visible, contents.notes))
+    return Sequences(name, xs.astype(np.float32), whole, notes, contents.done)
 
 
 def _kind_of(source: str, path: Path) -> str:
@@ -134,6 +129,8 @@ def _kind_of(source: str, path: Path) -> str:
       Mistake: if it is no file; a pipe or a device is not waited for.
       OSError: if the system refuses to tell.
     """
+    if source == "digits":
+        return "digits"
     try:
         there = path.exists()
     except ValueError:  # a zero in the name
@@ -166,22 +163,52 @@ def _check_options(source: str, kind: str, asked: Reading) -> None:
                 raise Mistake(f"{flag} is for files of numbers, not for {what}")
 
 
+def _contents(path: Path, kind: str, asked: Reading) -> Contents:
+    """Return the numbers of a file, as they stand in it."""
+    if kind == "digits":
+        with as_mistakes(ImportError):
+            return Contents(np.asarray(digit_sequences().xs, np.float64))
+    with path.open("rb") as raw:
+        compressed = path.suffix.lower() == ".gz" and raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        file = cast("IO[Any]", gzip.GzipFile(fileobj=raw)) if compressed else raw
+        if kind in ("text", "table"):
+            try:
+                content: bytes = file.read()
+            except (EOFError, gzip.BadGzipFile, zlib.error):
+                raise Mistake(f"{path} is a damaged .gz file; compress the data again") from None
+            if kind == "text":
+                return _text(path, content)
+            return table_contents(path, read_rows(path, content), asked.columns)
+        if kind == "sheet":
+            return table_contents(path, _sheet(path, file), asked.columns)
+        if kind == "parquet":
+            columns = [column_of(name, cells) for name, cells in _parquet(path, file)]
+            count = len(columns[0].values) if columns else 0
+            return features_of(path, columns, list(range(1, count + 1)), asked.columns)
+        contents = _array(path, file, asked.array) if kind == "array" else _sound(path, file)
+    if asked.columns is None:
+        return contents
+    chosen = chosen_columns(path, asked.columns, [None] * contents.values.shape[-1])
+    names = tuple(f"feature {i + 1}" for i in chosen)
+    contents = contents._replace(values=contents.values[..., chosen], names=names)
+    return contents.noted(columns=list(names))
+
+
+# --- files of each kind ---------------------------------------------------------------------------
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[Any]]:
-    """Open the file for reading bytes; what gzip has made smaller is made large again."""
-    with path.open("rb") as file:
-        compressed = path.suffix.lower() == ".gz" and file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        yield cast("IO[Any]", gzip.GzipFile(fileobj=file)) if compressed else file
-
-
-def _bytes_of(path: Path, file: IO[Any]) -> bytes:
-    """Return all of a file, unless it is compressed and damaged."""
+def _readable(path: Path, as_what: str, instead: str, needs: str = "") -> Iterator[None]:
+    """Refuse in a sentence what the library that reads a file stumbles over, or its absence."""
     try:
-        content: bytes = file.read()
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise Mistake(f"{path} is a damaged .gz file; compress the data again") from None
-    return content
+        yield
+    except (Mistake, OSError):
+        raise
+    except ImportError:
+        raise Mistake(f"{path} needs {needs}; or save it as .csv") from None
+    except Exception:  # zip, XML, a header's own parser: each library has errors of its own
+        raise Mistake(f"{path} cannot be read as {as_what}; {instead}") from None
 
 
 def _text(path: Path, content: bytes) -> Contents:
@@ -197,3 +224,111 @@ def _text(path: Path, content: bytes) -> Contents:
         f"{path.name} looks like a table of numbers, but by its name it is text, of which each "
         "byte is measured; name it .csv to measure the numbers"
     )
+
+
+def _array(path: Path, file: IO[Any], name: str | None) -> Contents:
+    """Read a `.npy`, or one array of an `.npz`: `xs`, the only one, or the one of that name."""
+    instead = "write it with np.save(path, xs), xs being one float array [T, I] or [T, B, I]"
+    with _readable(path, "a NumPy file of plain numbers", instead):
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            if name is not None:
+                raise Mistake(f"--array {name} is for an .npz; {path} holds one array without name")
+            array = loaded
+        else:
+            with loaded:
+                array = np.asarray(loaded[_chosen(path, loaded.files, name)])
+    if array.dtype.kind != "f":
+        save = _HOW_TO_SAVE.get(array.dtype.kind, "numbers with xs.astype('float32')")
+        raise Mistake(f"{path} holds {array.dtype}, expected floating point; save {save}")
+    whole = array[:, None] if array.ndim == 1 else array
+    if whole.ndim not in (2, 3) or 0 in whole.shape:
+        raise Mistake(
+            f"{path} has shape {array.shape}, expected [T, I] or [T, B, I] with T, B, I >= 1"
+        )
+    with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinite: refused later
+        return Contents(whole.astype(np.float64))
+
+
+def _chosen(path: Path, names: list[str], asked: str | None) -> str:
+    if asked is None and ("xs" in names or len(names) == 1):
+        return "xs" if "xs" in names else names[0]
+    there = listed(names, 12)
+    if not names:
+        raise Mistake(f"{path} holds no array; save one with np.savez(path, xs=xs)")
+    if asked is None:
+        raise Mistake(f"{path} holds {len(names)} arrays ({there}); name one with --array NAME")
+    if asked not in names:
+        raise Mistake(f"--array {asked}: {path} has no such array; it holds {there}")
+    return asked
+
+
+def _sound(path: Path, file: IO[Any]) -> Contents:
+    """Read a `.wav`: one time step a sample between -1 and 1, one feature a channel."""
+    from scipy.io import wavfile
+
+    as_what, instead = "a .wav of plain samples (PCM or float)", "convert it with an audio program"
+    with _readable(path, as_what, instead), warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        rate, samples = wavfile.read(file)
+    if not samples.size:
+        raise Mistake(f"{path} holds no sample; give a .wav with at least one")
+    values = samples.astype(np.float64)
+    if samples.dtype.kind == "u":  # of 8 bits or fewer, silence is in the middle
+        values = (values - 128) / 128
+    elif samples.dtype.kind == "i":
+        values /= -float(np.iinfo(samples.dtype).min)
+    contents = Contents(values if values.ndim == 2 else values[:, None])
+    if any("prematurely" in str(warning.message) for warning in seen):
+        contents = contents.noted(f"{path.name} ends before its header says; what is there is read")
+    return contents.noted(samples_per_second=int(rate))
+
+
+def _parquet(path: Path, file: IO[Any]) -> list[tuple[str, list[str]]]:
+    """Read columns by their names with pyarrow, or else with pandas."""
+    needs = "pyarrow or pandas to be read: pip install pyarrow"
+    with _readable(path, "a .parquet file", "write it again", needs):
+        try:
+            import pyarrow.parquet
+
+            table = pyarrow.parquet.ParquetFile(file).read()
+            values = [column.to_pylist() for column in table.columns]
+            columns = list(zip(table.column_names, values, strict=True))
+        except ImportError:
+            import pandas
+
+            columns = [(str(name), c.tolist()) for name, c in pandas.read_parquet(file).items()]
+        return [(name, [_cell(value) for value in values]) for name, values in columns]
+
+
+def _sheet(path: Path, file: IO[Any]) -> Rows:
+    """Read the first sheet of a workbook."""
+    needs = "openpyxl to be read: pip install openpyxl"
+    with (
+        _readable(path, "an .xlsx workbook", "save it as one", needs),
+        warnings.catch_warnings(),
+    ):
+        import openpyxl
+
+        warnings.simplefilter("ignore")  # of styles and such that are no numbers
+        book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+        sheet = book.worksheets[0]
+        rows = [[_cell(value) for value in row] for row in sheet.iter_rows(values_only=True)]
+        titles = [each.title for each in book.worksheets]
+    full = [i for i, row in enumerate(rows) if any(row)]
+    span = range(full[0], full[-1] + 1) if full else range(0)
+    width = max((len(row) for row in rows), default=0)
+    notes: tuple[str, ...] = ()
+    if len(titles) > 1:
+        notes = (f"{path.name}: of {len(titles)} sheets the first is read, {titles[0]!r}",)
+    cells = [rows[i] + [""] * (width - len(rows[i])) for i in span]
+    return Rows(cells, [i + 1 for i in span], notes=notes)
+
+
+def _cell(value: Any) -> str:
+    """Return a value as a table of text would hold it."""
+    if value is None:
+        return ""
+    if type(value) is float:
+        return written(value)
+    return str(value.isoformat() if hasattr(value, "isoformat") else value)

@@ -10,8 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from recurrax.cli.console import Mistake
-from recurrax.cli.data.contents import SEPARATORS, Rows
-from recurrax.cli.data.table_cells import is_known, is_missing
+from recurrax.cli.data.table import SEPARATORS, Rows, is_known, is_missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +34,6 @@ _BEGINNINGS = (
     (b"%PDF", "a .pdf file"),
     (b"\xd0\xcf\x11\xe0", "an .xls file of old, to be saved as .xlsx or .csv"),
 )
-_NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _SAMPLE = 64  # lines by which the separator is told
 _HEAD = 4096  # bytes by which a table is told from a text
 
@@ -56,14 +54,24 @@ def read_rows(path: Path, content: bytes) -> Rows:
     if not full:
         return Rows([], [])
     rows = rows[full[0] : full[-1] + 1]
-    first = rows[0][0] - 1
+    # A separator at the end makes an empty cell, which is left out where all rows have it.
+    width = max(i for _, row in rows for i, cell in enumerate(row, 1) if cell.strip())
+    lines, cells = [line for line, _ in rows], [row[:width] for _, row in rows]
+    for line, row in zip(lines, cells, strict=True):
+        if len(row) != len(cells[0]):
+            raise Mistake(
+                f"{path} is ragged: line {line} has {len(row)} "
+                f"column{'' if len(row) == 1 else 's'}, line {lines[0]} has "
+                f"{len(cells[0])}; every time step needs the same features"
+            )
+    first = lines[0] - 1
     after = sum(i > first for i in comments)
     if after:
         s = "s" if after > 1 else ""
         notes += (f"{path.name}: {after} line{s} beginning with # left out as comment{s}",)
     above = raw[first - 1].lstrip("# ") if first - 1 in comments else ""
-    names = [cell.strip() for _, cells in _split(path, [above], separator) for cell in cells]
-    return Rows(_even(path, rows), [line for line, _ in rows], separator, tuple(names), notes)
+    names = [cell.strip() for _, row in _split(path, [above], separator) for cell in row]
+    return Rows(cells, lines, separator, tuple(names), notes)
 
 
 def looks_like_table(content: bytes) -> bool:
@@ -80,30 +88,24 @@ def _is_comment(line: str) -> bool:
 
 
 def _decoded(path: Path, content: bytes) -> tuple[str, tuple[str, ...]]:
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None)
-    encoding = encoding or _unmarked(content[:1000])
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    # UTF-16 of Western letters has a zero in every other byte, and no other text has one.
+    head = content[:1000]
+    zeros = [head[start::2].count(0) / max(1, len(head) // 2) for start in (0, 1)]
+    if encoding == "utf-8" and max(zeros) > 0.5 and min(zeros) < 0.1:
+        encoding = "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
     notes: tuple[str, ...] = ()
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError:
         text = content.decode("latin-1") if encoding == "utf-8" else "\0"
         notes = (f"{path.name} is not UTF-8; it is read as Latin-1",)
-    if _NO_TEXT.search(text.rstrip("\x1a")):
+    text = text.rstrip("\x1a")
+    if re.search(r"[\x00-\x08\x0e-\x1f]", text):
         known = [words for start, words in _BEGINNINGS if content.startswith(start)]
         what = f"it begins like {known[0]}" if known else "it may be a file of another kind"
         raise Mistake(f"{path} cannot be read as a table of text; {what}")
-    return text.rstrip("\x1a"), notes
-
-
-def _unmarked(head: bytes) -> str:
-    """Return the encoding of text without a mark.
-
-    UTF-16 of Western letters has a zero in every other byte, and no other text has one.
-    """
-    zeros = [head[start::2].count(0) / max(1, len(head) // 2) for start in (0, 1)]
-    if max(zeros) > 0.5 and min(zeros) < 0.1:
-        return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
-    return "utf-8"
+    return text, notes
 
 
 def _split(path: Path, lines: list[str], separator: str) -> list[tuple[int, list[str]]]:
@@ -135,34 +137,18 @@ def _separator(lines: list[str], usual: str | None) -> str:
     """Return the separator that makes even rows of the most cells that are no words."""
     head = lines[: 2 * _SAMPLE]
     sample = [line for line in head if line.strip() and not _is_comment(line)][:_SAMPLE]
-    order = sorted(SEPARATORS, key=lambda separator: separator != usual)
-    return max(order, key=lambda separator: _fitness(sample, separator))
 
+    def fitness(separator: str) -> tuple[bool, float, int]:
+        """Return whether it makes columns, how well they fit, and how many they are."""
+        try:
+            rows = [row for _, row in _numbered_rows(sample, separator)]
+        except csv.Error:
+            rows = []
+        if not rows:
+            return False, 0.0, 0
+        even, width = max((count, width) for width, count in Counter(map(len, rows)).items())
+        cells = [cell for row in (rows[1:] or rows) for cell in row if not is_missing(cell)]
+        known = sum(map(is_known, cells)) / max(1, len(cells))
+        return width > 1, round(known * even / len(rows), 6), width
 
-def _fitness(sample: list[str], separator: str) -> tuple[bool, float, int]:
-    """Return whether a separator makes columns, how well they fit, and how many they are."""
-    try:
-        rows = [row for _, row in _numbered_rows(sample, separator)]
-    except csv.Error:
-        rows = []
-    if not rows:
-        return False, 0.0, 0
-    even, width = max((count, width) for width, count in Counter(map(len, rows)).items())
-    cells = [cell for row in (rows[1:] or rows) for cell in row if not is_missing(cell)]
-    known = sum(map(is_known, cells)) / max(1, len(cells))
-    return width > 1, round(known * even / len(rows), 6), width
-
-
-def _even(path: Path, rows: list[tuple[int, list[str]]]) -> list[list[str]]:
-    """Return rows of one length, without the empty cells that a separator at the end makes."""
-    width = max(i for _, row in rows for i, cell in enumerate(row, 1) if cell.strip())
-    even = [(line, row[:width]) for line, row in rows]
-    line, first = even[0]
-    for number, row in even:
-        if len(row) != len(first):
-            raise Mistake(
-                f"{path} is ragged: line {number} has {len(row)} "
-                f"column{'' if len(row) == 1 else 's'}, line {line} has "
-                f"{len(first)}; every time step needs the same features"
-            )
-    return [row for _, row in even]
+    return max(sorted(SEPARATORS, key=lambda separator: separator != usual), key=fitness)

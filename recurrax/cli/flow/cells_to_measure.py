@@ -1,70 +1,36 @@
-"""Which cells are measured, with which weights, and the measurement that every command makes."""
+"""Which cells are measured: fresh ones, or those of a file or two."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import inspect
+import math
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
-from recurrax import flow, interop
+from recurrax import interop
 from recurrax.cells import CELLS
 from recurrax.checks import check_finite
 from recurrax.cli.console import Mistake, as_mistakes
-from recurrax.cli.flow.measurement import Measurement
+from recurrax.cli.flow.measurement import Subject
 from recurrax.cli.options import check_name, flag_of, key_of
 from recurrax.literal import visible
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from recurrax.cell import Cell
     from recurrax.cli.flow.flow_command import FlowOptions
 
-EXACT_UP_TO = 512  # joint state size N above which 32 random directions stand for all N
-PROBES = 32
 DEFAULT = "elman,lstm,gru"  # the cells where none is named
-
-
-class Subject(NamedTuple):
-    """A cell with weights, to be measured."""
-
-    name: str
-    cell: Cell
-    params: Any
-
-
-def measure(subject: Subject, xs: np.ndarray) -> Measurement:
-    """Return all that the table says of one cell, along the sequences `[T, B, I]`."""
-    name, cell, params = subject
-    state = cell.initial_state(params, (xs.shape[1],))
-    size = sum(leaf[0].size for leaf in jax.tree.leaves(state))
-    probes = None if size <= EXACT_UP_TO else PROBES
-    inputs = jax.numpy.asarray(xs, jax.tree.leaves(state)[0].dtype)
-    with as_mistakes(ValueError):
-        decay = flow.decay(cell, params, state, inputs, probes=probes)
-        bounds = flow.bounds(cell, params) if hasattr(params, "w_rec") else None
-    horizon = flow.horizon(decay)
-    return Measurement(
-        name=name,
-        state_size=int(size),
-        bounds=bounds,
-        decay=decay,
-        rate=np.asarray(flow.rate(decay)),
-        horizon=np.asarray(horizon.steps),
-        horizon_reached=np.asarray(horizon.reached),
-        verdict=flow.verdict(decay),
-        probes=probes,
-    )
 
 
 def choose(options: FlowOptions, features: int) -> list[Subject]:
     """Return the cells to measure, with fresh weights or those of a file or two."""
     scale = options.recurrent_scale
-    if not np.isfinite(scale):
+    if not math.isfinite(scale):
         raise Mistake(f"--recurrent-scale must be finite, got {scale}")
     if options.compare:
-        subjects = _before_and_after(options, options.compare, features)
+        subjects = _before_and_after(options, *options.compare, features)
     elif options.params:
         subjects = [_from_file(options, options.params, "--params", features)]
     else:
@@ -89,33 +55,32 @@ def _fresh(options: FlowOptions, features: int) -> list[Subject]:
     hidden = 64 if options.hidden is None else options.hidden
     if hidden < 1:
         raise Mistake(f"--hidden must be at least 1, got {hidden}")
-    if options.forget_bias is not None and "lstm" not in names:
+    forgetful = [n for n in names if "forget_bias" in inspect.signature(CELLS[n].build).parameters]
+    bias = {} if options.forget_bias is None else {"forget_bias": options.forget_bias}
+    if bias and not forgetful:
         raise Mistake("--forget-bias is for the lstm, which --cells leaves out")
-    forget_bias = 1.0 if options.forget_bias is None else options.forget_bias
-    with as_mistakes(ValueError):
-        bias = {"lstm": {"forget_bias": forget_bias}}
-        made = {n: CELLS[n].build(features, hidden, **bias.get(n, {})) for n in names}
     key = key_of(options.seed)
-    return [Subject(name, cell, cell.init(key)) for name, cell in made.items()]
-
-
-# --- weights from files ---------------------------------------------------------------------------
+    subjects = []
+    with as_mistakes(ValueError):
+        for name in names:
+            cell = CELLS[name].build(features, hidden, **(bias if name in forgetful else {}))
+            subjects.append(Subject(name, cell, cell.init(key)))
+    return subjects
 
 
 def _before_and_after(
-    options: FlowOptions, files: tuple[Path, Path], features: int
+    options: FlowOptions, before: Path, after: Path, features: int
 ) -> list[Subject]:
     """Return the weights of two files, by the names of the files."""
     if options.params:
         raise Mistake("--params and --compare exclude each other: name both files to --compare")
-    before, after = files
     if before.resolve() == after.resolve():
         raise Mistake(f"--compare names one file twice: {before}")
     stems, paths = [before.stem, after.stem], [str(before), str(after)]
     names = [visible(name) for name in (stems if before.stem != after.stem else paths)]
     if names[0] == names[1]:  # bytes that are no text look all the same
         names = [f"{names[0]} ({when})" for when in ("before", "after")]
-    found = [_from_file(options, path, "--compare", features) for path in files]
+    found = [_from_file(options, path, "--compare", features) for path in (before, after)]
     return [s._replace(name=name) for s, name in zip(found, names, strict=True)]
 
 

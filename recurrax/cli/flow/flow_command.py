@@ -12,6 +12,7 @@ from recurrax.cells import CELLS
 from recurrax.cli.console import (
     NO_PICTURE,
     Mistake,
+    document,
     picture_failures,
     print_table,
     print_written,
@@ -20,22 +21,15 @@ from recurrax.cli.console import (
     terminal,
 )
 from recurrax.cli.data.read import Reading, read
-from recurrax.cli.flow.cells_to_measure import DEFAULT, EXACT_UP_TO, PROBES, choose, measure
-from recurrax.cli.flow.html_page import Results, page_of
-from recurrax.cli.flow.measurement import COLUMNS, WORDS, difference, story
-from recurrax.cli.flow.questions import (
-    ANSWERED,
-    LEFT_TO_CODE,
-    QUESTIONS,
-    answers_of,
-    without_vectors,
-)
+from recurrax.cli.flow.cells_to_measure import DEFAULT, choose
+from recurrax.cli.flow.html_page import EXAMPLES, Results, page_of
+from recurrax.cli.flow.measurement import COLUMNS, EXACT_UP_TO, PROBES, WORDS, difference, measure
+from recurrax.cli.flow.questions import ANSWERED, LEFT_TO_CODE, QUESTIONS, answers_of
 from recurrax.cli.options import arg, check_folder, integer, number, two_files
-from recurrax.cli.to_json import document
 from recurrax.plot.axes import save
 
 if TYPE_CHECKING:
-    from recurrax.cli.data.contents import Sequences
+    from recurrax.cli.data.read import Sequences
     from recurrax.cli.flow.measurement import Measurement
     from recurrax.cli.flow.questions import Answer
 
@@ -95,38 +89,38 @@ class FlowOptions:
     json: bool = False
     """Print the numbers as JSON and nothing else; what is not finite is the string "inf", "-inf" or "nan"."""  # noqa: E501
 
-
-def flow(options: FlowOptions) -> int:
-    """Run the command; return the exit code."""
-    check_folder(options.out)
-    reading = Reading(options.columns, options.array, options.fill, options.standardise)
-    sequences = read(options.data, options.length, options.batch, reading)
-    subjects = choose(options, sequences.xs.shape[-1])
-    for note in sequences.notes:
-        say(note)
-    cells: list[Measurement] = []
-    answers: dict[str, list[Answer]] = {}
-    with progress("measuring", len(subjects) * (1 + options.report * len(QUESTIONS))) as update:
-        for subject in subjects:
-            cells.append(measure(subject, sequences.xs))
-            update(advance=1)
-            if options.report:
-                answers[subject.name] = []
-                for answer in answers_of(subject, sequences.xs):
-                    answers[subject.name].append(answer)
+    def run(self) -> int:
+        """Run the command; return the exit code."""
+        check_folder(self.out)
+        reading = Reading(self.columns, self.array, self.fill, self.standardise)
+        sequences = read(self.data, self.length, self.batch, reading)
+        subjects = choose(self, sequences.xs.shape[-1])
+        for note in sequences.notes:
+            say(note)
+        cells: list[Measurement] = []
+        answers: list[list[Answer]] = []
+        with progress("measuring", len(subjects) * (1 + self.report * len(QUESTIONS))) as update:
+            for subject in subjects:
+                cells.append(measure(subject, sequences.xs))
+                answers.append([])
+                update(advance=1)
+                for answer in (
+                    answers_of(subject, sequences.xs[:, :EXAMPLES]) if self.report else ()
+                ):
+                    answers[-1].append(answer)
                     update(advance=1)
-    change = difference(*cells) if options.compare else None
-    results = Results(_title(options, sequences), sequences, cells, answers, change)
-    text = _numbers(options, results)
-    written, failed = _write(options, results, text)
-    if options.json:
-        print(text)
-    else:
-        _print(results)
-        print_written(written)
-    for words in failed:
-        say(words)
-    return NO_PICTURE if failed else 0
+        change = difference(*cells) if self.compare else None
+        results = Results(_title(self, sequences), sequences, cells, answers, change)
+        text = _numbers(self, results)
+        written, failed = _write(self, results, text)
+        if self.json:
+            print(text)
+        else:
+            _print(results)
+            print_written(written)
+        for words in failed:
+            say(words)
+        return NO_PICTURE if failed else 0
 
 
 def _numbers(options: FlowOptions, results: Results) -> str:
@@ -134,26 +128,20 @@ def _numbers(options: FlowOptions, results: Results) -> str:
     sequences, change = results.sequences, results.change
     length, batch, features = sequences.xs.shape
     data = {"name": sequences.name, "T": length, "B": batch, "I": features, **sequences.done}
-    numbers = {cell.name: cell.numbers() for cell in results.cells}
-    for name, found in results.answers.items():
-        numbers[name]["questions"] = {
-            a.name: {"left_out": a.words} if a.result is None else without_vectors(a.result)
-            for a in found
-        }
+    cells = {cell.name: cell.numbers() for cell in results.cells}
+    if options.report:
+        for numbers, answered in zip(cells.values(), results.answers, strict=True):
+            numbers["questions"] = {a.question.name: a.numbers() for a in answered}
     return document(
         dataclasses.asdict(options),
         data=data | ({"notes": sequences.notes} if sequences.notes else {}),
         **({} if change is None else {"comparison": change}),
-        cells=numbers,
+        cells=cells,
     )
 
 
 def _write(options: FlowOptions, results: Results, text: str) -> tuple[list[Path], list[str]]:
-    """Write the numbers, then the picture or the page.
-
-    Returns:
-      What was written, and a sentence for each picture that is missing.
-    """
+    """Write the numbers, then the picture or the page; return the files, and what is missing."""
     stem = "gradient_report" if options.report else "gradient_flow"
     numbers = options.out / f"{stem}.json"
     picture = options.out / f"{stem}.{'html' if options.report else 'png'}"
@@ -162,7 +150,8 @@ def _write(options: FlowOptions, results: Results, text: str) -> tuple[list[Path
         if not options.report:
             failed = picture_failures(picture, lambda: save(results.draw(), picture))
             return [numbers] if failed else [picture, numbers], failed
-        page, failed = page_of(results, ANSWERED, LEFT_TO_CODE)
+        closing = f"Of rx.flow this page answers {ANSWERED}; {LEFT_TO_CODE} are left to code."
+        page, failed = page_of(results, closing)
         picture.write_text(page, encoding="utf-8")
     except OSError as error:
         raise Mistake(
@@ -190,7 +179,7 @@ def _print(results: Results) -> None:
     title = "d s_t / d s_0: where the gradient goes"
     print_table(title, COLUMNS, [cell.row() for cell in cells], left=WORDS)
     for cell in cells:
-        console.print(story(cell, length))
+        console.print(cell.story(length))
     if change is not None:
         console.print(change.words)
     if any(cell.probes for cell in cells):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 
 from recurrax.cli.console import picture_failures
-from recurrax.cli.flow.measurement import COLUMNS, EXAMPLES, story
+from recurrax.cli.flow.measurement import COLUMNS
 from recurrax.literal import literal, visible
 from recurrax.plot.axes import as_png, blank_axes
 from recurrax.plot.decay import decay
@@ -17,14 +17,15 @@ from recurrax.version import __version__
 from recurrax.words import steps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from matplotlib.axes import Axes
 
-    from recurrax.cli.data.contents import Sequences
+    from recurrax.cli.data.read import Sequences
     from recurrax.cli.flow.measurement import Difference, Measurement
     from recurrax.cli.flow.questions import Answer
 
+EXAMPLES = 4  # sequences about which more is asked than the table says, the first ones
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 h1 { font-size: 1.6rem } h2 { margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1rem }
@@ -58,7 +59,7 @@ class Results(NamedTuple):
     title: str
     sequences: Sequences
     cells: list[Measurement]
-    answers: Mapping[str, list[Answer]]  # by the name of the cell
+    answers: list[list[Answer]]  # to all questions about each cell
     change: Difference | None = None
 
     def draw(self) -> Axes:
@@ -68,14 +69,8 @@ class Results(NamedTuple):
         return axes
 
 
-def page_of(results: Results, answered: str, left_out: str) -> tuple[str, list[str]]:
-    """Return the whole page, and a sentence for each picture that could not be drawn.
-
-    Args:
-      results: what the page shows.
-      answered: the functions of rx.flow that it answers.
-      left_out: the others.
-    """
+def page_of(results: Results, closing: str = "") -> tuple[str, list[str]]:
+    """Return the whole page, and a sentence for each picture that could not be drawn."""
     title, sequences, cells, answers, change = results
     failed: list[str] = []
     length, batch, features = sequences.xs.shape
@@ -88,38 +83,36 @@ def page_of(results: Results, answered: str, left_out: str) -> tuple[str, list[s
     heads = [*(heading.replace("\n", " ") for heading in COLUMNS), "state size N"]
     parts = [
         f"<h1>{_text(title)}</h1>",
-        "" if change is None else f"<p><strong>{_text(_sentence(change.words))}</strong></p>",
+        "" if change is None else f"<p><strong>{_sentence(change.words)}</strong></p>",
         _table(heads, [(*cell.row(), cell.state_size) for cell in cells]),
         f"<p>{_text(sequences.name)}: T = {steps_of(length)}, B = {batch}, I = {features}. "
         f"{few}Logs are natural; a nat is a factor of e.</p>",
         *(f"<p>{_text(note)}.</p>" for note in sequences.notes),
         _picture(results.draw, title, failed),
-        *(_section(cell, answers[cell.name], length, failed) for cell in cells),
-        f"<p>Of rx.flow this page answers {answered}; {left_out} are left to code.</p>",
+    ]
+    for cell, answered in zip(cells, answers, strict=True):
+        parts += [f"<h2>{_text(cell.name)}</h2>\n<p>{_text(cell.story(length))}</p>"]
+        parts += ['<div class="questions">']
+        parts += [_figure(cell.name, answer, failed) for answer in answered]
+        parts += ["</div>"]
+    parts += [
+        f"<p>{closing}</p>",
         f"<footer>recurrax {__version__}, jax {jax.__version__}</footer>",
     ]
     return _PAGE.format(title=_text(title), style=_STYLE, body="\n".join(parts)), failed
 
 
-def _section(cell: Measurement, answers: list[Answer], length: int, failed: list[str]) -> str:
-    """Return what is said of one cell: its story, and a figure for each question."""
-    figures = "\n".join(_figure(cell.name, answer, failed) for answer in answers)
-    words = _text(story(cell, length))
-    return (
-        f'<h2>{_text(cell.name)}</h2>\n<p>{words}</p>\n<div class="questions">\n{figures}\n</div>'
-    )
-
-
 def _figure(cell: str, answer: Answer, failed: list[str]) -> str:
-    title, words = _text(answer.title), _text(answer.words)
-    if answer.draw is None:
+    """Return what is said of one question, with its picture and the rows that a report has."""
+    title, words = _text(answer.question.title), _text(answer.words)
+    if answer.result is None:
         return f"<section><h3>{title}</h3><p>Not answered. {words}</p></section>"
-    picture = _picture(answer.draw, f"{cell}: {answer.title}", failed)
+    picture = _picture(answer.draw, f"{cell}: {answer.question.title}", failed)
     wide, table = "", ""
-    if answer.name == "report":
+    if hasattr(answer.result, "rows"):
         heads = ("question", "claimed", "measured", "agrees", "reason")
         agrees = {True: "yes", False: "no", None: ""}
-        rows = answer.result.rows  # type: ignore[union-attr]
+        rows = answer.result.rows
         lines = [(r.name, r.value, r.measured, agrees[r.agrees], r.reason) for r in rows]
         wide, table = ' class="wide"', _table(heads, lines)
     return f"<section{wide}><h3>{title}</h3><p>{words}</p>{picture}{table}</section>"
@@ -131,27 +124,27 @@ def _picture(draw: Callable[[], Axes], words: str, failed: list[str]) -> str:
     why = picture_failures(repr(words), lambda: drawn.append(as_png(draw(), dpi=110)))
     if why:
         failed += why
-        return f"<p>{_text(_sentence(why[0]))}.</p>"
+        return f"<p>{_sentence(why[0])}.</p>"
     data = base64.b64encode(drawn[0]).decode("ascii")
     return f'<img alt="{_text(words)}" src="data:image/png;base64,{data}">'
 
 
-def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:]
-
-
 def _table(heads: Iterable[str], lines: Iterable[Iterable[Any]]) -> str:
-    head = "".join(f"<th>{_text(text)}</th>" for text in heads)
-    body = "\n".join(f"<tr>{''.join(map(_cell, line))}</tr>" for line in lines)
-    return f"<table>\n<tr>{head}</tr>\n{body}\n</table>"
+    """Return a table; numbers end right."""
+    rows = ["".join(f"<th>{_text(head)}</th>" for head in heads)]
+    for line in lines:
+        cells = []
+        for value in line:
+            number = ' class="number"' if isinstance(value, (int, float)) else ""
+            shown = f"{value:.4g}" if isinstance(value, float) else "-" if value is None else value
+            cells.append(f"<td{number}>{_text(shown)}</td>")
+        rows.append("".join(cells))
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    return f"<table>\n{body}\n</table>"
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, int):
-        return f'<td class="number">{value}</td>'
-    if isinstance(value, float):
-        return f'<td class="number">{value:.4g}</td>'
-    return f"<td>{_text('-' if value is None else value)}</td>"
+def _sentence(words: str) -> str:
+    return _text(words[:1].upper() + words[1:])
 
 
 def _text(value: Any) -> str:

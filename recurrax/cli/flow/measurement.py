@@ -1,19 +1,22 @@
-"""What was measured of one cell, and how it is said: a row of the table, a sentence, numbers."""
+"""The measurement that every command makes of a cell, and how it is said."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
 import numpy as np
 
+from recurrax import flow
+from recurrax.cli.console import as_mistakes
 from recurrax.words import steps_of
 
 if TYPE_CHECKING:
-    from recurrax.flow.bounds import Bounds
-    from recurrax.flow.decay import Decay
+    from recurrax.cell import Cell
 
-EXAMPLES = 4  # sequences about which more is asked than the table says, the first ones
+EXACT_UP_TO = 512  # joint state size N above which 32 random directions stand for all N
+PROBES = 32
 COLUMNS = (
     "cell",
     "spectral\nradius",
@@ -26,13 +29,21 @@ COLUMNS = (
 WORDS = ("cell", "bounds\npromise", "verdict")  # the columns that hold no numbers
 
 
+class Subject(NamedTuple):
+    """A cell with weights, to be measured."""
+
+    name: str
+    cell: Cell
+    params: Any
+
+
 class Measurement(NamedTuple):
     """The gradient flow of one cell."""
 
     name: str
     state_size: int  # N
-    bounds: Bounds | None  # None for a stack
-    decay: Decay
+    bounds: flow.Bounds | None  # None for a stack
+    decay: flow.Decay
     rate: np.ndarray  # [B], nats a step
     horizon: np.ndarray  # [B], steps
     horizon_reached: np.ndarray  # bool [B]
@@ -63,17 +74,23 @@ class Measurement(NamedTuple):
         reached = bool(np.median(self.horizon_reached) == 1)
         return f"{'' if reached else '~'}{self.median_horizon:.0f}"
 
+    @property
+    def promise(self) -> str:
+        """What follows from the weights alone."""
+        if self.bounds is None or self.bounds.log_rate == math.inf:
+            return "nothing"
+        if self.bounds.vanishing_guaranteed:
+            return "must vanish"
+        return "may explode" if self.bounds.exploding_possible else "cannot explode"
+
     def row(self) -> tuple[str, ...]:
         """Return a row of the table, one text for each of `COLUMNS`."""
-        return (
-            self.name,
-            _largest(self.spectral_radius),
-            _largest(self.largest_singular_value),
-            promise(self.bounds),
-            f"{self.median_rate:+.3f}",
-            self.horizon_words,
-            self.verdict,
+        radius, largest = (  # the largest over the gates
+            "-" if values is None else f"{np.max(values):.3f}"
+            for values in (self.spectral_radius, self.largest_singular_value)
         )
+        rate = f"{self.median_rate:+.3f}"
+        return (self.name, radius, largest, self.promise, rate, self.horizon_words, self.verdict)
 
     def numbers(self) -> dict[str, Any]:
         """Return all of it for JSON."""
@@ -81,7 +98,7 @@ class Measurement(NamedTuple):
             "N": self.state_size,
             "spectral_radius": self.spectral_radius,
             "largest_singular_value": self.largest_singular_value,
-            "bounds_promise": promise(self.bounds),
+            "bounds_promise": self.promise,
             "rate": self.rate,
             "horizon": self.horizon,
             "horizon_reached": self.horizon_reached,
@@ -91,6 +108,35 @@ class Measurement(NamedTuple):
             "log_frobenius": self.decay.log_frobenius,
         }
 
+    def story(self, length: int) -> str:
+        """Return one sentence on the cell, measured over `length` steps."""
+        name, rate = self.name, self.median_rate
+        over = "this one step" if length == 1 else f"these {length} steps"
+        per_step = f"a factor {math.exp(rate):.3g} a step" if rate < 700 else f"e^{rate:.0f} a step"
+        if self.verdict == "vanishes":
+            return (
+                f"{name}: the gradient vanishes at {per_step}; what happened more than "
+                f"{steps_of(self.median_horizon)} ago is not felt (under 5 % is left)."
+            )
+        if self.verdict == "explodes":
+            return f"{name}: the gradient explodes at {per_step}; clip it, or shrink the weights."
+        return f"{name}: the gradient holds over {over} ({per_step})."
+
+
+def measure(subject: Subject, xs: np.ndarray) -> Measurement:
+    """Return all that the table says of one cell, along the sequences `[T, B, I]`."""
+    name, cell, params = subject
+    state = cell.initial_state(params, (xs.shape[1],))
+    size = sum(leaf[0].size for leaf in jax.tree.leaves(state))
+    probes = None if size <= EXACT_UP_TO else PROBES
+    inputs = jax.numpy.asarray(xs, jax.tree.leaves(state)[0].dtype)
+    with as_mistakes(ValueError):
+        decay = flow.decay(cell, params, state, inputs, probes=probes)
+        bounds = flow.bounds(cell, params) if hasattr(params, "w_rec") else None
+    rate, verdict = np.asarray(flow.rate(decay)), flow.verdict(decay)
+    steps, reached = map(np.asarray, flow.horizon(decay))
+    return Measurement(name, int(size), bounds, decay, rate, steps, reached, verdict, probes)
+
 
 class Difference(NamedTuple):
     """What changed from one set of weights to another; medians over the batch."""
@@ -99,35 +145,6 @@ class Difference(NamedTuple):
     rates: tuple[float, float]  # nats a step
     horizons: tuple[float, float]  # steps
     words: str
-
-
-def _largest(values: Any) -> str:
-    """Return the largest over the gates, as it is shown."""
-    return "-" if values is None else f"{np.max(values):.3f}"
-
-
-def promise(bounds: Bounds | None) -> str:
-    """Return what follows from the weights alone."""
-    if bounds is None or bounds.log_rate == math.inf:
-        return "nothing"
-    if bounds.vanishing_guaranteed:
-        return "must vanish"
-    return "may explode" if bounds.exploding_possible else "cannot explode"
-
-
-def story(cell: Measurement, length: int) -> str:
-    """Return one sentence on one cell, measured over `length` steps."""
-    name, rate = cell.name, cell.median_rate
-    over = "this one step" if length == 1 else f"these {length} steps"
-    per_step = f"a factor {math.exp(rate):.3g} a step" if rate < 700 else f"e^{rate:.0f} a step"
-    if cell.verdict == "vanishes":
-        return (
-            f"{name}: the gradient vanishes at {per_step}; what happened more than "
-            f"{steps_of(cell.median_horizon)} ago is not felt (under 5 % is left)."
-        )
-    if cell.verdict == "explodes":
-        return f"{name}: the gradient explodes at {per_step}; clip it, or shrink the weights."
-    return f"{name}: the gradient holds over {over} ({per_step})."
 
 
 def difference(before: Measurement, after: Measurement) -> Difference:

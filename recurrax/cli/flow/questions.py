@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -12,7 +11,6 @@ import numpy as np
 
 from recurrax import flow
 from recurrax.cli.console import as_mistakes
-from recurrax.cli.flow.measurement import EXAMPLES
 from recurrax.plot.axes import blank_axes
 from recurrax.plot.gradient_map import gradient_map
 from recurrax.plot.lag_profile import lag_profile
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from recurrax.cli.flow.cells_to_measure import Subject
+    from recurrax.cli.flow.measurement import Subject
 
 _TIMES = 128  # of a gradient map, each way
 _LARGEST = 512  # state N of which all directions are asked for
@@ -63,11 +61,21 @@ class Question(NamedTuple):
 class Answer(NamedTuple):
     """What came of one question."""
 
-    name: str
-    title: str
+    question: Question
     result: Any | None  # None where it has no answer
     words: str  # a sentence on it, or why there is none
-    draw: Callable[[], Axes] | None = None
+
+    def draw(self) -> Axes:
+        """Draw the result on a figure of its own."""
+        return self.question.draw(self.result, blank_axes(*self.question.size))
+
+    def numbers(self) -> Any:
+        """Return what goes into the JSON: all but the gradients of a loss themselves."""
+        if self.result is None:
+            return {"left_out": self.words}
+        if isinstance(self.result, flow.LossGradients):
+            return {"loss": self.result.loss, "log_norm": self.result.log_norm}
+        return self.result
 
 
 class _LeftOut(Exception):
@@ -75,33 +83,17 @@ class _LeftOut(Exception):
 
 
 def answers_of(subject: Subject, xs: np.ndarray) -> Iterator[Answer]:
-    """Answer all questions in turn; one that does not apply says why."""
+    """Answer all questions in turn, along `[T, B, I]`; one that does not apply says why."""
     _, cell, params = subject
-    few = xs[:, :EXAMPLES]
-    state = cell.initial_state(params, (few.shape[1],))
-    case = Case(cell, params, state, jnp.asarray(few, jax.tree.leaves(state)[0].dtype))
-    for name, title, ask, draw, size, _ in QUESTIONS:
+    state = cell.initial_state(params, (xs.shape[1],))
+    case = Case(cell, params, state, jnp.asarray(xs, jax.tree.leaves(state)[0].dtype))
+    for question in QUESTIONS:
         try:
             with as_mistakes(ValueError):
-                result, words = ask(case)
+                result, words = question.ask(case)
         except _LeftOut as reason:
-            yield Answer(name, title, None, str(reason))
-        else:
-            yield Answer(name, title, result, words, partial(_draw, draw, result, size))
-
-
-def _draw(draw: Callable[..., Axes], result: Any, size: tuple[float, float]) -> Axes:
-    return draw(result, blank_axes(*size))
-
-
-def without_vectors(result: Any) -> Any:
-    """Return what of a result goes into the JSON: all but the gradients of a loss themselves."""
-    if isinstance(result, flow.LossGradients):
-        return {"loss": result.loss, "log_norm": result.log_norm}
-    return result
-
-
-# --- the questions -------------------------------------------------------------------------------
+            result, words = None, str(reason)
+        yield Answer(question, result, words)
 
 
 def last_output(ys: Any) -> Any:

@@ -16,24 +16,40 @@ import numpy as np
 
 from recurrax import interop
 from recurrax.cells import CELLS
-from recurrax.cli.console import Mistake, as_mistakes, progress, say
-from recurrax.cli.flow.cells_to_measure import Subject, measure
+from recurrax.cli.console import NO_PICTURE, Mistake, as_mistakes, progress, say
+from recurrax.cli.flow.measurement import Subject, measure
 from recurrax.cli.options import TASKS, arg, flag_of, integer, number
-from recurrax.cli.train.run_folder import RunFolder
+from recurrax.cli.train.run_folder import RunFolder, write_text
+from recurrax.cli.train.training_report import Summary, draw
+from recurrax.cli.train.training_setup import TrainingSetup, initialisers_shown, training_setup
 from recurrax.interop import disk
+from recurrax.train.checkpoint import check_directory
+from recurrax.train.fit import Fit, fit
+from recurrax.train.presets import OPTIMIZERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from recurrax.cli.flow.measurement import Measurement
-    from recurrax.cli.train.training_setup import TrainingSetup
-    from recurrax.train.fit import Fit
 
 STOPPED = 130  # what a shell says of a command that Ctrl-C ended
 _DAMAGE = ("checkpoint ", "history ")  # how warnings of damage begin
 _REPORTS = 20  # of a run, at least
 _LONGEST_REPORT = 50  # training steps between two reports, at most
 _EVALUATIONS = 10  # reports between two looks at test data
+
+
+_DEFAULTS: dict[str, Any] = {
+    "task": "adding",
+    "cell": "lstm",
+    "hidden": 64,
+    "optimizer": "adam",
+    "rate": 1e-3,
+    "steps": 2000,
+    "batch": 32,
+    "seed": 0,
+}
+_NOT_OF_THE_RUN = ("out", "resume", "no_progress")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,12 +71,18 @@ class TrainOptions:
     cell: Annotated[str | None, arg("NAME", "lstm", f"One of {', '.join(CELLS)}.")] = None
     hidden: Annotated[int | None, arg("INT", "64"), integer("--hidden")] = None
     """Hidden units H."""
-    init: Annotated[str | None, arg("NAME[=NUMBER]", "the cell's own")] = None
-    """How it begins, by rx.cures.init: orthogonal, identity, spectral_radius or largest_singular_value (=1 unless told) of w_rec; critical for elman; chrono (=T unless told), forget_bias=NUMBER or uniform_gate for lstm and gru."""  # noqa: E501
+    init: Annotated[
+        str | None,
+        arg(
+            "NAME[=NUMBER]",
+            "the cell's own",
+            f"How it begins, by rx.cures.init: {initialisers_shown()}. A number that is left out "
+            "is T where it is a time, else 1.",
+        ),
+    ] = None
     clip: Annotated[float | None, arg("FLOAT", "none"), number("--clip")] = None
     """Largest norm of a gradient; longer ones are shortened to it."""
-    optimizer: Annotated[str | None, arg("NAME", "adam")] = None
-    """adam, adamw, nadam, rmsprop, adagrad, lion or sgd."""
+    optimizer: Annotated[str | None, arg("NAME", "adam", f"One of {', '.join(OPTIMIZERS)}.")] = None
     rate: Annotated[float | None, arg("FLOAT", "0.001"), number("--rate")] = None
     """Learning rate."""
     steps: Annotated[int | None, arg("INT", "2000"), integer("--steps")] = None
@@ -76,52 +98,31 @@ class TrainOptions:
     no_progress: bool = False
     """Show no progress bar."""
 
-
-_DEFAULTS: dict[str, Any] = {
-    "task": "adding",
-    "cell": "lstm",
-    "hidden": 64,
-    "optimizer": "adam",
-    "rate": 1e-3,
-    "steps": 2000,
-    "batch": 32,
-    "seed": 0,
-}
-_NOT_OF_THE_RUN = ("out", "resume", "no_progress")
-
-
-def train(options: TrainOptions) -> int:
-    """Run the command; return the exit code."""
-    if options.out is None:
-        raise Mistake("give --out FOLDER, where the run is kept, such as --out run")
-    folder = RunFolder(options.out)
-    asked = _asked(options, folder)
-    try:
-        # Here, so that a command that does not train does not wait for Optax.
-        from recurrax.cli.train.training_report import Summary, draw, show, write_numbers
-        from recurrax.cli.train.training_setup import training_setup
-
-        setup = training_setup(asked)
-        is_recorded = options.resume and asked == folder.asked(_kinds())
-        _begin(folder, asked, setup, is_recorded)
+    def run(self) -> int:
+        """Run the command; return the exit code."""
+        if self.out is None:
+            raise Mistake("give --out FOLDER, where the run is kept, such as --out run")
+        folder = RunFolder(self.out)
+        asked = _asked(self, folder)
         try:
-            fit = _run(folder, asked, setup, not options.no_progress)
-        except KeyboardInterrupt as stop:  # with what was trained, unless it is a second one
-            if (partly := getattr(stop, "fit", None)) and len(partly.history["step"]):
-                draw(folder, asked, setup.task, partly)
-            raise
-        with as_mistakes(OSError, ValueError, prefix=f"--out {folder.path}: "):
-            interop.save(folder.after, fit.params.cell)
-            interop.save(folder.network, fit.params)
-            found = _measured(folder, setup.xs, not options.no_progress)
-            summary = Summary(asked, setup.task, fit, *found)
-            write_numbers(folder, summary)
-        return show(folder, summary)
-    except KeyboardInterrupt as stop:
-        return _stopped(options, folder, asked, stop)
-
-
-# --- what is asked --------------------------------------------------------------------------------
+            setup = training_setup(asked)
+            is_recorded = self.resume and asked == folder.asked(_kinds())
+            _begin(folder, asked, setup, is_recorded)
+            try:
+                found = _fit(folder, asked, setup, not self.no_progress)
+            except KeyboardInterrupt as stop:  # with what was trained, unless it is a second one
+                if (partly := getattr(stop, "fit", None)) and len(partly.history["step"]):
+                    draw(folder, asked, setup.task, partly)
+                raise
+            with as_mistakes(OSError, ValueError, prefix=f"--out {folder.path}: "):
+                interop.save(folder.after, found.params.cell)
+                interop.save(folder.network, found.params)
+                flows = _measured(folder, setup.xs, not self.no_progress)
+                summary = Summary(asked, setup.task, found, *flows)
+                write_text(folder.report, summary.text() + "\n")
+            return 0 if summary.show(folder) else NO_PICTURE
+        except KeyboardInterrupt as stop:
+            return _stopped(self, folder, asked, stop)
 
 
 def _asked(options: TrainOptions, folder: RunFolder) -> dict[str, Any]:
@@ -188,15 +189,10 @@ def _digest(path: str | None) -> str | None:
         return None
 
 
-# --- the run ------------------------------------------------------------------------------------
-
-
 def _begin(
     folder: RunFolder, asked: dict[str, Any], setup: TrainingSetup, is_recorded: bool
 ) -> None:
     """Write what is written before the first step; on resuming, what a kill has kept from it."""
-    from recurrax.train.checkpoint import check_directory
-
     with as_mistakes(ValueError, ImportError, prefix="--out: "):
         check_directory(folder.path.absolute())
     before, xs = setup.network.init(setup.key).cell, setup.xs
@@ -223,10 +219,8 @@ def _same(a: Any, b: Any) -> bool:
     return all(np.array_equal(x, y, equal_nan=True) for x, y in pairs)
 
 
-def _run(folder: RunFolder, asked: dict[str, Any], setup: TrainingSetup, bar: bool) -> Fit:
+def _fit(folder: RunFolder, asked: dict[str, Any], setup: TrainingSetup, bar: bool) -> Fit:
     """Train, from the last checkpoint on."""
-    from recurrax.train.fit import fit
-
     every = max(1, min(_LONGEST_REPORT, asked["steps"] // _REPORTS))
     with as_mistakes(ValueError, ImportError, OSError), _warnings_as_sentences():
         return fit(
@@ -276,9 +270,6 @@ def _measured(folder: RunFolder, xs: np.ndarray, bar: bool) -> list[Measurement 
             if update is not None:
                 update(advance=1)
     return found
-
-
-# --- the end --------------------------------------------------------------------------------------
 
 
 def _stopped(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from recurrax.cli.console import (
-    NO_PICTURE,
+    document,
     picture_failures,
     print_table,
     print_written,
@@ -16,10 +16,8 @@ from recurrax.cli.console import (
     spoken,
     terminal,
 )
-from recurrax.cli.data.contents import LONGEST
+from recurrax.cli.data.read import LONGEST
 from recurrax.cli.flow.measurement import COLUMNS, difference
-from recurrax.cli.to_json import document
-from recurrax.cli.train.run_folder import write_text
 from recurrax.literal import literal, visible
 from recurrax.plot.axes import blank_axes, save
 from recurrax.plot.over_seeds import known
@@ -46,20 +44,54 @@ class Summary(NamedTuple):
     before: Measurement | None  # None: not finite
     after: Measurement | None
 
+    def text(self) -> str:
+        """Return all numbers of the report as JSON."""
+        task, fit = self.task, self.fit
+        ends = {
+            name: {"start": values[0], "end": values[-1]}
+            for name, values in fit.history.items()
+            if name not in ("step", "flow", "steps_per_second")
+        }
+        lost = fit.history["step"][lost_rows(fit.history)].tolist()
+        metric, relation, value = task.goal
+        sizes = {"T": task.length, "I": task.input_size, "O": task.output_size}
+        flows = {"start": self.before, "end": self.after}
+        return document(
+            self.asked,
+            task={"name": task.name, **sizes},
+            goal=None if _is_open(task) else {"metric": metric, "is": relation, "value": value},
+            solved=fit.solved,
+            step=fit.step,
+            steps_per_second=_speed(fit),
+            baseline=dict(task.baseline),
+            history=ends | ({"lost": lost} if lost else {}),
+            gradient_flow={name: flow and flow.numbers() for name, flow in flows.items()},
+        )
 
-def write_numbers(folder: RunFolder, summary: Summary) -> None:
-    """Write what a run came to as JSON."""
-    write_text(folder.report, document(summary.asked, **_numbers(summary)) + "\n")
-
-
-def show(folder: RunFolder, summary: Summary) -> int:
-    """Draw and print what a run came to; return the exit code."""
-    drawn = draw(folder, summary.asked, summary.task, summary.fit)
-    _print(folder, summary, drawn)
-    return 0 if drawn else NO_PICTURE
-
-
-# --- curves ---------------------------------------------------------------------------------------
+    def show(self, folder: RunFolder) -> bool:
+        """Print the table and what was written; draw the curves, and return whether that worked."""
+        drawn = draw(folder, self.asked, self.task, self.fit)
+        console = terminal()
+        console.print(_headline(self.asked, self.task))
+        headings = ("", "start", "end", "baseline")
+        print_table("what became of it", headings, _rows(self), left=("",))
+        console.print(_story(self))
+        if self.before is not None and self.after is not None:
+            console.print(difference(self.before, self.after).words)
+        else:
+            console.print(
+                "The weights are not finite, or the states they lead to: training has diverged. A "
+                "--clip or a smaller --rate may hold it."
+            )
+        written = [folder.report, folder.before, folder.after, folder.network]
+        print_written([folder.picture, *written] if drawn else written)
+        # The gradient flow before and after along the same sequences.
+        files = ["--compare", str(folder.before), str(folder.after), "--data", str(folder.inputs)]
+        length = self.task.length
+        longer = ["--length", str(length)] if length > LONGEST else []
+        command = shlex.join(["recurrax", "flow", *files, *longer])
+        console.print(visible(f"to look closer: {command}"), soft_wrap=True)
+        return drawn
 
 
 def draw(folder: RunFolder, asked: Mapping[str, Any], task: Task, fit: Fit) -> bool:
@@ -99,10 +131,9 @@ def _draw(folder: RunFolder, asked: Mapping[str, Any], task: Task, fit: Fit) -> 
 
 def _metrics_of(task: Task, history: Mapping[str, Any]) -> list[str]:
     """Return the metrics that are not the loss under another name."""
+    loss = history["loss"]
     names = [name for name, _ in task.baseline if name != "loss" and name in history]
-    return [
-        name for name in names if not np.array_equal(history[name], history["loss"], equal_nan=True)
-    ]
+    return [name for name in names if not np.array_equal(history[name], loss, equal_nan=True)]
 
 
 def _is_open(task: Task) -> bool:
@@ -118,33 +149,6 @@ def _headline(asked: Mapping[str, Any], task: Task) -> str:
     words.append(f"{asked['optimizer']} {asked['rate']:g}")
     words.append("no clipping" if asked["clip"] is None else f"clip {asked['clip']:g}")
     return ", ".join(words)
-
-
-# --- the table ------------------------------------------------------------------------------------
-
-
-def _print(folder: RunFolder, summary: Summary, drawn: bool) -> None:
-    """Print the table and what was written; the picture is named if it was drawn."""
-    console = terminal()
-    console.print(_headline(summary.asked, summary.task))
-    headings = ("", "start", "end", "baseline")
-    print_table("what became of it", headings, _rows(summary), left=("",))
-    console.print(_story(summary))
-    if summary.before is not None and summary.after is not None:
-        console.print(difference(summary.before, summary.after).words)
-    else:
-        console.print(
-            "The weights are not finite, or the states they lead to: training has diverged. A "
-            "--clip or a smaller --rate may hold it."
-        )
-    written = [folder.report, folder.before, folder.after, folder.network]
-    print_written([folder.picture, *written] if drawn else written)
-    # The gradient flow before and after along the same sequences.
-    files = ["--compare", str(folder.before), str(folder.after), "--data", str(folder.inputs)]
-    length = summary.task.length
-    longer = ["--length", str(length)] if length > LONGEST else []
-    command = shlex.join(["recurrax", "flow", *files, *longer])
-    console.print(visible(f"to look closer: {command}"), soft_wrap=True)
 
 
 def _rows(summary: Summary) -> list[tuple[str, str, str, str]]:
@@ -168,18 +172,17 @@ def _rows(summary: Summary) -> list[tuple[str, str, str, str]]:
     if "clip_fraction" in history:
         first, last = (at(i, "clip_fraction", ".0%") for i in (0, -1))
         rows.append(("steps clipped", first, last, ""))
-    flows = [
-        dict.fromkeys(COLUMNS, "not finite")
-        if cell is None
-        else dict(zip(COLUMNS, cell.row(), strict=True))
+    before, after = (
+        ("not finite",) * len(COLUMNS) if cell is None else cell.row()
         for cell in (summary.before, summary.after)
-    ]
+    )
     for heading, name in (
         ("rate\n/ step", "gradient's rate / step"),
         ("horizon\nsteps", "gradient's horizon, steps"),
         ("verdict", "gradient's verdict"),
     ):
-        rows.append((name, flows[0][heading], flows[1][heading], ""))
+        i = COLUMNS.index(heading)
+        rows.append((name, before[i], after[i], ""))
     return rows
 
 
@@ -203,28 +206,3 @@ def _story(summary: Summary) -> str:
 def _speed(fit: Fit) -> float:
     """Training steps a second, the median over the reports, of which the first compiled."""
     return known(fit.history["steps_per_second"])[0]
-
-
-def _numbers(summary: Summary) -> dict[str, Any]:
-    """Return all numbers of the report by name."""
-    task, fit = summary.task, summary.fit
-    ends = {
-        name: {"start": values[0], "end": values[-1]}
-        for name, values in fit.history.items()
-        if name not in ("step", "flow", "steps_per_second")
-    }
-    lost = fit.history["step"][lost_rows(fit.history)].tolist()
-    metric, relation, value = task.goal
-    return {
-        "task": {"name": task.name, "T": task.length, "I": task.input_size, "O": task.output_size},
-        "goal": None if _is_open(task) else {"metric": metric, "is": relation, "value": value},
-        "solved": fit.solved,
-        "step": fit.step,
-        "steps_per_second": _speed(fit),
-        "baseline": dict(task.baseline),
-        "history": ends | ({"lost": lost} if lost else {}),
-        "gradient_flow": {
-            name: None if cell is None else cell.numbers()
-            for name, cell in (("start", summary.before), ("end", summary.after))
-        },
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,29 +21,6 @@ if TYPE_CHECKING:
     from recurrax.tasks import Task
 
 EXAMPLES = 8  # sequences along which the gradient flow is measured
-
-_GATED = tuple(name for name, cell in CELLS.items() if cell.gates is not None)
-
-
-class Initialiser(NamedTuple):
-    """What `--init` says of a function of `rx.cures.init`."""
-
-    cells: tuple[str, ...] = tuple(CELLS)  # those that it fits
-    takes_number: bool = True
-    default: float | None = None  # the number where none is given
-    needs_number: bool = False
-
-
-INITIALISERS = {
-    "orthogonal": Initialiser(default=1.0),
-    "identity": Initialiser(default=1.0),
-    "spectral_radius": Initialiser(default=1.0),
-    "largest_singular_value": Initialiser(default=1.0),
-    "critical": Initialiser(("elman",), takes_number=False),
-    "forget_bias": Initialiser(_GATED, needs_number=True),
-    "chrono": Initialiser(_GATED),  # of the task's length, without a number
-    "uniform_gate": Initialiser(_GATED, takes_number=False),
-}
 
 
 class TrainingSetup(NamedTuple):
@@ -74,7 +52,13 @@ def training_setup(asked: Mapping[str, Any]) -> TrainingSetup:
     check_name("--cell", "cell", asked["cell"], CELLS)
     check_name("--optimizer", "optimizer", asked["optimizer"], presets.OPTIMIZERS)
     start = None if asked["init"] is None else _parsed_start(asked["cell"], asked["init"])
-    task = _task(asked)
+    name, length, text = asked["task"], asked["length"], asked["text"]
+    check_name("--task", "task", name, tasks.NAMES)
+    check_task_options(name, length, text)
+    given = {"T": length, "path": text}
+    given = {option: value for option, value in given.items() if value is not None}
+    with as_mistakes(ValueError, TypeError, OSError, prefix=f"--task {name}: "):
+        task = tasks.get(name, **given)
     xs = _sequences(task, key)
     options: dict[str, Any] = {}
     if start is not None:
@@ -88,15 +72,6 @@ def training_setup(asked: Mapping[str, Any]) -> TrainingSetup:
         key,
         xs,
     )
-
-
-def _task(asked: Mapping[str, Any]) -> Task:
-    name, length, text = asked["task"], asked["length"], asked["text"]
-    check_name("--task", "task", name, tasks.NAMES)
-    check_task_options(name, length, text)
-    options = {} if length is None else {"T": length}
-    with as_mistakes(ValueError, TypeError, OSError, prefix=f"--task {name}: "):
-        return tasks.get(name, **options) if text is None else tasks.text(text, **options)
 
 
 def _sequences(task: Task, key: Any) -> np.ndarray:
@@ -115,26 +90,58 @@ def _sequences(task: Task, key: Any) -> np.ndarray:
 # --- how the cell begins --------------------------------------------------------------------------
 
 
+def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    """Return what a function of `rx.cures.init` takes, which says what it is for."""
+    return inspect.signature(getattr(cures.init, name)).parameters
+
+
 def initialisers_for(cell: str) -> list[str]:
-    """Return the names of initialisers that fit a cell."""
-    return [name for name, initialiser in INITIALISERS.items() if cell in initialiser.cells]
+    """Return the names of initialisers that fit a cell: those of gates fit a cell with gates."""
+    fitting = []
+    for name in cures.init.__all__:
+        if "forget_gate" in _parameters(name):
+            fits = CELLS[cell].gates is not None
+        else:  # the critical point is that of tanh
+            fits = name != "critical" or cell == "elman"
+        if fits:
+            fitting.append(name)
+    return fitting
+
+
+def _number_of(name: str) -> str:
+    """Return how the help shows the number of an initialiser: none, one that may be left out."""
+    first = next(iter(_parameters(name).values()))
+    if first.kind is first.KEYWORD_ONLY:
+        return ""
+    is_needed = "forget_gate" in _parameters(name) and first.name != "t_max"
+    return "=NUMBER" if is_needed else "[=NUMBER]"
+
+
+def initialisers_shown() -> str:
+    """Return all initialisers as the help shows them, with the cells that they fit."""
+    shown = []
+    for name in cures.init.__all__:
+        cells = [cell for cell in CELLS if name in initialisers_for(cell)]
+        fits = f" ({', '.join(cells)})" if len(cells) < len(CELLS) else ""
+        shown.append(f"{name}{_number_of(name)}{fits}")
+    return ", ".join(shown)
 
 
 def _parsed_start(cell: str, given: str) -> tuple[str, float | None]:
     """Return `NAME` or `NAME=NUMBER` in its two parts; None where there is no number."""
     word, equals, number = given.partition("=")
     name, fitting = word.strip().replace("-", "_"), initialisers_for(cell)
-    if name in INITIALISERS and name not in fitting:
+    if name in cures.init.__all__ and name not in fitting:
         raise Mistake(
             f"--init {name} does not fit the cell {cell}; choose from {', '.join(fitting)}"
         )
     check_name("--init", "initialiser", name, fitting)
-    initialiser = INITIALISERS[name]
+    takes = _number_of(name)
     if not equals:
-        if initialiser.needs_number:
+        if takes == "=NUMBER":
             raise Mistake(f"--init {name} needs a number, such as --init {name}=3")
-        return name, initialiser.default
-    if not initialiser.takes_number:
+        return name, None
+    if not takes:
         raise Mistake(f"--init {name} takes no number, got {given!r}")
     try:
         return name, float(number)
@@ -151,14 +158,16 @@ def _start(
         # LeCun's w_in makes of the inputs a variance of their mean square.
         square = float(np.mean(np.square(xs, dtype=np.float64)))
         return {"recurrent_init": make(input_variance=float(f"{square:.4g}"))}
-    if INITIALISERS[name].default is not None:
-        return {"recurrent_init": make(number)}
-    gates = CELLS[cell].gates
+    takes, gates = _parameters(name), CELLS[cell].gates
+    if "forget_gate" not in takes:
+        return {"recurrent_init": make(1.0 if number is None else number)}
     assert gates is not None  # these initialisers are for cells with gates
     where: dict[str, Any] = {"gates": gates.number, "forget_gate": gates.forget}
-    if name == "chrono":
+    if "input_gate" in takes:
         where["input_gate"] = gates.input
-        number = max(2.0, float(task.length)) if number is None else number
+    if "t_max" in takes and number is None:
+        number = max(2.0, float(task.length))
     bias = make(**where) if number is None else make(number, **where)
     # The initialiser says the whole bias; the LSTM's own would be added to it.
-    return {"bias_init": bias} | ({"forget_bias": 0.0} if cell == "lstm" else {})
+    owns_bias = "forget_bias" in inspect.signature(CELLS[cell].build).parameters
+    return {"bias_init": bias} | ({"forget_bias": 0.0} if owns_bias else {})

@@ -13,11 +13,11 @@ import pytest
 
 import recurrax as rx
 from recurrax.cli import run
-from recurrax.cli.data.contents import Sequences
+from recurrax.cli.console import plain
+from recurrax.cli.data.read import Sequences
 from recurrax.cli.flow.html_page import Results, page_of
 from recurrax.cli.flow.measurement import Measurement, difference
 from recurrax.cli.flow.questions import ANSWERED, LEFT_TO_CODE, growth_in_words
-from recurrax.cli.to_json import plain
 
 SMALL = ["flow", "--hidden", "3", "--batch", "2", "--length", "6"]
 QUESTIONS = [
@@ -29,8 +29,6 @@ QUESTIONS = [
     "lag_profile",
     "paths",
 ]
-
-FUNCTIONS = (ANSWERED, LEFT_TO_CODE)
 
 
 class Page(HTMLParser):
@@ -150,14 +148,10 @@ def test_before_and_after(tmp_path, capsys):
 def test_the_page_says_what_changed():
     data = Sequences("x", np.zeros((1, 2, 3)), 1, notes=("x <b> is left out",))
     rows = [row("Net-1", -0.5, 28.0), row("b", -0.25, 30.0)]
-    text, _ = page_of(
-        Results("Title", data, rows, {r.name: [] for r in rows}), ANSWERED, LEFT_TO_CODE
-    )
+    text, _ = page_of(Results("Title", data, rows, [[] for _ in rows]))
     assert "the rate rose" not in text
     change = difference(*rows)
-    text, _ = page_of(
-        Results("Title", data, rows, {r.name: [] for r in rows}, change), ANSWERED, LEFT_TO_CODE
-    )
+    text, _ = page_of(Results("Title", data, rows, [[] for _ in rows], change))
     said = (
         "From Net-1 to b: the rate rose from -0.500 to -0.250 a step; the horizon went from 28 to "
         "30."
@@ -171,7 +165,7 @@ def test_the_page_says_what_changed():
 
 def test_the_page_says_of_which_examples_it_is():
     data = Sequences("x", np.zeros((4, 9, 3)), 4)
-    text, _ = page_of(Results("Title", data, [], {}), *FUNCTIONS)
+    text, _ = page_of(Results("Title", data, [], []))
     assert (
         "The first picture and the table are of all of them, what follows of the first 4. "
     ) in text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shlex
@@ -124,7 +123,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, capsys, monkeypatch):
         """What Ctrl-C after ten steps does."""
         raise rx.train.Interrupted("stopped", usual(*args, steps=10, **options))
 
-    monkeypatch.setattr(importlib.import_module("recurrax.train.fit"), "fit", pressed)
+    monkeypatch.setattr("recurrax.cli.train.train_command.fit", pressed)
     options = ["--steps", "20", "--no-progress", "--out", str(folder)]
     assert run(["train", *TINY, *options]) == 130
     said = capsys.readouterr()
@@ -150,7 +149,7 @@ def test_ctrl_c_before_the_first_step(tmp_path, capsys, monkeypatch):
         f"recurrax: stopped; what was saved before is in {tmp_path / 'a'}. To go on:\n"
         f"  recurrax train --resume --out {shlex.quote(str(tmp_path / 'a'))}\n"
     )
-    monkeypatch.setattr("recurrax.cli.train.training_setup.training_setup", pressed)
+    monkeypatch.setattr("recurrax.cli.train.train_command.training_setup", pressed)
     assert run(["train", *TINY, "--out", str(tmp_path / "b")]) == 130
     assert capsys.readouterr().err == (
         "recurrax: stopped before the run began; nothing was written\n"
@@ -275,7 +274,7 @@ def test_a_record_with_a_value_of_another_kind(trained, tmp_path, capsys, value)
         (["--cell", "xyz"], "--cell: unknown cell 'xyz'; choose from elman, elman-relu, lstm, gru"),
         (["--optimizer", "adm"], "--optimizer: unknown optimizer 'adm'; did you mean adam? Choose"),
         (["--init", "crono"], "--init: unknown initialiser 'crono'; did you mean chrono? Choose"),
-        (["--init", "critical"], "--init critical does not fit the cell lstm; choose from orth"),
+        (["--init", "critical"], "--init critical does not fit the cell lstm; choose from chr"),
         (["--init", "forget_bias"], "--init forget_bias needs a number, such as --init forget_"),
         (["--init", "uniform-gate=2"], "--init uniform_gate takes no number, got 'uniform-gate=2'"),
         (["--init", "chrono=x"], "--init chrono= needs a number, got 'x'"),

@@ -12,10 +12,10 @@ import pytest
 
 import recurrax as rx
 from recurrax.cli import run
-from recurrax.cli.compare.compare_options import DEFAULTS, EXPERIMENTS, CompareOptions
+from recurrax.cli.compare.compare_command import DEFAULTS, CompareOptions
 from recurrax.cli.compare.comparison_table import line, sentence, summary
-from recurrax.cli.compare.run_comparison import settled
-from recurrax.cli.to_json import plain
+from recurrax.cli.compare.experiments import EXPERIMENTS
+from recurrax.cli.console import plain
 from recurrax.train import Trial
 from recurrax.train.presets import CELLS, CURES, OPTIMIZERS
 
@@ -180,11 +180,11 @@ def test_a_comparison_in_which_all_diverge(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", list(EXPERIMENTS))
 def test_an_experiment_is_options_of_the_command(name):
-    asked = settled(CompareOptions(experiment=name))
+    asked = CompareOptions(experiment=name).settled()
     assert set(asked) == set(DEFAULTS)
     assert set(asked["cells"].split(",")) <= {*CELLS, "irnn"}
     assert set(asked["cures"].split(",")) <= set(CURES)
-    assert settled(CompareOptions(experiment=name, steps=3)) == asked | {"steps": 3}
+    assert CompareOptions(experiment=name, steps=3).settled() == asked | {"steps": 3}
 
 
 @pytest.mark.parametrize(
