@@ -1,4 +1,4 @@
-"""Which cells are measured: fresh ones, or those of a file or two."""
+"""Which cells are measured, fresh ones or those of a file or two, and their measurement."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
-from recurrax import interop
+from recurrax import flow, interop
 from recurrax.cells import CELLS
 from recurrax.checks import check_finite
 from recurrax.cli.console import Mistake, as_mistakes
-from recurrax.cli.flow.measurement import Subject
+from recurrax.cli.flow.measurement import Measurement, Subject
 from recurrax.cli.options import check_name, flag_of, key_of
 from recurrax.literal import visible
 
@@ -22,6 +23,23 @@ if TYPE_CHECKING:
     from recurrax.cli.flow.flow_command import FlowOptions
 
 DEFAULT = "elman,lstm,gru"  # the cells where none is named
+EXACT_UP_TO = 512  # joint state size N above which 32 random directions stand for all N
+PROBES = 32
+
+
+def measure(subject: Subject, xs: np.ndarray) -> Measurement:
+    """Return all that the table says of one cell, along the sequences `[T, B, I]`."""
+    name, cell, params = subject
+    state = cell.initial_state(params, (xs.shape[1],))
+    size = sum(leaf[0].size for leaf in jax.tree.leaves(state))
+    probes = None if size <= EXACT_UP_TO else PROBES
+    inputs = jax.numpy.asarray(xs, jax.tree.leaves(state)[0].dtype)
+    with as_mistakes(ValueError):
+        decay = flow.decay(cell, params, state, inputs, probes=probes)
+        bounds = flow.bounds(cell, params) if hasattr(params, "w_rec") else None
+    rate, verdict = np.asarray(flow.rate(decay)), flow.verdict(decay)
+    steps, reached = map(np.asarray, flow.horizon(decay))
+    return Measurement(name, int(size), bounds, decay, rate, steps, reached, verdict, probes)
 
 
 def choose(options: FlowOptions, features: int) -> list[Subject]:

@@ -21,9 +21,9 @@ from recurrax.cli.console import (
     terminal,
 )
 from recurrax.cli.data.read import Reading, read
-from recurrax.cli.flow.cells_to_measure import DEFAULT, choose
+from recurrax.cli.flow.cells_to_measure import DEFAULT, EXACT_UP_TO, PROBES, choose, measure
 from recurrax.cli.flow.html_page import EXAMPLES, Results, page_of
-from recurrax.cli.flow.measurement import COLUMNS, EXACT_UP_TO, PROBES, WORDS, difference, measure
+from recurrax.cli.flow.measurement import COLUMNS, WORDS, difference
 from recurrax.cli.flow.questions import ANSWERED, LEFT_TO_CODE, QUESTIONS, answers_of
 from recurrax.cli.options import arg, check_folder, integer, number, two_files
 from recurrax.plot.axes import save

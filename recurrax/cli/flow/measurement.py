@@ -1,22 +1,18 @@
-"""The measurement that every command makes of a cell, and how it is said."""
+"""What was measured of a cell, and how it is said: a row, a sentence, numbers."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
 
-from recurrax import flow
-from recurrax.cli.console import as_mistakes
 from recurrax.words import steps_of
 
 if TYPE_CHECKING:
+    from recurrax import flow
     from recurrax.cell import Cell
 
-EXACT_UP_TO = 512  # joint state size N above which 32 random directions stand for all N
-PROBES = 32
 COLUMNS = (
     "cell",
     "spectral\nradius",
@@ -121,21 +117,6 @@ class Measurement(NamedTuple):
         if self.verdict == "explodes":
             return f"{name}: the gradient explodes at {per_step}; clip it, or shrink the weights."
         return f"{name}: the gradient holds over {over} ({per_step})."
-
-
-def measure(subject: Subject, xs: np.ndarray) -> Measurement:
-    """Return all that the table says of one cell, along the sequences `[T, B, I]`."""
-    name, cell, params = subject
-    state = cell.initial_state(params, (xs.shape[1],))
-    size = sum(leaf[0].size for leaf in jax.tree.leaves(state))
-    probes = None if size <= EXACT_UP_TO else PROBES
-    inputs = jax.numpy.asarray(xs, jax.tree.leaves(state)[0].dtype)
-    with as_mistakes(ValueError):
-        decay = flow.decay(cell, params, state, inputs, probes=probes)
-        bounds = flow.bounds(cell, params) if hasattr(params, "w_rec") else None
-    rate, verdict = np.asarray(flow.rate(decay)), flow.verdict(decay)
-    steps, reached = map(np.asarray, flow.horizon(decay))
-    return Measurement(name, int(size), bounds, decay, rate, steps, reached, verdict, probes)
 
 
 class Difference(NamedTuple):

@@ -17,7 +17,8 @@ import numpy as np
 from recurrax import interop
 from recurrax.cells import CELLS
 from recurrax.cli.console import NO_PICTURE, Mistake, as_mistakes, progress, say
-from recurrax.cli.flow.measurement import Subject, measure
+from recurrax.cli.flow.cells_to_measure import measure
+from recurrax.cli.flow.measurement import Subject
 from recurrax.cli.options import TASKS, arg, flag_of, integer, number
 from recurrax.cli.train.run_folder import RunFolder, write_text
 from recurrax.cli.train.training_report import Summary, draw
