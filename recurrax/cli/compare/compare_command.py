@@ -6,25 +6,14 @@ import dataclasses
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 import tyro
 
 from recurrax import tasks
+from recurrax.cli import console
 from recurrax.cli.compare.comparison_table import print_comparison, reading, sentence, summary
-from recurrax.cli.compare.experiments import EXPERIMENTS
-from recurrax.cli.console import (
-    NO_PICTURE,
-    Mistake,
-    as_mistakes,
-    document,
-    picture_failures,
-    print_written,
-    progress,
-    say,
-    spoken,
-)
 from recurrax.cli.options import TASKS, arg, check_folder, check_task_options, integer, key_of
 from recurrax.interop import disk
 from recurrax.plot import over_seeds as seeds
@@ -38,6 +27,42 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from recurrax.train.compare import Comparison, Trial
+
+
+class Experiment(NamedTuple):
+    """A question, and the options of the command that ask it."""
+
+    question: str
+    words: str  # as they stand on a command line
+
+
+EXPERIMENTS = {
+    "adding": Experiment(
+        "Which cells add two numbers that are up to 100 steps back?",
+        "--task adding --length 100 --cells elman,elman-uniform,lstm,gru,irnn --cures clip "
+        "--steps 10000 --rate 0.005,irnn=0.0003",
+    ),
+    "exploding": Experiment(
+        "Does a network whose gradient explodes train without clipping, and with it?",
+        "--task adding --length 20 --cells elman-exploding --cures none,clip --steps 60000 "
+        "--optimizer sgd --rate 0.1 --report-every 1000",
+    ),
+    "clipping": Experiment(
+        "Does clipping help a network whose gradient vanishes?",
+        "--task adding --length 100 --cells elman,elman-uniform --cures none,clip --steps 10000 "
+        "--rate 0.005",
+    ),
+    "copying": Experiment(
+        "Which beginnings let an LSTM recall ten symbols after 200 steps?",
+        "--task copying --length 200 --cells lstm,lstm-forget,lstm-chrono --cures clip "
+        "--steps 5000 --hidden 64 --rate 0.01",
+    ),
+    "digits": Experiment(
+        "Which cells tell handwritten digits that they read pixel by pixel?",
+        "--task digits --cells elman,lstm,gru --cures clip --steps 2000 --batch 64 --hidden 64 "
+        "--rate 0.005,elman=0.001",
+    ),
+}
 
 # What is done where neither an option nor an experiment says otherwise.
 DEFAULTS: dict[str, Any] = {
@@ -118,19 +143,19 @@ class CompareOptions:
         content["trials"] = [
             trial._asdict() | {"summary": summary(trial, found.goal)} for trial in found.trials
         ]
-        text = document(dataclasses.asdict(self) | asked, **content)
-        with as_mistakes(OSError, prefix=f"--out {self.out}: "):
+        text = console.document(dataclasses.asdict(self) | asked, **content)
+        with console.as_mistakes(OSError, prefix=f"--out {self.out}: "):
             numbers.write_text(text + "\n", encoding="utf-8")
-        failed = picture_failures(picture, lambda: save(panels(found), picture))
+        failed = console.picture_failures(picture, lambda: save(panels(found), picture))
         if self.json:
             print(text)
         else:
             question = None if self.experiment is None else EXPERIMENTS[self.experiment].question
             print_comparison(found, question)
-            print_written([numbers] if failed else [picture, numbers])
+            console.print_written([numbers] if failed else [picture, numbers])
         for words in failed:
-            say(words)
-        return NO_PICTURE if failed else 0
+            console.say(words)
+        return console.NO_PICTURE if failed else 0
 
     def settled(self) -> dict[str, Any]:
         """Return what was asked for, else what the experiment says, else the defaults."""
@@ -156,14 +181,14 @@ def _compared(
     metric, relation, _ = task.goal
     steps, pairs = asked["steps"], 0
 
-    with progress("compiling", len(cells) * len(cures) * steps) as update:
+    with console.progress("compiling", len(cells) * len(cures) * steps) as update:
 
         def tell(cell: str, cure: str, step: int, seen: dict[str, Any]) -> None:
             value = np.median(seeds.ranked(seen[metric], ~np.isfinite(seen["loss"]), relation))
             update(
                 description=f"{cell}, {cure}",
                 completed=pairs * steps + step,
-                words=f"step {step}/{steps}  {spoken(metric)} {reading(value, '.4g')}",
+                words=f"step {step}/{steps}  {console.spoken(metric)} {reading(value, '.4g')}",
             )
 
         def done(trial: Trial) -> None:
@@ -172,7 +197,7 @@ def _compared(
             update(completed=pairs * steps)
             print(sentence(trial, task.goal), file=sys.stderr)  # which a bar puts above itself
 
-        with as_mistakes(ValueError, TypeError):
+        with console.as_mistakes(ValueError, TypeError):
             return compare(
                 task,
                 cells,
@@ -192,7 +217,7 @@ def _compared(
 
 def _known(option: str, name: str, known: Iterable[str]) -> str:
     if name not in known:
-        raise Mistake(f"--{option}: {unknown(option, name, known)}")
+        raise console.Mistake(f"--{option}: {unknown(option, name, known)}")
     return name
 
 
@@ -201,7 +226,7 @@ def _task(asked: dict[str, Any], text: Path | None) -> tasks.Task:
     if name in tasks.NAMES:  # `get` names the nearest one otherwise
         check_task_options(name, length, text)
     given = {"T": length, "path": text}
-    with as_mistakes(ValueError, TypeError, OSError, ImportError):
+    with console.as_mistakes(ValueError, TypeError, OSError, ImportError):
         task = tasks.get(name, **{key: value for key, value in given.items() if value is not None})
         if task.split is not None:
             task.split()
@@ -211,7 +236,7 @@ def _task(asked: dict[str, Any], text: Path | None) -> tasks.Task:
 def _names(flag: str, words: str) -> list[str]:
     names = [name.strip() for name in words.split(",")]
     if not all(names):
-        raise Mistake(f"{flag} must be names with commas between them, got {words!r}")
+        raise console.Mistake(f"{flag} must be names with commas between them, got {words!r}")
     return names
 
 
@@ -222,11 +247,11 @@ def _rates(words: str) -> dict[str, float]:
         name, _, value = part.rpartition("=")
         name = name.strip() or "default"
         if name in rates:
-            raise Mistake(f"--rate says twice what it is for {name}: {words}")
+            raise console.Mistake(f"--rate says twice what it is for {name}: {words}")
         try:
             rates[name] = float(value)
         except ValueError:
-            raise Mistake(
+            raise console.Mistake(
                 f"--rate must be a number, or names with numbers as in "
                 f"0.005,irnn=0.001; got {words!r}"
             ) from None
@@ -236,15 +261,17 @@ def _rates(words: str) -> dict[str, float]:
 def _files(options: CompareOptions) -> tuple[Path, Path]:
     """Return the picture and the numbers, which must not be there yet."""
     if not options.name or Path(options.name).name != options.name:
-        raise Mistake(f"--name must be the name of a file without folders, got {options.name!r}")
+        raise console.Mistake(
+            f"--name must be the name of a file without folders, got {options.name!r}"
+        )
     check_folder(options.out)
     picture, numbers = (options.out / f"{options.name}{ending}" for ending in (".png", ".json"))
     for file in (picture, numbers):
         if disk.there(file) and not file.is_file():
-            raise Mistake(f"{file} is no file; give another --name or --out")
+            raise console.Mistake(f"{file} is no file; give another --name or --out")
     there = [str(file) for file in (picture, numbers) if file.exists()]
     if there and not options.force:
-        raise Mistake(
+        raise console.Mistake(
             f"{' and '.join(there)} would be written over; give another --name or --out, or --force"
         )
     return picture, numbers

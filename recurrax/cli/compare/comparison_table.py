@@ -92,9 +92,8 @@ def _steps(horizon: float) -> str:
 def summary(trial: Trial, goal: tuple[str, str, float]) -> dict[str, Any]:
     """Return the numbers of the table: how many seeds are where, medians and ranges over them.
 
-    A seed that has diverged counts as the worst: infinite, or -inf where large is good. Of the
-    gradient flow it is the median of the seeds of which it is known, and how many they are; None
-    and 0 if there is none.
+    A seed that has diverged counts as the worst: infinite, or -inf where large is good. The median
+    of the gradient flow is over the seeds of which it is known; None if there is none.
     """
     reached = {}
     for name, relation in {"loss": "<", goal[0]: goal[1]}.items():

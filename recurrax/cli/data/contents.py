@@ -56,17 +56,9 @@ class Contents(NamedTuple):
 def cleaned(
     path: Path, contents: Contents, fill: str | None, standardise: bool, say_size: bool
 ) -> Contents:
-    """Return finite numbers; of unit size if asked, else with a note where they are far from it.
+    """Return finite numbers: missing ones filled, or refused, features of unit size if asked.
 
-    Args:
-      path: of the file.
-      contents: its numbers.
-      fill: one of `FILLS`, which says what stands for a missing number; None: they are refused.
-      standardise: whether features are brought to unit size.
-      say_size: whether to note those that are far from it.
-
-    Raises:
-      Mistake: if a number is infinite or too large, or a missing one cannot be filled.
+    With `say_size` those that stay far from unit size are noted.
     """
     infinite = np.isinf(contents.values)
     if infinite.any():

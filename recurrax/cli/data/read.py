@@ -123,12 +123,7 @@ def read(source: str, length: int | None, batch: int, asked: Reading | None = No
 
 
 def _kind_of(source: str, path: Path) -> str:
-    """Return the kind by the ending of the name, of what is inside for `.gz`; else it is text.
-
-    Raises:
-      Mistake: if it is no file; a pipe or a device is not waited for.
-      OSError: if the system refuses to tell.
-    """
+    """Return the kind by the ending of the name, of what is inside for `.gz`; else it is text."""
     if source == "digits":
         return "digits"
     try:
@@ -193,9 +188,6 @@ def _contents(path: Path, kind: str, asked: Reading) -> Contents:
     names = tuple(f"feature {i + 1}" for i in chosen)
     contents = contents._replace(values=contents.values[..., chosen], names=names)
     return contents.noted(columns=list(names))
-
-
-# --- files of each kind ---------------------------------------------------------------------------
 
 
 @contextmanager
@@ -304,10 +296,7 @@ def _parquet(path: Path, file: IO[Any]) -> list[tuple[str, list[str]]]:
 def _sheet(path: Path, file: IO[Any]) -> Rows:
     """Read the first sheet of a workbook."""
     needs = "openpyxl to be read: pip install openpyxl"
-    with (
-        _readable(path, "an .xlsx workbook", "save it as one", needs),
-        warnings.catch_warnings(),
-    ):
+    with _readable(path, "an .xlsx workbook", "save it as one", needs), warnings.catch_warnings():
         import openpyxl
 
         warnings.simplefilter("ignore")  # of styles and such that are no numbers

@@ -61,9 +61,6 @@ class Column(NamedTuple):
         return f"column {self.name!r}" if self.name else f"column {i + 1}"
 
 
-# --- cells ----------------------------------------------------------------------------------------
-
-
 def is_missing(cell: str) -> bool:
     return cell.strip().lower() in _MISSING
 
@@ -125,10 +122,8 @@ def written(value: float) -> str:
 def _uses_comma(cells: list[str], separator: str, elsewhere: bool = False) -> bool:
     """Return whether the numbers of a column have a decimal comma.
 
-    Args:
-      cells: of the column.
-      separator: of the columns; where it is no comma, `1,234` is taken for a fraction.
-      elsewhere: whether other columns have one, so that `1,234` has one too, and `1.234` has none.
+    `1,234` has one where the separator of the columns is no comma, or where others `elsewhere`
+    have one; then `1.234` is one with thousands.
     """
     marked = [
         cell.strip()
@@ -147,17 +142,10 @@ def _uses_comma(cells: list[str], separator: str, elsewhere: bool = False) -> bo
     return usual and not any("." in cell or cell.count(",") > 1 for cell in with_comma)
 
 
-# --- from cells to columns ------------------------------------------------------------------------
-
-
 def table_contents(path: Path, rows: Rows, asked: str | None) -> Contents:
-    """Return the features of a table.
+    """Return the features of a table, those `asked` for by names or numbers with commas between.
 
-    Args:
-      path: of the file.
-      rows: of the table, the first of which may name the columns.
-      asked: names or numbers of columns, with commas between; the names are in the first row then,
-        even where all below are words.
+    The first row may name the columns; it does if it holds such a name.
     """
     if not rows.cells:
         raise Mistake(f"{path} has no rows of numbers; expected one time step a line")
@@ -226,19 +214,12 @@ def column_of(
     return Column(name, "words", np.full(len(cells), np.nan), cells)
 
 
-# --- from columns to features ---------------------------------------------------------------------
-
-
 def features_of(
     path: Path, columns: list[Column], lines: Sequence[int], asked: str | None
 ) -> Contents:
     """Return the columns of numbers, or the ones asked for, words and dates encoded.
 
-    Args:
-      path: of the file.
-      columns: all of them.
-      lines: where in the file each time step stands.
-      asked: names or numbers of columns, with commas between.
+    `lines` says where in the file each time step stands.
     """
     if not columns or not len(columns[0].values):
         raise Mistake(f"{path} has no rows of numbers; expected one time step a line")

@@ -9,17 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from recurrax.cells import CELLS
-from recurrax.cli.console import (
-    NO_PICTURE,
-    Mistake,
-    document,
-    picture_failures,
-    print_table,
-    print_written,
-    progress,
-    say,
-    terminal,
-)
+from recurrax.cli import console
 from recurrax.cli.data.read import Reading, read
 from recurrax.cli.flow.cells_to_measure import DEFAULT, EXACT_UP_TO, PROBES, choose, measure
 from recurrax.cli.flow.html_page import EXAMPLES, Results, page_of
@@ -96,10 +86,12 @@ class FlowOptions:
         sequences = read(self.data, self.length, self.batch, reading)
         subjects = choose(self, sequences.xs.shape[-1])
         for note in sequences.notes:
-            say(note)
+            console.say(note)
         cells: list[Measurement] = []
         answers: list[list[Answer]] = []
-        with progress("measuring", len(subjects) * (1 + self.report * len(QUESTIONS))) as update:
+        with console.progress(
+            "measuring", len(subjects) * (1 + self.report * len(QUESTIONS))
+        ) as update:
             for subject in subjects:
                 cells.append(measure(subject, sequences.xs))
                 answers.append([])
@@ -117,10 +109,10 @@ class FlowOptions:
             print(text)
         else:
             _print(results)
-            print_written(written)
+            console.print_written(written)
         for words in failed:
-            say(words)
-        return NO_PICTURE if failed else 0
+            console.say(words)
+        return console.NO_PICTURE if failed else 0
 
 
 def _numbers(options: FlowOptions, results: Results) -> str:
@@ -132,7 +124,7 @@ def _numbers(options: FlowOptions, results: Results) -> str:
     if options.report:
         for numbers, answered in zip(cells.values(), results.answers, strict=True):
             numbers["questions"] = {a.question.name: a.numbers() for a in answered}
-    return document(
+    return console.document(
         dataclasses.asdict(options),
         data=data | ({"notes": sequences.notes} if sequences.notes else {}),
         **({} if change is None else {"comparison": change}),
@@ -148,13 +140,13 @@ def _write(options: FlowOptions, results: Results, text: str) -> tuple[list[Path
     try:
         numbers.write_text(text + "\n", encoding="utf-8")
         if not options.report:
-            failed = picture_failures(picture, lambda: save(results.draw(), picture))
+            failed = console.picture_failures(picture, lambda: save(results.draw(), picture))
             return [numbers] if failed else [picture, numbers], failed
         closing = f"Of rx.flow this page answers {ANSWERED}; {LEFT_TO_CODE} are left to code."
         page, failed = page_of(results, closing)
         picture.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise Mistake(
+        raise console.Mistake(
             f"--out: {error.filename} cannot be written ({error.strerror}); name another folder"
         ) from None
     return [picture, numbers], failed
@@ -172,18 +164,18 @@ def _print(results: Results) -> None:
     """Print the table, and a sentence for each cell and for two that are compared."""
     _, sequences, cells, _, change = results
     length, batch, features = sequences.xs.shape
-    console = terminal()
+    screen = console.terminal()
     chosen = "" if sequences.whole == length else f" of {sequences.whole}"
     unit = "step" if sequences.whole == 1 else "steps"
-    console.print(f"{sequences.name}: T = {length}{chosen} {unit}, B = {batch}, I = {features}")
+    screen.print(f"{sequences.name}: T = {length}{chosen} {unit}, B = {batch}, I = {features}")
     title = "d s_t / d s_0: where the gradient goes"
-    print_table(title, COLUMNS, [cell.row() for cell in cells], left=WORDS)
+    console.print_table(title, COLUMNS, [cell.row() for cell in cells], left=WORDS)
     for cell in cells:
-        console.print(cell.story(length))
+        screen.print(cell.story(length))
     if change is not None:
-        console.print(change.words)
+        screen.print(change.words)
     if any(cell.probes for cell in cells):
-        console.print(
+        screen.print(
             f"Cells with a state above N = {EXACT_UP_TO} were followed along {PROBES} random "
             "directions: their norm is a close lower bound."
         )

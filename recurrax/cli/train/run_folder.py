@@ -54,14 +54,7 @@ class RunFolder:
         write_text(self.record, json.dumps(document, indent=1) + "\n")
 
     def asked(self, kinds: Mapping[str, set[type]]) -> dict[str, Any]:
-        """Return what the run was asked for.
-
-        Args:
-          kinds: of each option's value.
-
-        Raises:
-          Mistake: if there is no run, or its record cannot be read, or is not of these options.
-        """
+        """Return what the run was asked for, if its record holds these options of these types."""
         if not self.record.is_file():
             raise Mistake(
                 f"--out {self.path} holds no run to go on with; leave --resume out to begin one"

@@ -147,11 +147,7 @@ def _asked(options: TrainOptions, folder: RunFolder) -> dict[str, Any]:
 
 
 def _resumed(folder: RunFolder, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a run that goes on: its own; only of `steps` there may be more.
-
-    Raises:
-      Mistake: if one that is given is another than the run's.
-    """
+    """Return the options of a run that goes on: its own; only of `steps` there may be more."""
     recorded = folder.asked(_kinds())
     for name, value in given.items():
         was = recorded[name]

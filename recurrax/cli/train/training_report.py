@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from recurrax.cli.console import (
-    document,
-    picture_failures,
-    print_table,
-    print_written,
-    say,
-    spoken,
-    terminal,
-)
+from recurrax.cli import console
 from recurrax.cli.data.read import LONGEST
 from recurrax.cli.flow.measurement import COLUMNS, difference
 from recurrax.literal import literal, visible
@@ -56,7 +48,7 @@ class Summary(NamedTuple):
         metric, relation, value = task.goal
         sizes = {"T": task.length, "I": task.input_size, "O": task.output_size}
         flows = {"start": self.before, "end": self.after}
-        return document(
+        return console.document(
             self.asked,
             task={"name": task.name, **sizes},
             goal=None if _is_open(task) else {"metric": metric, "is": relation, "value": value},
@@ -71,34 +63,34 @@ class Summary(NamedTuple):
     def show(self, folder: RunFolder) -> bool:
         """Print the table and what was written; draw the curves, and return whether that worked."""
         drawn = draw(folder, self.asked, self.task, self.fit)
-        console = terminal()
-        console.print(_headline(self.asked, self.task))
+        screen = console.terminal()
+        screen.print(_headline(self.asked, self.task))
         headings = ("", "start", "end", "baseline")
-        print_table("what became of it", headings, _rows(self), left=("",))
-        console.print(_story(self))
+        console.print_table("what became of it", headings, _rows(self), left=("",))
+        screen.print(_story(self))
         if self.before is not None and self.after is not None:
-            console.print(difference(self.before, self.after).words)
+            screen.print(difference(self.before, self.after).words)
         else:
-            console.print(
+            screen.print(
                 "The weights are not finite, or the states they lead to: training has diverged. A "
                 "--clip or a smaller --rate may hold it."
             )
         written = [folder.report, folder.before, folder.after, folder.network]
-        print_written([folder.picture, *written] if drawn else written)
+        console.print_written([folder.picture, *written] if drawn else written)
         # The gradient flow before and after along the same sequences.
         files = ["--compare", str(folder.before), str(folder.after), "--data", str(folder.inputs)]
         length = self.task.length
         longer = ["--length", str(length)] if length > LONGEST else []
         command = shlex.join(["recurrax", "flow", *files, *longer])
-        console.print(visible(f"to look closer: {command}"), soft_wrap=True)
+        screen.print(visible(f"to look closer: {command}"), soft_wrap=True)
         return drawn
 
 
 def draw(folder: RunFolder, asked: Mapping[str, Any], task: Task, fit: Fit) -> bool:
     """Draw the curves of a run; False, and a sentence on standard error, if that fails."""
-    failed = picture_failures(folder.picture, lambda: _draw(folder, asked, task, fit))
+    failed = console.picture_failures(folder.picture, lambda: _draw(folder, asked, task, fit))
     for words in failed:
-        say(words)
+        console.say(words)
     return not failed
 
 
@@ -165,9 +157,9 @@ def _rows(summary: Summary) -> list[tuple[str, str, str, str]]:
     rows = []
     for name in ("loss", *_metrics_of(summary.task, history)):
         guess = f"{baseline[name]:.4g}"
-        rows.append((spoken(name), at(0, name), at(-1, name), guess))
+        rows.append((console.spoken(name), at(0, name), at(-1, name), guess))
         if f"test_{name}" in history:
-            rows.append((f"{spoken(name)}, test data", "-", at(-1, f"test_{name}"), guess))
+            rows.append((f"{console.spoken(name)}, test data", "-", at(-1, f"test_{name}"), guess))
     rows.append(("gradient norm", at(0, "gradient_norm"), at(-1, "gradient_norm"), ""))
     if "clip_fraction" in history:
         first, last = (at(i, "clip_fraction", ".0%") for i in (0, -1))
@@ -190,7 +182,7 @@ def _story(summary: Summary) -> str:
     """Return whether it is solved, and how fast it went."""
     metric, relation, value = summary.task.goal
     done, fit = steps_of(summary.fit.step), summary.fit
-    goal = f"{spoken(metric)} {relation} {value:g}."
+    goal = f"{console.spoken(metric)} {relation} {value:g}."
     if fit.solved:
         first = f"solved at step {fit.step}: {goal}"
     elif _is_open(summary.task):

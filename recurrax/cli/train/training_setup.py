@@ -34,11 +34,7 @@ class TrainingSetup(NamedTuple):
 
 
 def training_setup(asked: Mapping[str, Any]) -> TrainingSetup:
-    """Return what the options by name ask for.
-
-    Raises:
-      Mistake: if a name is unknown, with the nearest, or a value is out of range.
-    """
+    """Return what the options by name ask for, unless one of them has to be refused."""
     for name in ("length", "hidden", "steps", "batch", "flow_every"):
         if asked[name] is not None and asked[name] < 1:
             raise Mistake(f"{flag_of(name)} must be at least 1, got {asked[name]}")
@@ -85,9 +81,6 @@ def _sequences(task: Task, key: Any) -> np.ndarray:
         columns = np.linspace(0, count - 1, min(EXAMPLES, count)).astype(int)
         batch = task.take(data, columns)
     return np.asarray(batch.xs, np.float32)
-
-
-# --- how the cell begins --------------------------------------------------------------------------
 
 
 def _parameters(name: str) -> Mapping[str, inspect.Parameter]:

@@ -12,9 +12,8 @@ import pytest
 
 import recurrax as rx
 from recurrax.cli import run
-from recurrax.cli.compare.compare_command import DEFAULTS, CompareOptions
+from recurrax.cli.compare.compare_command import DEFAULTS, EXPERIMENTS, CompareOptions
 from recurrax.cli.compare.comparison_table import line, sentence, summary
-from recurrax.cli.compare.experiments import EXPERIMENTS
 from recurrax.cli.console import plain
 from recurrax.train import Trial
 from recurrax.train.presets import CELLS, CURES, OPTIMIZERS
