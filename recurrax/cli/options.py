@@ -27,28 +27,24 @@ def arg(metavar: str, default: str | None = None, words: str | None = None) -> A
     return tyro.conf.arg(metavar=metavar, help=words, help_behavior_hint=hint)
 
 
-def integer(flag: str) -> PrimitiveConstructorSpec[Any]:
-    """Return the reader of a whole number."""
-    return _number(flag, int, "INT", "a whole number")
+def number(flag: str, kind: Callable[[str], Any] = float) -> PrimitiveConstructorSpec[Any]:
+    """Return the reader of a number, for `kind = int` of a whole one."""
 
-
-def number(flag: str) -> PrimitiveConstructorSpec[Any]:
-    """Return the reader of a number."""
-    return _number(flag, float, "FLOAT", "a number")
-
-
-def _number(
-    flag: str, kind: Callable[[str], Any], metavar: str, wanted: str
-) -> PrimitiveConstructorSpec[Any]:
     def parse(words: list[str]) -> Any:
         try:
             (word,) = words
             return kind(word)
         except ValueError:
+            wanted = "a whole number" if kind is int else "a number"
             came = repr(" ".join(words)) if words else "nothing"
             raise Mistake(f"{flag} must be {wanted}, got {came}") from None
 
-    return _reader(metavar, parse)
+    return _reader("INT" if kind is int else "FLOAT", parse)
+
+
+def integer(flag: str) -> PrimitiveConstructorSpec[Any]:
+    """Return the reader of a whole number."""
+    return number(flag, int)
 
 
 def two_files(flag: str) -> PrimitiveConstructorSpec[Any]:

@@ -75,7 +75,22 @@ def cleaned(
         raise Mistake(
             f"{path} holds numbers too large for float32; rescale the data, as --standardise does"
         )
-    return _size_noted(path, contents) if say_size else contents
+    largest = np.abs(contents.rows()).max(0)
+    numbers = np.array([i not in contents.one_hot for i in range(len(largest))])
+    large = numbers & (largest > _FAR)
+    small = numbers & (largest < 1 / _FAR) & (largest > 0)
+    for chosen, one, several, effect in (
+        (large, "reaches", "reach", "which alone saturates a cell"),
+        (small, "stays below", "stay below", "which a cell hardly notices"),
+    ):
+        if say_size and chosen.any():
+            names = contents.features(chosen)
+            return contents.noted(
+                f"{path.name}: {listed(names)} {several if len(names) > 1 else one} "
+                f"{largest[chosen].max():.3g}, far from unit size, {effect}; --standardise brings "
+                "each feature to mean 0 and deviation 1"
+            )
+    return contents
 
 
 def _filled(path: Path, contents: Contents, missing: np.ndarray, how: str | None) -> Contents:
@@ -136,23 +151,3 @@ def _standardised(path: Path, contents: Contents) -> Contents:
         be = "are constant, and become" if len(names) > 1 else "is constant, and becomes"
         notes = [f"{path.name}: {listed(names)} {be} 0"]
     return contents.noted(*notes, standardised=done)
-
-
-def _size_noted(path: Path, contents: Contents) -> Contents:
-    """Return the same with a note on features far from unit size, if there are some."""
-    largest = np.abs(contents.rows()).max(0)
-    numbers = np.array([i not in contents.one_hot for i in range(len(largest))])
-    large = numbers & (largest > _FAR)
-    small = numbers & (largest < 1 / _FAR) & (largest > 0)
-    for chosen, one, several, effect in (
-        (large, "reaches", "reach", "which alone saturates a cell"),
-        (small, "stays below", "stay below", "which a cell hardly notices"),
-    ):
-        if chosen.any():
-            names = contents.features(chosen)
-            return contents.noted(
-                f"{path.name}: {listed(names)} {several if len(names) > 1 else one} "
-                f"{largest[chosen].max():.3g}, far from unit size, {effect}; --standardise brings "
-                "each feature to mean 0 and deviation 1"
-            )
-    return contents

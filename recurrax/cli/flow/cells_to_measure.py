@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -112,8 +113,16 @@ def _from_file(options: FlowOptions, path: Path, flag: str, features: int) -> Su
         with as_mistakes(ValueError, OSError, ImportError):
             cell, params = interop.load(path)
     except Mistake:
-        _refuse_other_arrays(path, flag)
-        raise
+        names = ["params"]
+        with suppress(Exception), np.load(path, allow_pickle=False) as file:
+            names = file.files
+        if any(name.startswith("params") for name in names):
+            raise
+        raise Mistake(
+            f"{flag} {path} holds the arrays {', '.join(names)}, but what is needed is a file that "
+            "rx.interop.save wrote: put them into params, such as "
+            "rx.cells.GRUParams(w_in, w_rec, b, unit), and save those"
+        ) from None
     with as_mistakes(ValueError, prefix=f"{flag} {path}: "):
         check_finite("params", params, "Did training diverge?")
     described = interop.describe(params)
@@ -127,18 +136,3 @@ def _from_file(options: FlowOptions, path: Path, flag: str, features: int) -> Su
             f"{features}; give the data the weights were trained on"
         )
     return Subject(str(described["family"]), cell, params)
-
-
-def _refuse_other_arrays(path: Path, flag: str) -> None:
-    """Say what a file of other arrays holds."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names = file.files
-    except Exception:  # no such file, or a damaged one, of which the reader has said so
-        return
-    if not any(name.startswith("params") for name in names):
-        raise Mistake(
-            f"{flag} {path} holds the arrays {', '.join(names)}, but what is needed is a file that "
-            "rx.interop.save wrote: put them into params, such as "
-            "rx.cells.GRUParams(w_in, w_rec, b, unit), and save those"
-        )

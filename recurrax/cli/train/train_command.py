@@ -7,7 +7,7 @@ import hashlib
 import shlex
 import sys
 import warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
@@ -29,8 +29,6 @@ from recurrax.train.fit import Fit, fit
 from recurrax.train.presets import OPTIMIZERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from recurrax.cli.flow.measurement import Measurement
 
 STOPPED = 130  # what a shell says of a command that Ctrl-C ended
@@ -219,7 +217,19 @@ def _same(a: Any, b: Any) -> bool:
 def _fit(folder: RunFolder, asked: dict[str, Any], setup: TrainingSetup, bar: bool) -> Fit:
     """Train, from the last checkpoint on."""
     every = max(1, min(_LONGEST_REPORT, asked["steps"] // _REPORTS))
-    with as_mistakes(ValueError, ImportError, OSError), _warnings_as_sentences():
+    with as_mistakes(ValueError, ImportError, OSError), warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Any, category: Any, *rest: Any, **more: Any) -> None:
+            """Say a warning of damage as a mistake would be said, and let training go on."""
+            if str(message).startswith(_DAMAGE):
+                say(str(message))
+            else:
+                usual(message, category, *rest, **more)
+
+        for word in _DAMAGE:
+            warnings.filterwarnings("always", message=word, category=UserWarning)
+        warnings.showwarning = show
         return fit(
             setup.network,
             setup.task,
@@ -234,24 +244,6 @@ def _fit(folder: RunFolder, asked: dict[str, Any], setup: TrainingSetup, bar: bo
             resume=True,  # that the folder is this run's own was made sure of
             progress=bar,
         )
-
-
-@contextmanager
-def _warnings_as_sentences() -> Iterator[None]:
-    """Say warnings of damage as a mistake would be said, and let training go on."""
-    with warnings.catch_warnings():
-        usual = warnings.showwarning
-
-        def show(message: Any, category: Any, *rest: Any, **more: Any) -> None:
-            if str(message).startswith(_DAMAGE):
-                say(str(message))
-            else:
-                usual(message, category, *rest, **more)
-
-        for word in _DAMAGE:
-            warnings.filterwarnings("always", message=word, category=UserWarning)
-        warnings.showwarning = show
-        yield
 
 
 def _measured(folder: RunFolder, xs: np.ndarray, bar: bool) -> list[Measurement | None]:
