@@ -11,7 +11,7 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from recurrax import tasks
-from recurrax.cli.console import Mistake
+from recurrax.cli.console import Mistake, as_mistakes
 from recurrax.words import nearest
 
 if TYPE_CHECKING:
@@ -102,11 +102,15 @@ def check_folder(out: Path) -> None:
         ) from None
 
 
-def check_task_options(name: str, length: int | None, text: Path | str | None) -> None:
-    """Refuse a length or a text that does not go with the task, or a text that is missing."""
+def task_of(name: str, length: int | None, text: Path | str | None, prefix: str = "") -> tasks.Task:
+    """Return a task; refuse a length or a text that does not go with it, or that is missing."""
     if name == "text" and text is None:
         raise Mistake("--task text needs --text FILE, the text to learn from")
-    if name != "text" and text is not None:
+    if name in tasks.NAMES and name != "text" and text is not None:
         raise Mistake(f"--text is for --task text, not for {name}")
     if name == "digits" and length is not None:
         raise Mistake("--length does not go with --task digits, whose sequences have 64 steps")
+    options = {"T": length, "path": text}
+    options = {option: value for option, value in options.items() if value is not None}
+    with as_mistakes(ValueError, TypeError, OSError, ImportError, prefix=prefix):
+        return tasks.get(name, **options)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from recurrax.cells.names import CELLS
 
 import recurrax as rx
 from recurrax import tasks
-from recurrax.cells.names import CELLS
 from recurrax.cli import run
 from recurrax.cli.compare.compare_command import EXPERIMENTS
 from recurrax.cli.flow.questions import QUESTIONS

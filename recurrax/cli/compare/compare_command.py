@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import numpy as np
 import tyro
 
-from recurrax import tasks
 from recurrax.cli import console
 from recurrax.cli.compare.comparison_table import print_comparison, reading, sentence, summary
-from recurrax.cli.options import TASKS, arg, check_folder, check_task_options, integer, key_of
+from recurrax.cli.options import TASKS, arg, check_folder, integer, key_of, task_of
 from recurrax.interop import disk
 from recurrax.plot import over_seeds as seeds
 from recurrax.plot.axes import save
@@ -26,6 +25,7 @@ from recurrax.words import unknown
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from recurrax.tasks import Task
     from recurrax.train.compare import Comparison, Trial
 
 
@@ -135,7 +135,10 @@ class CompareOptions:
     def run(self) -> int:
         """Run the command; return the exit code."""
         asked = self.settled()
-        task = _task(asked, self.text)
+        task = task_of(asked["task"], asked["length"], self.text)
+        with console.as_mistakes(ValueError, TypeError, OSError, ImportError):
+            if task.split is not None:
+                task.split()
         cells, cures = (_names(f"--{what}", asked[what]) for what in ("cells", "cures"))
         picture, numbers = _files(self)
         found = _compared(self, asked, task, cells, cures)
@@ -173,7 +176,7 @@ class CompareOptions:
 def _compared(
     options: CompareOptions,
     asked: dict[str, Any],
-    task: tasks.Task,
+    task: Task,
     cells: list[str],
     cures: list[str],
 ) -> Comparison:
@@ -219,18 +222,6 @@ def _known(option: str, name: str, known: Iterable[str]) -> str:
     if name not in known:
         raise console.Mistake(f"--{option}: {unknown(option, name, known)}")
     return name
-
-
-def _task(asked: dict[str, Any], text: Path | None) -> tasks.Task:
-    name, length = asked["task"], asked["length"]
-    if name in tasks.NAMES:  # `get` names the nearest one otherwise
-        check_task_options(name, length, text)
-    given = {"T": length, "path": text}
-    with console.as_mistakes(ValueError, TypeError, OSError, ImportError):
-        task = tasks.get(name, **{key: value for key, value in given.items() if value is not None})
-        if task.split is not None:
-            task.split()
-    return task
 
 
 def _names(flag: str, words: str) -> list[str]:

@@ -14,12 +14,11 @@ from recurrax.cli.data.read import Reading, read
 from recurrax.cli.flow.cells_to_measure import DEFAULT, EXACT_UP_TO, PROBES, choose, measure
 from recurrax.cli.flow.html_page import EXAMPLES, Results, page_of
 from recurrax.cli.flow.measurement import COLUMNS, WORDS, difference
-from recurrax.cli.flow.questions import ANSWERED, LEFT_TO_CODE, QUESTIONS, answers_of
+from recurrax.cli.flow.questions import ANSWERED, LEFT_TO_CODE, QUESTIONS, answer
 from recurrax.cli.options import arg, check_folder, integer, number, two_files
 from recurrax.plot.axes import save
 
 if TYPE_CHECKING:
-    from recurrax.cli.data.read import Sequences
     from recurrax.cli.flow.measurement import Measurement
     from recurrax.cli.flow.questions import Answer
 
@@ -87,22 +86,24 @@ class FlowOptions:
         subjects = choose(self, sequences.xs.shape[-1])
         for note in sequences.notes:
             console.say(note)
+        questions = QUESTIONS if self.report else ()
         cells: list[Measurement] = []
         answers: list[list[Answer]] = []
-        with console.progress(
-            "measuring", len(subjects) * (1 + self.report * len(QUESTIONS))
-        ) as update:
+        with console.progress("measuring", len(subjects) * (1 + len(questions))) as update:
             for subject in subjects:
                 cells.append(measure(subject, sequences.xs))
                 answers.append([])
                 update(advance=1)
-                for answer in (
-                    answers_of(subject, sequences.xs[:, :EXAMPLES]) if self.report else ()
-                ):
-                    answers[-1].append(answer)
+                for question in questions:
+                    answers[-1].append(answer(question, subject, sequences.xs[:, :EXAMPLES]))
                     update(advance=1)
         change = difference(*cells) if self.compare else None
-        results = Results(_title(self, sequences), sequences, cells, answers, change)
+        length, batch, _ = sequences.xs.shape
+        scale, name = self.recurrent_scale, sequences.name
+        suffix = "" if scale == 1 else f", recurrent weights times {scale:g}"
+        name = name if len(name) <= _LONGEST_NAME else f"...{name[3 - _LONGEST_NAME :]}"
+        title = f"Gradient flow on {name} (T = {length}, B = {batch}{suffix})"
+        results = Results(title, sequences, cells, answers, change)
         text = _numbers(self, results)
         written, failed = _write(self, results, text)
         if self.json:
@@ -150,14 +151,6 @@ def _write(options: FlowOptions, results: Results, text: str) -> tuple[list[Path
             f"--out: {error.filename} cannot be written ({error.strerror}); name another folder"
         ) from None
     return [picture, numbers], failed
-
-
-def _title(options: FlowOptions, sequences: Sequences) -> str:
-    length, batch, _ = sequences.xs.shape
-    scale, name = options.recurrent_scale, sequences.name
-    suffix = "" if scale == 1 else f", recurrent weights times {scale:g}"
-    name = name if len(name) <= _LONGEST_NAME else f"...{name[3 - _LONGEST_NAME :]}"
-    return f"Gradient flow on {name} (T = {length}, B = {batch}{suffix})"
 
 
 def _print(results: Results) -> None:

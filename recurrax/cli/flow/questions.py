@@ -22,7 +22,7 @@ from recurrax.plot.spectrum import spectrum
 from recurrax.words import steps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from matplotlib.axes import Axes
 
@@ -82,18 +82,17 @@ class _LeftOut(Exception):
     """A question does not apply to this cell; the message is the reason."""
 
 
-def answers_of(subject: Subject, xs: np.ndarray) -> Iterator[Answer]:
-    """Answer all questions in turn, along `[T, B, I]`; one that does not apply says why."""
+def answer(question: Question, subject: Subject, xs: np.ndarray) -> Answer:
+    """Answer a question along `[T, B, I]`; one that does not apply says why."""
     _, cell, params = subject
     state = cell.initial_state(params, (xs.shape[1],))
     case = Case(cell, params, state, jnp.asarray(xs, jax.tree.leaves(state)[0].dtype))
-    for question in QUESTIONS:
-        try:
-            with as_mistakes(ValueError):
-                result, words = question.ask(case)
-        except _LeftOut as reason:
-            result, words = None, str(reason)
-        yield Answer(question, result, words)
+    try:
+        with as_mistakes(ValueError):
+            result, words = question.ask(case)
+    except _LeftOut as reason:
+        result, words = None, str(reason)
+    return Answer(question, result, words)
 
 
 def last_output(ys: Any) -> Any:

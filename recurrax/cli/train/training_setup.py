@@ -11,7 +11,7 @@ import numpy as np
 from recurrax import cures, keys, tasks
 from recurrax.cells import CELLS
 from recurrax.cli.console import Mistake, as_mistakes
-from recurrax.cli.options import check_name, check_task_options, flag_of, key_of
+from recurrax.cli.options import check_name, flag_of, key_of, task_of
 from recurrax.train import presets
 from recurrax.train.network import Network, network
 
@@ -50,11 +50,7 @@ def training_setup(asked: Mapping[str, Any]) -> TrainingSetup:
     start = None if asked["init"] is None else _parsed_start(asked["cell"], asked["init"])
     name, length, text = asked["task"], asked["length"], asked["text"]
     check_name("--task", "task", name, tasks.NAMES)
-    check_task_options(name, length, text)
-    given = {"T": length, "path": text}
-    given = {option: value for option, value in given.items() if value is not None}
-    with as_mistakes(ValueError, TypeError, OSError, prefix=f"--task {name}: "):
-        task = tasks.get(name, **given)
+    task = task_of(name, length, text, prefix=f"--task {name}: ")
     xs = _sequences(task, key)
     options: dict[str, Any] = {}
     if start is not None:
