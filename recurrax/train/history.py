@@ -11,7 +11,7 @@ import math
 import os
 import stat
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import numpy as np
@@ -58,13 +58,10 @@ class History:
         self._path = path if write else None
         if path is None:
             return
-        found = _read(path, self.ledger)
         unknown = dict.fromkeys(names, math.nan)
-        for row in found.rows:
+        for row in _recovered(path, self.ledger, write):
             lost = row.keys() == _LOST
             self.rows.append({"step": row["step"]} | unknown if lost else _numbers(row))
-        if write:
-            _mend(path, found)
 
     def append(self, row: Row) -> None:
         """Add a row, in memory and in the file."""
@@ -98,20 +95,42 @@ class History:
 # --- the file as the ledger knows it --------------------------------------------------------------
 
 
-class _Found(NamedTuple):
-    """What a file has of a ledger."""
+def _recovered(path: Path, ledger: Ledger, write: bool) -> list[Row]:
+    """Return the rows of a ledger, as JSON; the entry itself in place of one that is lost.
 
-    rows: list[Row]  # one for each entry, as JSON; the entry itself in place of those that lack
-    lacking: list[int]  # the steps of these, those that were told before not among them
-    wrong: str | None  # what is wrong with the file; None: it is as it was written
-    size: int  # bytes that were read
+    Where it is to `write`, the file has these rows alone from then on.
+    """
+    found, wrong, size = _read(path, ledger)
+    lost = [{"step": step, "lost": seal} for step, seal in ledger]
+    rows = [found.get(place) or entry for place, entry in enumerate(lost)]
+    text = "".join(map(_line, rows)).encode()
+    if not write or (wrong is None and size == len(text)):
+        return rows
+    with replaced(path) as part:
+        part.write_bytes(text)
+        copy = set_aside(path) if wrong is not None and there(path) else None
+    if wrong is None:
+        return rows
+    lacking, count = [str(ledger[p][0]) for p in range(len(ledger)) if p not in found], len(rows)
+    some = lacking
+    if len(lacking) > _NAMED:
+        some = [*lacking[: _NAMED - 1], "...", lacking[-1]]
+    loss = f"all {count} rows of the run were found" if count else "the run begins anew"
+    if lacking:
+        are = "row is" if count == 1 else "rows are"
+        steps = "step" if len(lacking) == 1 else "steps"
+        loss = f"{len(lacking)} of {count} {are} lost and NaN, of {steps} {', '.join(some)}"
+    kept = "" if copy is None else f". The damaged one is kept as {copy.name}"
+    warnings.warn(f"history {path} is damaged: {wrong}; {loss}{kept}", stacklevel=5)
+    return rows
 
 
-def _read(path: Path, ledger: Ledger) -> _Found:
+def _read(path: Path, ledger: Ledger) -> tuple[dict[int, Row], str | None, int]:
     """Find the rows of a ledger in a file, in whatever order and among whatever they lie.
 
     Rows that come after them, of later steps, are right: the run went on after the checkpoint.
-    Of these the very last may have been torn by a kill.
+    Of these the very last may have been torn by a kill. Returned are the rows by their places in
+    the ledger, what is wrong with the file, if anything, and how many bytes were read.
     """
     places = {entry: place for place, entry in enumerate(ledger)}
     found: dict[int, Row] = {}
@@ -140,12 +159,7 @@ def _read(path: Path, ledger: Ledger) -> _Found:
         wrong = f"it cannot be read: {error.strerror or error}"
     if wrong is None and number < len(ledger):
         wrong = f"it ends before row {number + 1}, that of step {ledger[number][0]}"
-    rows = [
-        found.get(place) or {"step": step, "lost": seal}
-        for place, (step, seal) in enumerate(ledger)
-    ]
-    lacking = [step for place, (step, _) in enumerate(ledger) if place not in found]
-    return _Found(rows, lacking, wrong, size)
+    return found, wrong, size
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -175,29 +189,6 @@ def _entry(row: Row) -> Entry:
     """Return the entry of a row as it is written."""
     text = json.dumps(row, sort_keys=True)
     return row["step"], hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _mend(path: Path, found: _Found) -> None:
-    """Leave in the file the rows that were found; warn if they are not all that it had."""
-    text = "".join(map(_line, found.rows)).encode()
-    if found.wrong is None and found.size == len(text):
-        return
-    with replaced(path) as part:
-        part.write_bytes(text)
-        copy = set_aside(path) if found.wrong is not None and there(path) else None
-    if found.wrong is None:
-        return
-    some, count = [str(step) for step in found.lacking], len(found.rows)
-    if len(some) > _NAMED:
-        some = [*some[: _NAMED - 1], "...", some[-1]]
-    loss = f"all {count} rows of the run were found" if count else "the run begins anew"
-    if some:
-        rows = "row is" if count == 1 else "rows are"
-        steps = "step" if len(found.lacking) == 1 else "steps"
-        lost = f"{len(found.lacking)} of {count} {rows} lost and NaN"
-        loss = f"{lost}, of {steps} {', '.join(some)}"
-    kept = "" if copy is None else f". The damaged one is kept as {copy.name}"
-    warnings.warn(f"history {path} is damaged: {found.wrong}; {loss}{kept}", stacklevel=5)
 
 
 # --- JSON has no word for NaN and infinity, so they are written as text ---------------------------
