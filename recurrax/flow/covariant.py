@@ -121,9 +121,9 @@ def covariant_vectors(
 def _ginelli(own: Problem, path: Trajectory, count: int, every: int) -> tuple[chex.Array, ...]:
     """Of each vector at each time: growth `[M, *batch, k]`, direction, angles, condition."""
 
-    def push(scaled: Any, now: Any) -> tuple[Any, None]:
-        v, exponent = scaled
-        return rescale(linear_map(own.step, own.params, *now).push(v), exponent), None
+    def push(v: Scaled, now: Any) -> tuple[Scaled, None]:
+        pushed = linear_map(own.step, own.params, *now).push(v.mantissa)
+        return rescale(pushed, v.exponent), None
 
     def forward(basis: chex.Array, block: Any) -> tuple[chex.Array, Any]:
         (v, exponent), _ = jax.lax.scan(push, Scaled(basis, jnp.int32(0)), block)
@@ -140,8 +140,7 @@ def _ginelli(own: Problem, path: Trajectory, count: int, every: int) -> tuple[ch
         shrunk = jnp.linalg.norm(earlier, axis=0)
         log_growth = exponent.astype(shrunk.dtype) * jnp.log(2.0) - jnp.log(shrunk)
         log_growth = jnp.where(gone, -jnp.inf, log_growth)
-        seen = log_growth, basis @ coordinates, _angles(coordinates), condition
-        return earlier / shrunk, seen
+        return earlier / shrunk, (log_growth, basis @ coordinates, _angles(coordinates), condition)
 
     blocks = own.length // every
 
@@ -160,9 +159,8 @@ def _ginelli(own: Problem, path: Trajectory, count: int, every: int) -> tuple[ch
 def _angles(coordinates: chex.Array) -> chex.Array:
     """Between the unit columns of an upper triangle, `[k, k]`, in radians, 0 to pi / 2.
 
-    By sine and cosine, since near a tangency the cosine alone is 1. The sine of columns i < j is
-    the length of what column j has across column i. Below row i nothing is taken off there, so the
-    smallest angle to the first column keeps its digits, even one below the rounding of the vectors.
+    By sine and cosine, since near a tangency the cosine alone is 1: the sine is the length of what
+    column j > i has across column i, from which nothing is taken off below row i.
     """
     cosine = jnp.matmul(coordinates.T, coordinates, precision="highest")
     across = coordinates[:, None, :] - coordinates[:, :, None] * cosine

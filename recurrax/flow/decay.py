@@ -86,9 +86,7 @@ def decay(
     Source: the product is equation (5) of Pascanu, Mikolov and Bengio (2013).
     """
     problem = pose(cell, params, state, xs)
-    rows, columns = (
-        pick(name, wanted, problem.example()) for name, wanted in (("of", of), ("wrt", wrt))
-    )
+    rows, columns = pick("of", of, problem.example()), pick("wrt", wrt, problem.example())
     key = keys.own(keys.DIRECTIONS) if key is None else key
     checks.check_key(key)
     if probes is None:
@@ -105,22 +103,17 @@ def exact_decay(
     """`log_norm` and `log_frobenius` `[T, *batch]` from whole products."""
     of, wrt, size = indices(rows), indices(columns), own.size
 
-    def body(carry: Any, now: Any) -> tuple[Any, tuple[chex.Array, ...]]:
-        product, exponents, guess = carry
-        pushed = linear_map(own.step, own.params, *now).push(product)
-        product, exponents = rescale(pushed, exponents)
-        part = Scaled(product, exponents)
-        if len(of) < size:
-            part = rescale(product[of], exponents)
+    def body(carry: Any, now: Any) -> tuple[Any, tuple[chex.Array, chex.Array]]:
+        (product, exponents), guess = carry
+        product = rescale(linear_map(own.step, own.params, *now).push(product), exponents)
+        part = product if len(of) == size else rescale(product.mantissa[of], product.exponent)
         whole, top = share(part)
         norm, guess = largest_singular_value(whole, guess)
-        logs = tuple(log_of(value, top) for value in (norm, frobenius(whole)))
-        return (product, exponents, guess), logs
+        return (product, guess), (log_of(norm, top), log_of(frobenius(whole), top))
 
-    product = jnp.eye(size, dtype=own.dtype)[:, wrt]
+    one = Scaled(jnp.eye(size, dtype=own.dtype)[:, wrt], jnp.zeros(len(wrt), jnp.int32))
     guess = first_guess(min(len(of), len(wrt)), own.dtype)
-    start = (product, jnp.zeros(len(wrt), jnp.int32), guess)
-    log_norm, log_frobenius = jax.lax.scan(body, start, (path.befores, own.xs))[1]
+    log_norm, log_frobenius = jax.lax.scan(body, (one, guess), (path.befores, own.xs))[1]
     return log_norm, log_frobenius
 
 

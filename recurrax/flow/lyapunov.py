@@ -131,8 +131,9 @@ def exponents_of(
 def _lyapunov(
     problem: Problem, count: int, burn_in: int, every: int | None
 ) -> tuple[Lyapunov, chex.Array, chex.Array]:
-    found = per_example(lambda own: grow(own, count, burn_in, every), problem, in_turn=True)
-    log_growth, condition, used, finite = found
+    log_growth, condition, used, finite = per_example(
+        lambda own: grow(own, count, burn_in, every), problem, in_turn=True
+    )
     steps = problem.length - burn_in
     block = block_length(steps, every)
     times = jnp.minimum(jnp.arange(1, len(log_growth) + 1) * block, steps)

@@ -1,14 +1,10 @@
 """What mean-field theory says of the decay, before any product of Jacobians is taken.
 
 What a unit receives from the others, and of their perturbations, are Gaussian fields whose
-variances are means over the population:
+variances are means over the population; w_uv and w_vu are independent, so none reacts on itself:
 
     z_t^g = field with covariance v_g E[h_t h_t'],      v_g = H * mean square of gate g's weights
     delta_t = D_t delta_{t-1} + sum_g r_t^g eta_t^g,    eta^g with covariance v_g E[delta h delta h]
-
-Fields of different times are independent if weights are drawn anew at every step (untied), and not
-with the same weights (tied). There is no reaction of a unit on itself, since w_uv and w_vu are
-independent.
 """
 
 from __future__ import annotations
@@ -61,19 +57,19 @@ def predict(
     """The decay that mean-field theory predicts for a gated cell, from the sizes of its weights.
 
     Of w_rec only the mean square of each gate's block counts, `v_g = H mean(w^2)`: the theory is
-    of i.i.d. Gaussian weights of that variance and H -> infinity. Biases, per-unit parameters and
-    the inputs through w_in are taken as they are. A population of hidden units is followed, each
-    with a Gaussian field in the place of `h @ w_rec` (variance `v_g E h^2`) and another in that of
-    its perturbation, D and r_g being a unit's derivatives by its own old state and by z_rec:
+    of i.i.d. Gaussian weights and H -> infinity. The biases, the per-unit parameters and the inputs
+    through w_in are taken as they are. Each unit of a population has a Gaussian field in the place
+    of `h @ w_rec` (variance `v_g E h^2`) and another in that of its perturbation, D and r_g being
+    its derivatives by its own old state and by z_rec:
 
         Sigma_t = D Sigma_{t-1} D^T + sum_g r_g r_g^T v_g E[delta h_{t-1}^2]
 
-    This is the textbook's mean field, of weights drawn anew at every step (`"untied"`). A real
-    network keeps one draw for all steps (`"tied"`), so that fields of different times are
-    correlated; this theory holds while T is much smaller than sqrt(H). Over long times the two
-    differ by many orders of magnitude in a cell with a direct path; in one without (Elman) they
-    agree. What is predicted is the mean over networks of a square, which rare units dominate after
-    many steps: a single network tends to lie below it.
+    This is the textbook's mean field, of weights drawn anew at every step (`"untied"`). A network
+    keeps one draw for all steps (`"tied"`), so that fields of different times are correlated; this
+    theory holds while T is much smaller than sqrt(H). Over long times the two differ by many orders
+    of magnitude in a cell with a direct path; in one without (Elman) they agree. Predicted is the
+    mean over networks of a square, which rare units dominate after many steps: a single network
+    tends to lie below it.
 
     Args:
       cell: a gated `Cell` or step.
@@ -131,11 +127,7 @@ def prediction_of(
     """Return the prediction for a gated problem, in float32 at least."""
     key = keys.own(keys.FIELDS) if key is None else key
     checks.check_key(key)
-
-    def widen(leaf: Any) -> chex.Array:
-        return jnp.asarray(leaf, jnp.promote_types(jnp.result_type(leaf), jnp.float32))
-
-    problem = jax.tree.map(widen, problem)
+    problem = jax.tree.map(lambda leaf: checks.at_least(jnp.asarray(leaf), jnp.float32), problem)
     step: Any = problem.step
     params, real = problem.params, problem.state.h.size
     hidden = params.w_rec.shape[0]
@@ -167,9 +159,8 @@ class _Population(NamedTuple):
 
     def perturbed(self) -> chex.Array:
         """A perturbation of 1 in every field of every unit, all independent: `[S, S, P]`."""
-        fields, count, dtype = len(self.state), len(self.members), self.variances.dtype
-        one = jnp.eye(fields, dtype=dtype)
-        return jnp.broadcast_to(one[..., None], (fields, fields, count))
+        one = jnp.eye(len(self.state), dtype=self.variances.dtype)[..., None]
+        return jnp.repeat(one, len(self.members), -1)
 
     def advance(self, step: Any, params: Any, state: Any, x: chex.Array, z_rec: Any) -> Diagonals:
         """One step of the units, whose exact `z_in [G, P]` is found from x `[*batch, I]`."""
@@ -245,14 +236,12 @@ def _tied(step: Any, params: Any, population: _Population, xs: Any, key: Any) ->
     length, dtype, sigma = len(xs), variances.dtype, population.perturbed()
     noise = _normal_rows(key, (length, step.gates, count), dtype)
 
-    def body(now: _Now, x: Any) -> tuple[_Now, chex.Array]:
-        x, t = x
+    def body(now: _Now, step_input: Any) -> tuple[_Now, chex.Array]:
+        x, t = step_input
         basis, weights = _extend(now.basis, now.state[h], t)
-        z_rec = jnp.einsum("k,kgp->gp", weights, noise)
-        z_rec *= jnp.sqrt(variances)[:, None]
+        z_rec = jnp.einsum("k,kgp->gp", weights, noise) * jnp.sqrt(variances)[:, None]
         new = population.advance(step, params, now.state, x, z_rec)
-        now = now._replace(state=new.state, basis=basis)
-        return _perturb(now, new, variances, h, t)
+        return _perturb(now._replace(state=new.state, basis=basis), new, variances, h, t)
 
     start = _Now(
         state=population.state,
@@ -309,9 +298,9 @@ def _perturb(
     size = jnp.trace(jnp.mean(sigma, -1))
     shift = scale_of(jnp.sqrt(size), ())  # of a perturbation, not of its square
     scale = power_of_two(-shift, dtype)
-    sigma, moments, exponent = sigma * scale**2, moments * scale, now.exponent + shift
+    sigma, exponent = sigma * scale**2, now.exponent + shift
     # At the last step there is no row for the new time, and none is needed.
-    moments = moments.at[t + 1].set(sigma[:, h], mode="drop")
+    moments = (moments * scale).at[t + 1].set(sigma[:, h], mode="drop")
     now = now._replace(
         sigma=sigma,
         moments=moments,

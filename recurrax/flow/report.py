@@ -125,12 +125,9 @@ def report(
         spectrum=spectrum_of(problem, (problem.length,), 0.05),
         rows=(),
     )
-    rows = (
-        *_rows_of_measurement(answers),
-        *_rows_of_bounds(answers),
-        *_rows_of_predictions(answers, tolerance),
-    )
-    return answers._replace(rows=rows)
+    rows = _rows_of_measurement(answers) + _rows_of_bounds(answers)
+    rows += _rows_of_predictions(answers, tolerance)
+    return answers._replace(rows=tuple(rows))
 
 
 def _rows_of_measurement(of: Report) -> list[Row]:

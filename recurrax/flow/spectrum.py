@@ -157,11 +157,10 @@ def _triangles(
 ) -> Scaled:
     """The triangle U of `A_t ... A_1 V = Q_t U` at each of the times, `[K, N, N]`.
 
-    The first columns of the orthogonal V are about those that the product up to `times[last]`
-    stretches most, by orthogonal iteration with the transposed product. In this basis the triangle
-    is nearly diagonal, its largest row first, and its small singular values are not differences of
-    large numbers. `rows [T + 1, N]` and `columns [N]`, ascending, are the blocks that coordinates
-    are in at each time, and directions.
+    The orthogonal V, by orthogonal iteration with the transposed product up to `times[last]`, has
+    what is stretched most first. So the triangle is nearly diagonal, and its small singular values
+    are not differences of large numbers. `rows [T + 1, N]` and `columns [N]`, ascending, are the
+    blocks of coordinates at each time, and of directions.
     """
     size, dtype = own.size, own.dtype
     derivative = partial(linear_map, own.step, own.params)
@@ -222,16 +221,15 @@ def _orthogonal_first(
 def follow(derivative: Callable[..., Any], steps: Any, size: int) -> tuple[chex.Array, chex.Array]:
     """Where the parts of the state are that never meet in a product of Jacobians.
 
-    What is zero outside such blocks is known exactly, while a factorisation of the whole would put
-    its rounding there, which grows to be all there is where another block shrinks. A coordinate at
-    t is joined to one at t - 1 by a nonzero entry of A_t. A block is a connected part of that graph
-    up to some time. It may change its places, as in a network that permutes its units, so it is a
-    set of tracks, and at each time every track stands at one coordinate.
+    Outside such blocks there are exact zeros. A factorisation of the whole would put rounding
+    there, which grows to be all there is where another block shrinks. A block is a connected part,
+    up to some time, of the graph in which a nonzero entry of A_t joins a coordinate at t to one at
+    t - 1. A network may permute its units, so a block is a set of tracks, of which one stands at
+    each coordinate at each time; at time 0 track i stands at coordinate i.
 
     Returns:
-      Which track stands at each coordinate, int32 `[T + 1, N]`, and the block of each track for
-      the product up to each time, `[T + 1, N]`: two tracks of one number have met by then. At time
-      0 track i stands at coordinate i.
+      The track at each coordinate, int32 `[T + 1, N]`, and the block of each track for the product
+      up to each time, `[T + 1, N]`: two tracks of one number have met by then.
     """
 
     def body(now: Any, here: Any) -> tuple[Any, Any]:

@@ -1,20 +1,20 @@
 """How fast the volumes spanned by tangent directions grow along a trajectory.
 
 Directions `V [N, k]` are pushed through the Jacobians and, now and then, split as
-`V = basis @ upper` with an upper triangular factor. The diagonal of the product of these factors,
-in logs, is the growth of each direction across those before it: divided by time, the Lyapunov
-exponents. Which basis is carried does not change it, so inside a block of time it comes from
-pivoted elimination (Bauer's staircase iteration), and from Householder's QR at the end of one.
+`V = basis @ upper`. The diagonal of the product of these triangles, in logs, is the growth of each
+direction across those before it: divided by time, the Lyapunov exponents. Which basis is carried
+does not change it, so it comes from pivoted elimination (Bauer's staircase iteration), and from
+Householder's QR at the end of a block of time.
 
 The more the exponents differ, the sooner a weak direction drowns in the rounding of a strong one.
-So the steps between two eliminations are planned for each block from the errors of the last one,
-and a block whose errors are above the root of eps is gone through again with half as many, and then
-with an elimination at every step.
+So the steps between two eliminations are planned for each block from the errors of the last one;
+where these are above the root of eps it is gone through again with half as many, then with one.
 """
 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -66,9 +66,9 @@ def grow(
     """Push `count` directions through all of xs, in whole blocks, which idle steps fill up.
 
     Returns:
-      Of each block after the burn-in the log growth of each direction across those before it,
-      `[M, k]`; the error of the worst, in units of rounding, `[M, k]`; and the steps between
-      eliminations, int32 `[M]`. Of all blocks, whether the state was finite.
+      Of each block after the burn-in the log growth of each direction and the worst error of it, in
+      units of rounding, `[M, k]`, and the steps between eliminations, int32 `[M]`. Of all blocks,
+      whether the state was finite.
     """
     length = problem.length
     size = block_length(length - burn_in, every)
@@ -94,17 +94,15 @@ def grow(
         state, befores = jax.lax.scan(walk, state, (xs, live))
         parts, make_map = linear_maps(problem.step, problem.params, befores, xs)
 
-        def attempt(interval: chex.Array) -> _Seen:
-            return _follow(make_map, parts, basis, live, interval)
-
+        attempt = partial(_follow, make_map, parts, basis, live)
         if every is None:
             seen, used = _attempt_until_tolerable(attempt, interval, gone)
             interval = next_interval(used, seen, jnp.sum(live))
         else:
             seen, used = attempt(interval), interval
         finite = jnp.isfinite(flatten(befores)).all() & jnp.isfinite(flatten(state)).all()
-        found = seen, jnp.minimum(used, size), finite
-        return (state, seen.basis, interval, _erased(seen)), found
+        carried = state, seen.basis, interval, _erased(seen)
+        return carried, (seen, jnp.minimum(used, size), finite)
 
     basis = first_basis(problem.size, count, problem.dtype)
     carried = (problem.state, basis, jnp.int32(every or 1), jnp.zeros(count, bool))
@@ -140,13 +138,7 @@ def _attempt_until_tolerable(
     return found
 
 
-def _follow(
-    make_map: Callable[[Any], Any],
-    parts: Any,
-    basis: chex.Array,
-    live: chex.Array,
-    every: chex.Array,
-) -> _Seen:
+def _follow(make_map: Any, parts: Any, basis: chex.Array, live: Any, every: chex.Array) -> _Seen:
     """All steps of a block, with an elimination at the end of each interval."""
     ones = jnp.ones(basis.shape[1], basis.dtype)
     nothing = (ones, 0 * ones, ones < 0)  # the growth of each direction, its condition, and if lost
@@ -179,9 +171,8 @@ def _follow(
     diagonals, conditions, lost, exponents = found
     rest = eliminated(basis)  # what was only pushed since the last split
     basis, triangle = orthonormal(rest.basis)
-    log_growth = jnp.sum(_log(diagonals), 0) + _log(_grown(rest))
-    log_growth = log_growth + _log(jnp.diagonal(triangle))
-    log_growth = log_growth + jnp.sum(exponents).astype(basis.dtype) * math.log(2)
+    log_growth = jnp.sum(_log(diagonals), 0) + _log(_grown(rest)) + _log(jnp.diagonal(triangle))
+    log_growth += jnp.sum(exponents).astype(basis.dtype) * math.log(2)
     pivots = jnp.max(jnp.abs(jax.lax.stop_gradient(diagonals)), 1)
     sizes = jnp.cumsum(jnp.append(exponents, last)).astype(basis.dtype)
     after = sizes[1:] + jnp.log2(jnp.where(pivots == 0, 1, pivots))
@@ -213,11 +204,10 @@ def _erased(seen: _Seen) -> chex.Array:
 def detour(before: chex.Array, after: chex.Array, every: chex.Array) -> chex.Array:
     """How much larger directions were inside an interval than at its ends, as a factor.
 
-    A direction that is stretched and then shrunk again within one interval has rounded away, at its
-    longest, more of those beside it than can be seen at the end. It shows as a size above the
-    straight line, in logs, from one end to the other; and it counts twice, since what grows is
-    mostly paid for by what it is compared with. `before` and `after [S]` are the binary logs of the
-    directions' size before and after each step; an elimination takes it away.
+    A direction that is stretched and then shrunk again has rounded away, at its longest, more of
+    those beside it than can be seen at the end. It shows as a size above the straight line, in
+    logs, from one end to the other; it counts twice, since what grows is mostly paid for by what it
+    is compared with. `before` and `after [S]` are binary logs of the size around each step.
     """
     steps = jnp.arange(len(after))
     first = steps - steps % every

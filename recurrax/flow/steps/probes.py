@@ -1,10 +1,9 @@
 """The norms of d s_t / d s_0 from k random directions instead of all N.
 
-Orthonormal directions V give `E ||P V||_F^2 = (k / N) ||P||_F^2`, so the Frobenius norm needs one
-pass. The spectral norm needs directions that P stretches most, and those change with t only while
-t is small. So a few target times 1, 4, 16, ... T each get their own k directions, by one turn of
-subspace iteration (forward to the target, back from it), and every t uses those of the next
-target. `||P V||` is never above `||P||`: what comes out is a lower bound, exact at k = N.
+Orthonormal directions V give `E ||P V||_F^2 = (k / N) ||P||_F^2`: one pass for the Frobenius norm.
+The directions that P stretches most change with t only while t is small. So the target times 1, 4,
+16, ... T each get k of their own, by one turn of subspace iteration, and every t uses those of the
+next target. `||P V||` is never above `||P||`: the spectral norm is a lower bound, exact at k = N.
 """
 
 from __future__ import annotations
