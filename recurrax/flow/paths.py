@@ -111,9 +111,10 @@ def paths(
         else tuple(start // hidden for start, _ in pick(argument, wanted, problem.example()))
         for argument, wanted in (("of", of), ("wrt", wrt))
     )
+    logs: tuple[Any, Any, Any, Any]
     logs, gates = _paths(problem, rows, columns)
     opened = None if step.view is None else GateStatistics(step.view.names, *gates)
-    return Paths(*logs, gates=opened)
+    return Paths(*logs, opened)
 
 
 def direct_fields(problem: Problem) -> tuple[int, ...]:
