@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import grimp
 
 import recurrax as rx
+from recurrax.cli.app import COMMANDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,9 @@ def sizes() -> list[Figure]:
 def imports() -> dict[str, set[str]]:
     """What each module imports when it is imported."""
     graph = grimp.build_graph("recurrax", exclude_type_checking_imports=True, cache_dir=None)
-    return {name: set(graph.find_modules_directly_imported_by(name)) for name in graph.modules}
+    of = {name: set(graph.find_modules_directly_imported_by(name)) for name in graph.modules}
+    of["recurrax.cli.app"] |= {kind.partition(":")[0] for kind in COMMANDS.values()}  # by name
+    return of
 
 
 def longest_chain(of: dict[str, set[str]]) -> list[str]:
@@ -154,17 +157,17 @@ def walks() -> list[Figure]:
 
 
 MOST = {
-    "lines": 22_700,
+    "lines": 20_100,
     "file": 350,
-    "twice": 20,
-    "chain": 19,
-    "rx.unroll with a gradient": 20,
+    "twice": 10,
+    "chain": 14,
+    "rx.unroll with a gradient": 10,
     "rx.flow.decay": 6,
-    "rx.flow.lyapunov": 8,
-    "rx.flow.gradient_map": 10,
-    "rx.train.fit": 9,
+    "rx.flow.lyapunov": 7,
+    "rx.flow.gradient_map": 8,
+    "rx.train.fit": 7,
 }
-AIM = {"lines": 17_000, "chain": 14, "rx.unroll with a gradient": 10}
+AIM = {"lines": 17_000}
 
 
 def figures() -> list[Figure]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # The options of each command: a dataclass whose docstring is the help and whose `run` runs it.
 # It is imported once it is asked for, so that a command that does not train needs no Optax.
-_COMMANDS = {
+COMMANDS = {
     "flow": "recurrax.cli.flow.flow_command:FlowOptions",
     "train": "recurrax.cli.train.train_command:TrainOptions",
     "compare": "recurrax.cli.compare.compare_command:CompareOptions",
@@ -42,11 +42,11 @@ def run(args: Sequence[str]) -> int:
       2
     """
     name, *words = args or [""]
-    known = ", ".join(_COMMANDS)
+    known = ", ".join(COMMANDS)
     try:
         if name in ("-h", "--help"):
             tyro.extras.subcommand_cli_from_dict(
-                {command: pkgutil.resolve_name(kind) for command, kind in _COMMANDS.items()},
+                {command: pkgutil.resolve_name(kind) for command, kind in COMMANDS.items()},
                 prog="recurrax",
                 description="See, predict and fix how gradients travel through recurrent networks.",
                 args=list(args),
@@ -54,9 +54,9 @@ def run(args: Sequence[str]) -> int:
             )
         if not args:
             raise Mistake(f"give a command: {known} (see recurrax --help)")
-        if name not in _COMMANDS:
+        if name not in COMMANDS:
             raise Mistake(f"unknown command {name!r}; choose from {known} (see recurrax --help)")
-        kind: Any = pkgutil.resolve_name(_COMMANDS[name])
+        kind: Any = pkgutil.resolve_name(COMMANDS[name])
         options, unknown = tyro.cli(
             kind, prog=f"recurrax {name}", args=words, config=_CONFIG, return_unknown_args=True
         )
