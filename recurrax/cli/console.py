@@ -85,7 +85,7 @@ def picture_failures(name: object, draw: Callable[[], None]) -> list[str]:
 
 
 @contextmanager
-def progress(label: str, total: int, words: str = "") -> Iterator[Callable[..., None]]:
+def progress(label: str, total: int, *, show: bool = True) -> Iterator[Callable[..., None]]:
     """Show a bar on a terminal's standard error, but only once the work has taken a second.
 
     Yields:
@@ -99,10 +99,10 @@ def progress(label: str, total: int, words: str = "") -> Iterator[Callable[..., 
         console=terminal(stderr=True),
         transient=True,
     )
-    task = bar.add_task(label, total=total, words=words)
+    task = bar.add_task(label, total=total, words="")
     timer = threading.Timer(1.0, bar.start)
     timer.daemon = True
-    if bar.console.is_terminal:  # elsewhere an empty line would be left of it
+    if show and bar.console.is_terminal:  # elsewhere an empty line would be left of it
         timer.start()
     try:
         yield partial(bar.update, task)

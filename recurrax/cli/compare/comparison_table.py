@@ -11,8 +11,6 @@ from recurrax.cli.console import print_table, spoken, terminal
 from recurrax.plot import over_seeds as seeds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from recurrax.train.compare import Comparison, Trial
 
 
@@ -50,8 +48,8 @@ def line(trial: Trial, goal: tuple[str, str, float]) -> tuple[str, ...]:
         seeds.outcome(trial).replace(", ", "\n"),
         _range(seeds.final(trial, metric, relation)).replace(" (", "\n").rstrip(")"),
         *([loss] if metric != "mse" else []),
-        "\n".join(_known(flow.rate, "{:+.3f}".format) for flow in flows),
-        "\n".join(_known(flow.horizon, _steps) for flow in flows),
+        "\n".join(_known(flow.rate, "+.3f") for flow in flows),
+        "\n".join(_known(flow.horizon, ".0f").replace("inf", "no end") for flow in flows),
     )
 
 
@@ -71,22 +69,17 @@ def reading(value: Any, digits: str) -> str:
 
 
 def _range(values: Any) -> str:
-    low, middle, high = (
-        reading(v, ".3g") for v in (np.min(values), np.median(values), np.max(values))
-    )
+    three = np.min(values), np.median(values), np.max(values)
+    low, middle, high = (reading(value, ".3g") for value in three)
     return f"{middle} ({low} to {high})" if low != high else middle
 
 
-def _known(values: Any, as_words: Callable[[float], str]) -> str:
+def _known(values: Any, digits: str) -> str:
     """Return the median of the seeds of which it is known; how many they are, if not all."""
     median, count = seeds.known(values)
     if not count:
         return "unknown"
-    return as_words(median) + (f" ({count} of {np.size(values)})" * (count < np.size(values)))
-
-
-def _steps(horizon: float) -> str:
-    return f"{horizon:.0f}" if math.isfinite(horizon) else "no end"
+    return f"{median:{digits}}" + f" ({count} of {np.size(values)})" * (count < np.size(values))
 
 
 def summary(trial: Trial, goal: tuple[str, str, float]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import hashlib
 import shlex
 import sys
 import warnings
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
@@ -249,15 +248,14 @@ def _fit(folder: RunFolder, asked: dict[str, Any], setup: TrainingSetup, bar: bo
 def _measured(folder: RunFolder, xs: np.ndarray, bar: bool) -> list[Measurement | None]:
     """Return the gradient flow before and after, of the weights as they lie in the folder."""
     found: list[Measurement | None] = []
-    with progress("measuring", 2) if bar else nullcontext() as update:
+    with progress("measuring", 2, show=bar) as update:
         for path in (folder.before, folder.after):
             cell, params = interop.load(path)
             try:
                 found.append(measure(Subject(path.stem, cell, params), xs))
             except Mistake:  # a network that has diverged has no gradient flow
                 found.append(None)
-            if update is not None:
-                update(advance=1)
+            update(advance=1)
     return found
 
 
@@ -265,16 +263,15 @@ def _stopped(
     options: TrainOptions, folder: RunFolder, asked: dict[str, Any], stop: BaseException
 ) -> int:
     """Say what Ctrl-C left behind, and the command that goes on."""
-    fit = getattr(stop, "fit", None)
+    partly = getattr(stop, "fit", None)
     if not folder.record.exists():
         say("stopped before the run began; nothing was written")
         return STOPPED
-    if fit is not None:
-        left = (
-            f"stopped after {fit.step} of {asked['steps']} steps; they are saved in {folder.path}"
-        )
-    else:  # before the first step, after the last, or by a second Ctrl-C
+    if partly is None:  # before the first step, after the last, or by a second Ctrl-C
         left = f"stopped; what was saved before is in {folder.path}"
+    else:
+        done = f"{partly.step} of {asked['steps']} steps"
+        left = f"stopped after {done}; they are saved in {folder.path}"
     quiet = ["--no-progress"] if options.no_progress else []
     command = shlex.join(["recurrax", "train", "--resume", "--out", str(folder.path), *quiet])
     say(f"{left}. To go on:")
