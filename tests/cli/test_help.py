@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import pytest
-from recurrax.cells.names import CELLS
 
 import recurrax as rx
 from recurrax import tasks
+from recurrax.cells import CELLS
 from recurrax.cli import run
 from recurrax.cli.compare.compare_command import EXPERIMENTS
 from recurrax.cli.flow.questions import QUESTIONS
-from recurrax.train import optimizers, presets
+from recurrax.train import presets
 
 
 @pytest.mark.parametrize(
     ("command", "tables"),
     [
         ("flow", (CELLS, [question.name for question in QUESTIONS])),
-        ("train", (CELLS, tasks.NAMES, optimizers.NAMES, rx.cures.init.__all__)),
+        ("train", (CELLS, tasks.NAMES, presets.OPTIMIZERS, rx.cures.init.__all__)),
         (
             "compare",
             (
                 *(presets.CELLS, presets.ALIASES, presets.CURES),
-                *(tasks.NAMES, optimizers.NAMES, EXPERIMENTS),
+                *(tasks.NAMES, presets.OPTIMIZERS, EXPERIMENTS),
             ),
         ),
     ],
