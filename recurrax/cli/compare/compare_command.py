@@ -237,15 +237,16 @@ def _rates(words: str) -> dict[str, float]:
     for part in words.split(","):
         name, _, value = part.rpartition("=")
         name = name.strip() or "default"
-        if name in rates:
-            raise console.Mistake(f"--rate says twice what it is for {name}: {words}")
         try:
-            rates[name] = float(value)
+            rate = float(value)
         except ValueError:
             raise console.Mistake(
                 f"--rate must be a number, or names with numbers as in "
                 f"0.005,irnn=0.001; got {words!r}"
             ) from None
+        if name in rates:
+            raise console.Mistake(f"--rate says twice what it is for {name}: {words}")
+        rates[name] = rate
     return rates
 
 

@@ -196,6 +196,7 @@ def test_an_experiment_is_options_of_the_command(name):
         (["--experiment", "copyin"], "--experiment: there is no experiment 'copyin'; did you mean"),
         (["--optimizer", "adan"], "--optimizer: there is no optimizer 'adan'; did you mean 'adam'"),
         (["--rate", "fast"], "--rate must be a number, or names with numbers as in"),
+        (["--rate", "1,fast"], "--rate must be a number, or names with numbers as in"),
         (["--rate", "1,1"], "--rate says twice what it is for default: 1,1"),
         (["--rate", "1,gru=0"], "learning_rate must be above 0, got 0"),
         (["--rate", "1,rnn=1"], "learning_rate names 'rnn', which is neither a cell nor a pair"),
