@@ -24,9 +24,11 @@ class Critical(GateBlocks):
 
     gain: float = 1.0  # sigma_w, so that a weight has variance `sigma_w^2 / H`
     q: float = 0.0  # the variance of a pre-activation at the fixed point
+    call: str = dataclasses.field(default="", compare=False)
 
     def __repr__(self) -> str:
-        return f"critical(gain={self.gain:g}, q={self.q:g})"
+        """The call that makes it."""
+        return self.call
 
 
 def critical(
@@ -79,7 +81,12 @@ def critical(
     checks.check_choice("distribution", distribution, ("normal", "orthogonal"))
     draw = _draw_normal if distribution == "normal" else draw_orthogonal
     gain, q = _critical_point(float(input_variance) + float(bias_variance))
-    return Critical("critical", draw, (gain,), gates, gain=gain, q=q)
+    given = {"input_variance": input_variance, "bias_variance": bias_variance}
+    words = [f"{name}={value:g}" for name, value in given.items() if value]
+    words += [] if distribution == "normal" else [f"distribution={distribution!r}"]
+    words += [] if gates == 1 else [f"gates={gates}"]
+    call = f"critical({', '.join(words)})"
+    return Critical("critical", draw, (gain,), gates, gain=gain, q=q, call=call)
 
 
 def _draw_normal(key: chex.PRNGKey, shape: tuple[int, int], dtype: Any, gain: float) -> chex.Array:

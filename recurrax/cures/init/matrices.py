@@ -36,7 +36,14 @@ class GateBlocks:
         checks.check_positive_int("gates", self.gates)
 
     def __repr__(self) -> str:
-        words = [f"{value:g}" for value in self.arguments if not callable(value)]
+        """The call that makes it."""
+        words = []
+        for value in self.arguments:
+            if not callable(value):
+                words.append(f"{value:g}")
+            elif value != LECUN_NORMAL:  # the default of every `base`
+                name = getattr(value, "__qualname__", repr(value))  # `orthogonal.<locals>.init`
+                words.append(f"base={name.split('.<locals>')[0]}")
         words += [] if self.gates == 1 else [f"gates={self.gates}"]
         return f"{self.name}({', '.join(words)})"
 

@@ -112,3 +112,20 @@ def test_a_dtype_that_is_not_floating_is_refused(dtype, key):
             TypeError, f"dtype must be a floating-point type such as jnp.float32, got {dtype}"
         ):
             one(key, shape, dtype)
+
+
+@pytest.mark.parametrize(
+    ("made", "text"),
+    [
+        (init.spectral_radius(2.0), "spectral_radius(2)"),
+        (init.spectral_radius(2.0, base=init.identity()), "spectral_radius(2, base=identity(1))"),
+        (init.orthogonal(0.5, gates=4), "orthogonal(0.5, gates=4)"),
+        (init.critical(), "critical()"),
+        (
+            init.critical(input_variance=0.25, distribution="orthogonal"),
+            "critical(input_variance=0.25, distribution='orthogonal')",
+        ),
+    ],
+)
+def test_an_initialiser_prints_as_the_call_that_makes_it(made, text):
+    assert repr(made) == text
