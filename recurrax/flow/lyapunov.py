@@ -226,7 +226,7 @@ def check_interval(every: int, exponents: Any, condition: Any, remedy: str) -> N
     if worst.max() * eps > eps**0.5:
         message = f"{what}: a growth may be wrong by {worst.max() * eps:.1e}. {remedy}"
         warnings.warn(message, UserWarning, stacklevel=3)
-    elif np.isneginf(np.asarray(exponents)).any():
+    elif not isinstance(exponents, jax.core.Tracer) and np.isneginf(exponents).any():
         message = (
             f"every={every} gave exponents of -inf: the Jacobians are singular, or their product "
             "over so many steps underflows. every=1 tells which."

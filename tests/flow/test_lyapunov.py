@@ -478,6 +478,17 @@ def test_equal_cells_compile_once():
     assert _lyapunov._cache_size() == before
 
 
+def test_a_derivative_with_a_chosen_interval():
+    """The condition is concrete there, and the exponents are traced."""
+
+    def first(w, every):
+        step = lambda w, h, x: (w * h, h)  # noqa: E731
+        return lyapunov(step, w, jnp.ones(1), length=20, every=every).exponents[0]
+
+    for every in (None, 1, 2):
+        np.testing.assert_allclose(jax.grad(first)(0.5, every), 2.0, rtol=1e-5)
+
+
 # --- the dimension -------------------------------------------------------------------------------
 
 
