@@ -5,11 +5,12 @@ derivatives are diagonal: for each field k of the state and each gate g a number
 
     rec[k][g] = d s'_k / d z_rec_g        direct[k][j] = d s'_k / d s_j
 
-flow calls the functions here as they are. The engines trace them at the shapes of one instant and
-work on what was traced: with the derivatives at hand, the backward pass through time is
-multiplications, additions and one matrix product a step. What they are computed from is either
-the pre-activations, computed anew, or the fewest numbers that the forward pass can keep instead
-(for an LSTM its four activated gates; for an Elman cell nothing, h itself will do).
+Most questions of flow call the functions here as they are. The engines, and lag profiles, trace
+them at the shapes of one instant and work on what was traced: with the derivatives at hand, the
+backward pass through time is multiplications, additions and one matrix product a step. What they
+are computed from is either the pre-activations, computed anew, or the fewest numbers that the
+forward pass can keep instead (for an LSTM its four activated gates; for an Elman cell nothing, h
+itself will do).
 """
 
 from __future__ import annotations
@@ -66,10 +67,10 @@ def derivatives(
 
 
 class Derivatives(NamedTuple):
-    """Of one instant; None stands for zero."""
+    """The derivatives of a pointwise function; where it was traced, None stands for zero."""
 
-    rec: tuple[Any, ...]  # for each field and each gate: [B, H]
-    direct: tuple[tuple[Any, ...], ...]  # for each field and each old field: [B, H]
+    rec: tuple[Any, ...]  # for each field [G, ..., H], or its gates; for chunks [C, B, G*H]
+    direct: tuple[tuple[Any, ...], ...]  # for each field and each old field: [..., H]
 
 
 class Diagonals(NamedTuple):

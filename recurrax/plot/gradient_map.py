@@ -91,7 +91,7 @@ def gradient_map(
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:
-    """Of the finite values, cut off at what is still felt; a nat wide at least, or all is noise."""
+    """The range of the finite values, cut off at what is felt; a nat wide, or all is noise."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return -_FELT, 0.0
@@ -100,6 +100,6 @@ def _range(values: np.ndarray) -> tuple[float, float]:
 
 
 def _edges(times: np.ndarray) -> np.ndarray:
-    """Of cells with the times in their middle."""
+    """The edges of cells with the times in their middle."""
     every = times[1] - times[0] if len(times) > 1 else 1
     return np.append(times, times[-1] + every) - every / 2

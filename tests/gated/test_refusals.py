@@ -18,7 +18,7 @@ from jax.interpreters import mlir
 
 import recurrax as rx
 from recurrax.gated import derivatives
-from recurrax.unrolling.gated.engine import layers_of, reason_not_gated
+from recurrax.unrolling.gated.engine import layers_of, reason_not_hoisted
 from recurrax.unrolling.kernel import by_gate, choose
 
 GATED = [name for name in CELLS if name != "own_plain"]
@@ -61,7 +61,7 @@ def test_no_cell_of_the_table_is_refused(name, dtype, x64):
             field = jnp.zeros((*batch, hidden), dtype)
             state = step.state(*[field] * len(step.state._fields))
             x = jnp.zeros((T, *batch, size), xs.dtype)
-            assert reason_not_gated(step, own, state, x) is None
+            assert reason_not_hoisted(step, own, state, x) is None
         if hidden > step.gates and dtype != "float64":
             assert written(step, own) is None
 
@@ -162,15 +162,17 @@ NOT_LINEAR = {
 
 @pytest.mark.parametrize("rule", NOT_LINEAR.values(), ids=NOT_LINEAR)
 def test_a_gradient_that_is_not_linear_is_refused(rule):
-    reason = reason_not_gated(*case(with_gradient(rule)))
+    reason = reason_not_hoisted(*case(with_gradient(rule)))
     assert reason == (
         "its pointwise function cannot be taken apart: its gradient is not linear (a custom_vjp?)"
     )
 
 
 def test_a_gradient_of_ones_own_that_is_linear_is_not_refused():
-    assert reason_not_gated(*case(with_gradient(lambda g: -3 * g))) is None
-    assert reason_not_gated(*case(jax.jit(with_gradient(lambda g: g.at[..., 0].set(0.0))))) is None
+    assert reason_not_hoisted(*case(with_gradient(lambda g: -3 * g))) is None
+    assert (
+        reason_not_hoisted(*case(jax.jit(with_gradient(lambda g: g.at[..., 0].set(0.0))))) is None
+    )
 
 
 def test_a_gradient_with_a_constant_term_is_that_of_scan():
@@ -204,7 +206,7 @@ KNOWN = {
 @pytest.mark.parametrize(("function", "reason"), KNOWN.values(), ids=KNOWN)
 def test_what_has_no_gradient_runs_forward(function, reason):
     given = case(function)
-    said = reason_not_gated(*given)
+    said = reason_not_hoisted(*given)
     assert said.startswith(f"its pointwise function cannot be taken apart: {reason}")
     ys = rx.unroll(*given)[1]
     assert_close(ys, rx.unroll(*given, engine="scan")[1])
@@ -214,5 +216,5 @@ def test_a_function_for_its_own_batch_axes_is_run_by_scan():
     """The engine gives it one batch axis, whatever there was."""
     scale = like(4, jax.ShapeDtypeStruct((2, 3, H), jnp.float32))
     given = case(lambda x: jnp.tanh(scale * x), batch=(2, 3))
-    assert reason_not_gated(*given) is not None
+    assert reason_not_hoisted(*given) is not None
     assert_close(rx.unroll(*given)[1], rx.unroll(*given, engine="scan")[1])

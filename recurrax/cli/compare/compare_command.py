@@ -122,9 +122,9 @@ class CompareOptions:
     report_every: Annotated[int | None, arg("INT", "100"), integer("--report-every")] = None
     """Training steps between two points of a learning curve."""
     seed: Annotated[int, integer("--seed")] = 0
-    """Of everything."""
+    """Seed of all that is random."""
     name: str = "comparison"
-    """Of the two files, without its ending."""
+    """Name of the two files, without an ending."""
     force: bool = False
     """Write over the files of a comparison before."""
     out: Annotated[Path, arg("DIR", "this folder")] = Path()

@@ -111,7 +111,7 @@ def check_gated(step: StepFn, engine: str = "hoisted") -> None:
             )
 
 
-def reason_not_gated(step: GatedStep, params: Any, state: Any, xs: Any) -> str | None:
+def reason_not_hoisted(step: GatedStep, params: Any, state: Any, xs: Any) -> str | None:
     """Why a gated layer cannot be hoisted, in words; None if it can."""
     hidden = params.w_rec.shape[0]
     leaves = [*jax.tree.leaves(params.unit), *state]
@@ -166,7 +166,7 @@ def _layer(
         found = _layer(step.step, params, state, start, xs, options)
         return found._replace(ys=xs + found.ys)
     if isinstance(step, GatedStep):
-        reason = reason_not_gated(step, params, state, xs)
+        reason = reason_not_hoisted(step, params, state, xs)
         if reason is None:
             return _gated(step, params, state, start, xs, options)
         if options.strict:

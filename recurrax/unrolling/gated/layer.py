@@ -226,7 +226,7 @@ def product_over_all(a: Any, b: Any, precision: Any = None) -> Any:
 
 
 def sum_over_all(a: Any) -> Any:
-    """Over all but the last axis."""
+    """The sum over all but the last axis, in float32 at least."""
     return jnp.sum(a, axis=tuple(range(a.ndim - 1)), dtype=at_least_float32(a.dtype))
 
 

@@ -11,7 +11,6 @@ from recurrax.cli.console import Mistake
 from recurrax.cli.data.read import Reading, read
 
 XS = [[1, 2], [3, 4.5]]
-FAR = "far from unit size"
 
 
 def of(tmp_path, content, name="a.csv", **asked):

@@ -14,29 +14,27 @@ from close import assert_close
 from kernel_cells import cumulative, gated
 
 import recurrax as rx
-from recurrax.unrolling.kernel import choose as engine
-from recurrax.unrolling.kernel import placement as plan
-from recurrax.unrolling.kernel import primitive as passes
+from recurrax.unrolling.kernel import choose, placement, primitive
 
-H200 = plan.Device((9, 0), 227 * 1024)
+H200 = placement.Device((9, 0), 227 * 1024)
 
 
 @pytest.fixture
 def bound(monkeypatch):
     """The names of the kernels that were asked for."""
     names = []
-    real = passes._bind
+    real = primitive._bind
 
     def bind(name, *args):
         names.append(name)
         return real(name, *args)
 
-    monkeypatch.setattr(passes, "_bind", bind)
+    monkeypatch.setattr(primitive, "_bind", bind)
     return names
 
 
 def on(monkeypatch, device):
-    monkeypatch.setattr(plan, "attached", lambda: device)
+    monkeypatch.setattr(placement, "attached", lambda: device)
 
 
 # What is picked depends on the device, which is not in JAX's key: each test has a T of its own.
@@ -92,7 +90,7 @@ def test_without_a_gpu_nothing_is_said(run, measured, bound):
 
 def test_where_nothing_was_measured_nothing_is_said(run, monkeypatch, bound):
     on(monkeypatch, H200)
-    assert engine.MEASURED == ()
+    assert choose.MEASURED == ()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run(rx.cells.lstm(3, 8))
@@ -119,13 +117,13 @@ def test_several_devices(run, monkeypatch, measured, bound):
 
 
 def test_an_old_gpu(run, monkeypatch, measured, bound):
-    on(monkeypatch, plan.Device((7, 5), 64 * 1024))
+    on(monkeypatch, placement.Device((7, 5), 64 * 1024))
     reason = "the GPU has compute capability 7.5, and the kernel needs 8.0 or newer"
     falls_back(run, rx.cells.lstm(3, 8), reason, bound)
 
 
 def test_too_large(run, monkeypatch, measured, bound):
-    on(monkeypatch, plan.Device((9, 0), 16 * 1024))
+    on(monkeypatch, placement.Device((9, 0), 16 * 1024))
     reason = (
         "w_rec of H = 40 and 4 gates in float32 does not fit in a block's 16384 bytes of shared "
         "memory; the largest H that does is 16"
@@ -154,7 +152,7 @@ def test_too_long(monkeypatch, measured):
 
 def test_what_cannot_be_addressed_is_run_plainly(monkeypatch):
     """Where `jax.vmap` has made it so large, nobody can be told any more."""
-    monkeypatch.setattr(passes, "addressable", lambda _: False)
+    monkeypatch.setattr(primitive, "addressable", lambda _: False)
     cell = rx.cells.lstm(3, 8)
     run = jax.jit(lambda p, xs: rx.unroll(cell, p, None, xs, engine="kernel")[1])
     traced = run.trace(cell.init(jax.random.key(0)), jnp.ones((next(LENGTHS), 2, 3)))
