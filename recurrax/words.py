@@ -39,6 +39,12 @@ def steps_of(count: float) -> str:
     return f"{count:.0f} step{'' if round(count) == 1 else 's'}"
 
 
+def short(value: float) -> str:
+    """Return a number as short as it can be written without being another one."""
+    words = f"{value:g}"
+    return words if float(words) == value else repr(float(value))
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, "" if it has none."""
     lines = str(error).strip().splitlines()

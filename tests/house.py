@@ -157,7 +157,7 @@ def walks() -> list[Figure]:
 
 
 MOST = {
-    "lines": 20_100,
+    "lines": 20_150,
     "file": 350,
     "twice": 10,
     "chain": 14,

@@ -17,7 +17,7 @@ from recurrax.gated.cell import (
     Initializer,
     named_cell,
 )
-from recurrax.gated.step import GatedStep
+from recurrax.gated.step import GatedStep, step_doc
 
 if TYPE_CHECKING:
     import chex
@@ -57,7 +57,14 @@ def relu_pointwise(unit: None, z_in: Any, z_rec: Any, state: ElmanState) -> Elma
 # Both activations have a slope of at most 1, reached at 0 by tanh and everywhere above by relu.
 _VIEW = GateView(("h",), ("tanh",), tanh_gates)
 elman_step = GatedStep(tanh_pointwise, 1, ElmanState, slope=1.0, view=_VIEW).documented(
-    "elman", "`h_t = tanh(x_t W_in + h_{t-1} W_rec + b)`."
+    "elman_step",
+    step_doc(
+        "elman",
+        "an `ElmanParams`",
+        "an `ElmanState` with h",
+        "`h_t = tanh(x_t W_in + h_{t-1} W_rec + b)`.",
+        'Elman (1990), "Finding structure in time", in torch\'s `RNN` form with one bias',
+    ),
 )
 _RELU_STEP = GatedStep(relu_pointwise, 1, ElmanState, slope=1.0)
 

@@ -14,7 +14,7 @@ from recurrax.gated.cell import (
     Initializer,
     named_cell,
 )
-from recurrax.gated.step import GatedStep, gate_activations
+from recurrax.gated.step import GatedStep, gate_activations, step_doc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,9 +61,15 @@ def gru_pointwise(unit: GRUUnit, z_in: Any, z_rec: Any, state: GRUState) -> GRUS
 _VIEW = GateView(("r", "z", "n"), ("sigmoid", "sigmoid", "tanh"), gru_gates)
 
 gru_step = GatedStep(gru_pointwise, gates=3, state=GRUState, view=_VIEW).documented(
-    "gru",
-    "`r, z = sigmoid(x_t W_in + h_{t-1} W_rec + b)`,\n"
-    "`n = tanh(x_t W_in + b + r (h_{t-1} W_rec + b_n))`, `h_t = (1 - z) n + z h_{t-1}`.",
+    "gru_step",
+    step_doc(
+        "gru",
+        "a `GRUParams`, gates r, z, n side by side",
+        "a `GRUState` with h",
+        "`r, z = sigmoid(x_t W_in + h_{t-1} W_rec + b)`,\n"
+        "`n = tanh(x_t W_in + b + r (h_{t-1} W_rec + b_n))`, `h_t = (1 - z) n + z h_{t-1}`.",
+        "Cho et al. (2014), in the form of torch's `GRU`",
+    ),
 )
 
 

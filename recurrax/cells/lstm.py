@@ -17,7 +17,7 @@ from recurrax.gated.cell import (
     Initializer,
     named_cell,
 )
-from recurrax.gated.step import GatedStep, gate_activations
+from recurrax.gated.step import GatedStep, gate_activations, step_doc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,9 +56,15 @@ def lstm_pointwise(unit: None, z_in: Any, z_rec: Any, state: LSTMState) -> LSTMS
 _VIEW = GateView(("i", "f", "g", "o"), _KINDS, lstm_gates)
 
 lstm_step = GatedStep(lstm_pointwise, gates=4, state=LSTMState, view=_VIEW).documented(
-    "lstm",
-    "`i, f, o = sigmoid(z)`, `g = tanh(z)` with `z = x_t W_in + h_{t-1} W_rec + b`;\n"
-    "`c_t = f c_{t-1} + i g`, `h_t = o tanh(c_t)`.",
+    "lstm_step",
+    step_doc(
+        "lstm",
+        "an `LSTMParams`, gates i, f, g, o side by side",
+        "an `LSTMState` with h and c",
+        "`i, f, o = sigmoid(z)`, `g = tanh(z)` with `z = x_t W_in + h_{t-1} W_rec + b`;\n"
+        "`c_t = f c_{t-1} + i g`, `h_t = o tanh(c_t)`.",
+        "Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000)",
+    ),
 )
 
 

@@ -94,8 +94,9 @@ def stack(*cells: Cell) -> Cell:
     for cell in cells:
         check_cell("stack", cell)
     for i, (below, above) in enumerate(itertools.pairwise(cells)):
-        gives = getattr(below.init, "hidden_size", None)  # as the `init` of a gated cell tells
-        takes = getattr(above.init, "input_size", None)
+        none = (None, None)  # what a cell gives or takes that is not gated is its own affair
+        _, gives = getattr(below.init, "gated_sizes", none)
+        takes, _ = getattr(above.init, "gated_sizes", none)
         if gives is not None and takes is not None and gives != takes:
             raise ValueError(
                 f"cell {i} of the stack gives {gives} features, but cell {i + 1} takes {takes}: "

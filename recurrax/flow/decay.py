@@ -61,10 +61,11 @@ def decay(
       key: for the random directions; by default one that no user has, always the same.
 
     Returns:
-      A `Decay`, whose row 0 belongs to s_1; `-inf` where the derivative is exactly zero. The
-      derivative by each entry of s_0 has an exponent of its own, so units whose gates shut in turn
-      are right; what lies below e^-87 (float32) of the largest entry of its own column, or with
-      `probes` of all of them, is lost, even if it would be the largest later.
+      A `Decay`, each field `[T, *batch]`, whose row 0 belongs to s_1; `-inf` where the derivative
+      is exactly zero. The derivative by each entry of s_0 has an exponent of its own, so units
+      whose gates shut in turn are right; what lies below e^-87 (float32) of the largest entry of
+      its own column, or with `probes` of all of them, is lost, even if it would be the largest
+      later.
 
     Differentiable once, in forward and reverse mode.
 

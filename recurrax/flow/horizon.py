@@ -106,6 +106,9 @@ def verdict(
       decay: a `Decay`, or its `log_norm` `[T, *batch]`, concrete.
       factor: above 1; the default 20 is the 0.05 of `flow.horizon`.
 
+    Returns:
+      `"vanishes"`, `"explodes"` or `"holds"`.
+
     Raises:
       ValueError: if the factor is not above 1, there is no step or example, or values are NaN.
       TypeError: if the decay is traced.

@@ -16,6 +16,7 @@ from recurrax import checks
 from recurrax.cell import Cell
 from recurrax.gated.probe import check_pointwise, check_view
 from recurrax.gated.step import GatedStep, Pointwise, check_has_weights, check_kinds
+from recurrax.words import short
 
 if TYPE_CHECKING:
     import chex
@@ -102,6 +103,11 @@ class GatedInit:
     dtype: Any
     params: type
     call: str = dataclasses.field(default="", compare=False, repr=False)  # as a cell is printed
+
+    @property
+    def gated_sizes(self) -> tuple[int, int]:
+        """I and H, which a stack compares; no other cell's `init` tells what its cell gives."""
+        return self.input_size, self.hidden_size
 
     def __call__(self, key: chex.PRNGKey) -> Any:
         checks.check_key(key)
@@ -286,7 +292,7 @@ def _written(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return f"({', '.join(map(_written, value))})"
     if isinstance(value, float):
-        return f"{value:g}"
+        return short(value)
     # What `orthogonal()` returns is called `orthogonal.<locals>.init`.
     name = getattr(value, "__qualname__", repr(value))
     return str(name).split(".<locals>")[0]

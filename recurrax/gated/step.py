@@ -68,11 +68,10 @@ class GatedStep:
         """A cell with this step as the call that makes it, for `Cell` to print."""
         return getattr(init, "call", "") or f"Cell(step={self!r})"
 
-    def documented(self, cell: str, equation: str) -> GatedStep:
-        """The same step with the name and the docstring of a function of `rx.cells`."""
+    def documented(self, name: str, doc: str) -> GatedStep:
+        """The same step with a name and a docstring, as a module-level function has them."""
         step = dataclasses.replace(self)
-        doc = _STEP_DOC.format(cell=cell, equation=equation, state=self.state.__name__)
-        object.__setattr__(step, "__name__", f"{cell}_step")
+        object.__setattr__(step, "__name__", name)
         object.__setattr__(step, "__doc__", doc)
         return step
 
@@ -102,13 +101,18 @@ class GatedStep:
         return self.split(self.input_share(params, x)), self.split(h @ params.w_rec)
 
 
-_STEP_DOC = """One step of `rx.cells.{cell}`, which names the source.
+def step_doc(cell: str, params: str, state: str, equation: str, source: str) -> str:
+    """The docstring of a cell's step, from what differs between the cells of `rx.cells`."""
+    return _STEP_DOC.format(cell=cell, params=params, state=state, equation=equation, source=source)
+
+
+_STEP_DOC = """One step of `rx.cells.{cell}`.
 
 {equation}
 
 Args:
-  params: as `rx.cells.{cell}(I, H).init(key)` returns them, the gates side by side.
-  state: a `{state}` with fields `[..., H]`.
+  params: {params}.
+  state: {state} `[..., H]`.
   x: the input `[..., I]`, floating point.
 
 Returns:
@@ -124,6 +128,8 @@ Example:
   >>> state, y = rx.cells.{cell}_step(params, cell.initial_state(params), jnp.ones(3))
   >>> y.shape, bool((y == state.h).all())
   ((8,), True)
+
+Source: {source}.
 """
 
 _HALF = {"sigmoid": 0.5, "tanh": 1.0}

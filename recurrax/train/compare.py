@@ -95,7 +95,7 @@ def compare(
       optimizer: `optimizer(learning_rate)`, behind the cure's transformation.
       report_every: training steps between two reports.
       stop_early: end a pair once each of its seeds has solved an endless task, or has only NaN
-        left. On a task made of data the first would be to choose by the test.
+        left. On a task made of data the first would be to choose by the test, and is not done.
       tell: `tell(cell, cure, step, seen)` at each report, what was seen being `[S]` by name.
       done: `done(trial)` after each pair.
       inner: what `report_every` was called; refused.

@@ -23,17 +23,21 @@ if TYPE_CHECKING:
 
 
 class Display:
-    """Shows where training stands: at most once in so many seconds, and at its end."""
+    """Shows where training stands: at most once in so many seconds, and at its end.
 
-    def __init__(self, draw: Draw, pause: float, step: int) -> None:
-        self._draw, self._pause, self._step = draw, pause, step
+    It draws at new rows of the history, and between them too, if it is to draw `moves`.
+    """
+
+    def __init__(self, draw: Draw, pause: float, step: int, *, moves: bool) -> None:
+        self._draw, self._pause, self._step, self._moves = draw, pause, step, moves
         self._row: Row | None = None
         self._last = -math.inf
 
     def moved(self, step: int) -> None:
         """Note that so many steps are done."""
         self._step = step
-        self._draw_if_due()
+        if self._moves:
+            self._draw_if_due()
 
     def report(self, row: Row) -> None:
         """Note a new row of the history."""
@@ -70,11 +74,11 @@ def shown(progress: bool | str, steps: int, start: int, metric: str | None) -> I
         with _bar(rich, steps, start, metric) as display:
             yield display
     elif progress == "lines" or on_terminal:
-        display = Display(_lines(steps, metric), 1.0, start)
+        display = Display(_lines(steps, metric), 1.0, start, moves=False)
         yield display
         display.close()
     else:
-        yield Display(lambda step, row: None, math.inf, start)
+        yield Display(lambda step, row: None, math.inf, start, moves=False)
 
 
 def _lines(steps: int, metric: str | None) -> Draw:
@@ -105,7 +109,7 @@ def _bar(rich: Any, steps: int, start: int, metric: str | None) -> Iterator[Disp
             seen = {} if row is None else {"words": words(row, metric)}
             bar.update(task, completed=step, refresh=True, **seen)
 
-        display = Display(draw, 0.3, start)
+        display = Display(draw, 0.3, start, moves=True)
         yield display
         display.close()
 

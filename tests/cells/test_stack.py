@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -152,3 +153,25 @@ def test_how_a_cell_prints_itself_does_not_count_when_it_is_compared():
     assert repr(other) == "other"
     assert other == cell
     assert hash(other) == hash(cell)
+
+
+def test_a_cell_of_ones_own_may_give_what_its_init_does_not_tell():
+    """A projection, whose `init` has a hidden size of 8 and whose output is of 3 numbers."""
+
+    class Init(NamedTuple):
+        input_size: int = 2
+        hidden_size: int = 8
+
+        def __call__(self, key):
+            return jax.random.normal(key, (2, 8)), jax.random.normal(key, (8, 3))
+
+    def step(params, state, x):
+        state = jnp.tanh(x @ params[0] + state)
+        return state, state @ params[1]
+
+    def start(params, batch_shape=()):
+        return jnp.zeros((*batch_shape, 8))
+
+    cell = rx.stack(rx.Cell(Init(), start, step), rx.cells.gru(3, 4))
+    params = cell.init(jax.random.key(0))
+    assert rx.unroll(cell, params, None, jnp.ones((5, 2, 2)))[1].shape == (5, 2, 4)

@@ -40,8 +40,10 @@ def test_a_metric_is_shown_letter_by_letter(capsys, monkeypatch):
 def test_lines(capsys, monkeypatch):
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: 5.0))
     with shown("lines", 9, 0, "mse") as show:
+        show.moved(1)  # of which a line says nothing, not even that there was one
         for step in (3, 6, 7):  # within a second: the first, and the last
             show.report(ROW | {"step": step})
+            show.moved(step + 1)
     text = f"{words(ROW, 'mse')}\n"
     assert capsys.readouterr().err == f"step 3/9  {text}step 7/9  {text}"
 

@@ -39,17 +39,17 @@ def clip_state_gradient(
 
     Args:
       cell: any `Cell`, also a stack (whose whole state has one norm) or a cell wrapped before.
-      max_norm: the largest 2-norm of one example's gradient, above 0; it does not overflow. An
-        example whose gradient holds a NaN or an infinity sends back zeros: it has no direction.
+      max_norm: the largest 2-norm of one example's gradient, above 0; the norm does not overflow.
+        An example whose gradient holds a NaN or an infinity sends back zeros: it has no direction.
       max_value: instead of max_norm: the largest size of an entry, above 0. An infinite entry
         becomes that with its sign, a NaN becomes 0.
 
     Returns:
-      A `Cell` with the same params and state. Equal wraps of equal cells are equal. `rx.unroll`
-      runs it by scan, beside gated layers of a stack that are run fast, and `engine="hoisted"`
-      refuses it; so it is `engine="scan"` that gives the cell inside the very same bits.
-      Forward-mode differentiation through it (`jax.jvp`, and the diagnostics of `rx.flow` that push
-      forward) raises JAX's error of a `custom_vjp`: measure the cell inside.
+      A `Cell` with the same params and state, not a gated one any more. Equal wraps of equal cells
+      are equal. `rx.unroll` runs it by scan, beside gated layers of a stack that are run fast, and
+      `engine="hoisted"` refuses it; so it is `engine="scan"` that gives the cell inside the very
+      same bits. Forward-mode differentiation through it (`jax.jvp`, and the diagnostics of
+      `rx.flow` that push forward) raises JAX's error of a `custom_vjp`: measure the cell inside.
 
     Raises:
       TypeError: if `cell` is not a `Cell` or the maximum not a number.

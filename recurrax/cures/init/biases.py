@@ -15,6 +15,7 @@ import numpy as np
 
 from recurrax import checks
 from recurrax.gated.cell import ZEROS, Initializer
+from recurrax.words import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +34,7 @@ class GateBias:
     arguments: tuple[float, ...]
 
     def __repr__(self) -> str:
-        return f"{self.name}({', '.join(f'{value:g}' for value in self.arguments)})"
+        return f"{self.name}({', '.join(map(short, self.arguments))})"
 
     def __call__(self, key: chex.PRNGKey, shape: Sequence[int], dtype: Any = None) -> Any:
         del key

@@ -11,6 +11,7 @@ import numpy as np
 
 from recurrax import checks
 from recurrax.cures.init.matrices import GateBlocks, draw_orthogonal
+from recurrax.words import short
 
 if TYPE_CHECKING:
     import chex
@@ -82,7 +83,7 @@ def critical(
     draw = _draw_normal if distribution == "normal" else draw_orthogonal
     gain, q = _critical_point(float(input_variance) + float(bias_variance))
     given = {"input_variance": input_variance, "bias_variance": bias_variance}
-    words = [f"{name}={value:g}" for name, value in given.items() if value]
+    words = [f"{name}={short(value)}" for name, value in given.items() if value]
     words += [] if distribution == "normal" else [f"distribution={distribution!r}"]
     words += [] if gates == 1 else [f"gates={gates}"]
     call = f"critical({', '.join(words)})"

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from recurrax import checks
 from recurrax.flow.numbers.scaled import rescale
 from recurrax.gated.cell import LECUN_NORMAL, Initializer
+from recurrax.words import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ class GateBlocks:
         words = []
         for value in self.arguments:
             if not callable(value):
-                words.append(f"{value:g}")
+                words.append(short(value))
             elif value != LECUN_NORMAL:  # the default of every `base`
                 name = getattr(value, "__qualname__", repr(value))  # `orthogonal.<locals>.init`
                 words.append(f"base={name.split('.<locals>')[0]}")
