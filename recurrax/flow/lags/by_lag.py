@@ -63,7 +63,7 @@ def gated_step_maps(
         return None
     length, hidden = problem.length, params.w_rec.shape[0]
     fields = tuple(leaf.reshape(length, -1, hidden) for leaf in befores)
-    xs = problem.xs.reshape(length, -1, problem.xs.shape[-1])
+    xs = problem.xs.reshape(*fields[0].shape[:2], problem.xs.shape[-1])  # I may be 0
     which = befores._fields.index("h")
     z_in, z_rec = step.pre_activations(params, fields[which], xs)  # [G, T, B, H]
     now = (z_in[:, 0], z_rec[:, 0], tuple(leaf[0] for leaf in fields))
@@ -94,7 +94,7 @@ def gated_step_maps(
 
         def gradient(signals: chex.Array, scale: chex.Array) -> chex.Array:
             scaled = (h * scale).reshape(-1, hidden)
-            return scaled.T @ signals.reshape(len(scaled), -1)
+            return scaled.T @ signals.reshape(len(scaled), signals.shape[-1])
 
         return back, gradient
 
