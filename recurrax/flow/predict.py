@@ -184,7 +184,7 @@ def _normal_rows(key: chex.PRNGKey, shape: tuple[int, ...], dtype: Any) -> chex.
 @partial(jax.jit, static_argnums=0)
 def _untied(step: Any, params: Any, population: _Population, xs: Any, key: Any) -> chex.Array:
     """`log E ||P_t||_F^2 / H` for t = 1 ... T, by `Sigma_t` as `predict` has it, Sigma_0 = 1."""
-    h, variances, count = step.fields.index("h"), population.variances, len(population.members)
+    h, variances, count = step.h_field, population.variances, len(population.members)
 
     def body(carry: Any, now: Any) -> tuple[Any, chex.Array]:
         state, sigma, exponent = carry
@@ -232,7 +232,7 @@ def _tied(step: Any, params: Any, population: _Population, xs: Any, key: Any) ->
 
     Time grows as T^2, memory as T.
     """
-    h, variances, count = step.fields.index("h"), population.variances, len(population.members)
+    h, variances, count = step.h_field, population.variances, len(population.members)
     length, dtype, sigma = len(xs), variances.dtype, population.perturbed()
     noise = _normal_rows(key, (length, step.gates, count), dtype)
 

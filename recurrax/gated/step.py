@@ -85,6 +85,11 @@ class GatedStep:
         names: tuple[str, ...] = self.state._fields  # type: ignore[attr-defined]
         return names
 
+    @property
+    def h_field(self) -> int:
+        """Which field of the state is h."""
+        return self.fields.index("h")
+
     def split(self, z: chex.Array) -> chex.Array:
         """`[..., G*H]` to `[G, ..., H]`, as a pointwise function wants it."""
         return jnp.moveaxis(z.reshape(*z.shape[:-1], self.gates, z.shape[-1] // self.gates), -2, 0)

@@ -193,13 +193,18 @@ def fit(
     carry, history = run.loop.carry, run.history.arrays()
     result = Fit(carry.params, carry.opt_state, key, run.loop.step, history, run.solved)
     if pressed.is_set():
-        text = f"training was stopped after {result.step} of {steps} steps. "
-        if directory is None:
-            text += "Its params are in the fit of this exception: catch rx.train.Interrupted."
-        else:
-            text += f"They are saved in {directory}: the same call with resume=True goes on."
-        raise Interrupted(text, result)
+        raise _interrupted(result, steps, directory)
     return result
+
+
+def _interrupted(reached: Fit, steps: int, directory: Any) -> Interrupted:
+    """Return what Ctrl-C raises: what was reached, and how to go on."""
+    text = f"training was stopped after {reached.step} of {steps} steps. "
+    if directory is None:
+        text += "Its params are in the fit of this exception: catch rx.train.Interrupted."
+    else:
+        text += f"They are saved in {directory}: the same call with resume=True goes on."
+    return Interrupted(text, reached)
 
 
 def _opened(directory: Any, resume: bool, who: dict[str, str]) -> Store:

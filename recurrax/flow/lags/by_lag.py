@@ -64,7 +64,7 @@ def gated_step_maps(
     length, hidden = problem.length, params.w_rec.shape[0]
     fields = tuple(leaf.reshape(length, -1, hidden) for leaf in befores)
     xs = problem.xs.reshape(*fields[0].shape[:2], problem.xs.shape[-1])  # I may be 0
-    which = befores._fields.index("h")
+    which = step.h_field
     z_in, z_rec = step.pre_activations(params, fields[which], xs)  # [G, T, B, H]
     now = (z_in[:, 0], z_rec[:, 0], tuple(leaf[0] for leaf in fields))
     try:

@@ -149,7 +149,7 @@ def linear_map(step: StepFn, params: Any, state: Any, x: Any) -> GatedMap | AnyM
         recurrent=found.recurrent.astype(dtype),
         w_rec=params.w_rec.reshape(hidden, step.gates, hidden).astype(dtype),
         direct=found.direct.astype(dtype),
-        h=step.state._fields.index("h"),  # type: ignore[attr-defined]
+        h=step.h_field,
     )
 
 

@@ -273,7 +273,7 @@ def _batch_axes(spec: LayerSpec, at: tuple[Switches, Operands, Any]) -> Any:
         plain = a.shape[-2:] == ops.state[0].shape and batch not in (*a.shape[1:-2], gates)
         return a.ndim - 2 if plain else -1
 
-    none: Any = None
+    none: Any = None  # both stand where the types say arrays
     zero: Any = 0
     return (
         Switches(*(none if a is None else 1 for a in flags)),

@@ -84,7 +84,7 @@ class LayerSpec:
     @property
     def h(self) -> int:
         """Which field of the state is h."""
-        return self.step.fields.index("h")
+        return self.step.h_field
 
     def instant(self, ops: Operands) -> tuple[Any, ...]:
         """What the pointwise function is given at one instant, as shapes."""

@@ -36,8 +36,7 @@ class KernelSpec:
     @property
     def h(self) -> int:
         """Which field of the state is h."""
-        names: tuple[str, ...] = self.step.state._fields  # type: ignore[attr-defined]
-        return names.index("h")
+        return self.step.h_field
 
 
 class Forward(NamedTuple):

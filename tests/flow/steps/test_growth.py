@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from benchmarks.volume import ikeda, lozi, standard
 from brute_force import chosen
 
 import recurrax as rx
@@ -30,23 +31,6 @@ def misses(found, expected):
 
 
 # --- maps whose determinant is the same everywhere -----------------------------------------------
-
-
-def standard(k, s, x):
-    q, m = s
-    m = m + k * jnp.sin(q)
-    return (q + m, m), q
-
-
-def lozi(b, s, x):
-    return (1 - 1.7 * jnp.abs(s[0]) + s[1], b * s[0]), x
-
-
-def ikeda(u, s, x):
-    a, b = s
-    angle = 0.4 - 6 / (1 + a * a + b * b)
-    c, n = jnp.cos(angle), jnp.sin(angle)
-    return (1 + u * (a * c - b * n), u * (a * n + b * c)), x
 
 
 @pytest.mark.parametrize(
