@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from recurrax import cells, flow, unrolling
 from recurrax.cell import Cell, StepFn
+from recurrax.cells.bidirectional import bidirectional
 from recurrax.cells.stack import residual, stack
 from recurrax.gated.cell import GatedParams, GateView, gated_cell
 from recurrax.gated.step import GatedStep, gate_activations
-from recurrax.unrolling import bidirectional, length_mask, unroll, unroll_states
+from recurrax.unrolling import length_mask, unroll, unroll_states
 from recurrax.version import __version__ as __version__
 
 if TYPE_CHECKING:

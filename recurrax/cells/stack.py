@@ -1,15 +1,16 @@
-"""Combinators from cells to a cell."""
+"""Combinators from cells to a cell, or to layers that read a sequence from both ends."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import jax
 
 from recurrax import checks
 from recurrax.cell import Cell, InitialState, Params, State, StepFn, cell_text, check_cell
+from recurrax.cells.bidirectional import Bidirectional, known_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,13 @@ class StackInit:
     """Each cell's params, in a tuple."""
 
     inits: tuple[Callable[[chex.PRNGKey], Params], ...]
+
+    @property
+    def gated_sizes(self) -> tuple[int | None, int | None]:
+        """What the first cell takes and the last one gives, as far as they tell."""
+        none = (None, None)  # what a cell gives or takes that is not gated is its own affair
+        first, last = (getattr(self.inits[i], "gated_sizes", none) for i in (0, -1))
+        return first[0], last[1]
 
     def __call__(self, key: chex.PRNGKey) -> tuple[Params, ...]:
         checks.check_key(key)
@@ -36,7 +44,7 @@ class StackInitialState:
     initial_states: tuple[InitialState, ...]
 
     def __call__(self, params: Params, batch_shape: tuple[int, ...] = ()) -> tuple[State, ...]:
-        _check_entries("params", params, len(self.initial_states))
+        check_entries("params", params, len(self.initial_states))
         pairs = zip(self.initial_states, params, strict=True)
         return tuple(initial(p, batch_shape) for initial, p in pairs)
 
@@ -62,24 +70,78 @@ class StackStep:
     def check_inputs(self, params: Params, state: State, xs: Any) -> None:
         """The first cell sees the inputs."""
         for name, given in (("params", params), ("state", state)):
-            _check_entries(name, given, len(self.steps))
+            check_entries(name, given, len(self.steps))
         if hasattr(self.steps[0], "check_inputs"):
             self.steps[0].check_inputs(params[0], state[0], xs)
 
 
-def stack(*cells: Cell) -> Cell:
+@dataclasses.dataclass(frozen=True)
+class BidirectionalStack:
+    """What `rx.stack` makes of layers of which one is bidirectional: not a cell either.
+
+    `rx.unroll` and `rx.unroll_states` take it in the place of a cell and run it layer by layer,
+    each over all outputs of the one below. Params and states are tuples, one entry a layer.
+
+    Args:
+      layers: from the inputs up, each a `Cell`, or what `rx.bidirectional` or `rx.stack` makes.
+
+    Example:
+      >>> import recurrax as rx
+      >>> both = rx.bidirectional(rx.cells.gru(3, 8))
+      >>> deep = rx.stack(both, rx.bidirectional(rx.cells.gru(16, 4)))
+      >>> deep.layers[0] == both
+      True
+    """
+
+    layers: tuple[Cell | Bidirectional | BidirectionalStack, ...]
+
+    def __repr__(self) -> str:
+        """The call that makes it."""
+        return f"stack({', '.join(map(repr, self.layers))})"
+
+    def init(self, key: chex.PRNGKey) -> tuple[Params, ...]:
+        """Each layer's params."""
+        return StackInit(tuple(layer.init for layer in self.layers))(key)
+
+    def initial_state(self, params: Params, batch_shape: tuple[int, ...] = ()) -> tuple[State, ...]:
+        """Each layer's initial state."""
+        starts = tuple(layer.initial_state for layer in self.layers)
+        return StackInitialState(starts)(params, batch_shape)
+
+    @property
+    def gated_sizes(self) -> tuple[int | None, int | None]:
+        """What the first layer takes and the last one gives, as far as they tell."""
+        return known_sizes(self.layers[0])[0], known_sizes(self.layers[-1])[1]
+
+
+BothWays: TypeAlias = Bidirectional | BidirectionalStack
+"""What reads a sequence from both ends: run by `rx.unroll`, and not step by step."""
+
+
+@overload
+def stack(*cells: Cell) -> Cell: ...
+
+
+@overload
+def stack(*cells: Cell | BothWays) -> Cell | BidirectionalStack: ...
+
+
+def stack(*cells: Cell | BothWays) -> Cell | BidirectionalStack:
     """Put cells on top of each other: `x -> cells[0] -> cells[1] -> ... -> y`.
 
     Args:
-      *cells: at least one; each one's output size is the next one's input size.
+      *cells: at least one `Cell`, or what `rx.bidirectional` makes, in any order; each one's
+        output size is the next one's input size, both directions' together where those are
+        concatenated.
 
     Returns:
       A `Cell` whose params and state are tuples, one entry a cell, and whose output is the last
-      cell's.
+      cell's. If a layer is bidirectional, a `BidirectionalStack`, which has the same params and
+      states, and which `rx.unroll` takes in the place of a cell.
 
     Raises:
       ValueError: if there is no cell, or the sizes do not chain.
-      TypeError: if something else than a `Cell` is given.
+      TypeError: if something else than these is given.
 
     Example:
       >>> import jax, jax.numpy as jnp, recurrax as rx
@@ -88,24 +150,30 @@ def stack(*cells: Cell) -> Cell:
       >>> state, ys = rx.unroll(cell, params, cell.initial_state(params, (2,)), jnp.ones((5, 2, 3)))
       >>> ys.shape, state[0].c.shape
       ((5, 2, 4), (2, 8))
+      >>> deep = rx.stack(rx.bidirectional(rx.cells.lstm(3, 8)), rx.cells.gru(16, 4))
+      >>> state, ys = rx.unroll(deep, deep.init(jax.random.key(0)), None, jnp.ones((5, 2, 3)))
+      >>> ys.shape, state[0].backward.c.shape
+      ((5, 2, 4), (2, 8))
     """
     if not cells:
         raise ValueError("stack needs at least one cell, got none")
     for cell in cells:
-        check_cell("stack", cell)
+        if not isinstance(cell, BothWays):
+            check_cell("stack", cell)
     for i, (below, above) in enumerate(itertools.pairwise(cells)):
-        none = (None, None)  # what a cell gives or takes that is not gated is its own affair
-        _, gives = getattr(below.init, "gated_sizes", none)
-        takes, _ = getattr(above.init, "gated_sizes", none)
+        gives, takes = known_sizes(below)[1], known_sizes(above)[0]
         if gives is not None and takes is not None and gives != takes:
             raise ValueError(
                 f"cell {i} of the stack gives {gives} features, but cell {i + 1} takes {takes}: "
                 f"build it with input_size={gives}"
             )
+    plain = tuple(cell for cell in cells if isinstance(cell, Cell))
+    if len(plain) < len(cells):
+        return BidirectionalStack(cells)
     return Cell(
-        init=StackInit(tuple(cell.init for cell in cells)),
-        initial_state=StackInitialState(tuple(cell.initial_state for cell in cells)),
-        step=StackStep(tuple(cell.step for cell in cells)),
+        init=StackInit(tuple(cell.init for cell in plain)),
+        initial_state=StackInitialState(tuple(cell.initial_state for cell in plain)),
+        step=StackStep(tuple(cell.step for cell in plain)),
     )
 
 
@@ -159,7 +227,8 @@ def residual(cell: Cell) -> Cell:
     return Cell(cell.init, cell.initial_state, ResidualStep(cell.step))
 
 
-def _check_entries(name: str, given: Any, count: int) -> None:
+def check_entries(name: str, given: Any, count: int) -> None:
+    """Raise unless there is one for each cell."""
     if not isinstance(given, tuple) or len(given) != count:
         came = f"{len(given)} of them" if type(given) is tuple else type(given).__name__
         raise TypeError(

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.cell import Cell, StepFn, as_step
+from recurrax.cells.bidirectional import Bidirectional, Directions, check_pair
+from recurrax.cells.stack import BidirectionalStack, BothWays, check_entries
 from recurrax.gated.step import GatedStep
 from recurrax.unrolling.batch import check_rows
-from recurrax.unrolling.bidirectional import Bidirectional, Directions
 from recurrax.unrolling.gated.engine import check_gated, hoisted_engine, layers_of
 from recurrax.unrolling.kernel import choose
 from recurrax.unrolling.kernel.device_passes import Kernel
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def unroll(
-    cell: Cell | StepFn | Bidirectional,
+    cell: Cell | StepFn | BothWays,
     params: Any,
     state: Any,
     xs: Any,
@@ -46,7 +47,7 @@ def unroll(
 
     Args:
       cell: a `Cell`, a bare step function `(params, state, x) -> (state, y)`, or what
-        `rx.bidirectional` makes.
+        `rx.bidirectional` makes, or `rx.stack` of such, run layer by layer.
       params: the cell's params, from `cell.init(key)`.
       state: the state before the first step, from `cell.initial_state(params, batch_shape)`;
         None stands for that initial state, where the cell is a `Cell` and xs one array.
@@ -84,15 +85,19 @@ def unroll(
       >>> ys.shape, state.c.shape, float(abs(ys[3, 2]).sum())
       ((10, 4, 8), (4, 8), 0.0)
     """
-    options: dict[str, Any] = {"mask": mask, "resets": resets, "remat": remat, "engine": engine}
+    options: dict[str, Any] = {"mask": mask, "resets": resets, "reverse": reverse}
+    options |= {"remat": remat, "engine": engine}
+    if isinstance(cell, BidirectionalStack):
+        layers = _layers(unroll, cell, params, state, xs, options)
+        return tuple(final for final, _ in layers), layers[-1][1]
     if isinstance(cell, Bidirectional):
-        states, (ahead, back) = _both_ways(unroll, cell, params, state, xs, reverse, options)
-        return states, jax.tree.map(lambda a, b: jnp.concatenate([a, b], -1), ahead, back)
-    return _unroll(cell, params, state, xs, False, reverse=reverse, **options)
+        ahead, back = _directions(unroll, cell, params, state, xs, options)
+        return Directions(ahead[0], back[0]), cell.join(ahead[1], back[1])
+    return _unroll(cell, params, state, xs, False, **options)
 
 
 def unroll_states(
-    cell: Cell | StepFn | Bidirectional,
+    cell: Cell | StepFn | BothWays,
     params: Any,
     state: Any,
     xs: Any,
@@ -108,7 +113,7 @@ def unroll_states(
     Takes what `rx.unroll` takes. Where the mask is False the carried state is repeated.
 
     Args:
-      cell: a `Cell`, a bare step function, or what `rx.bidirectional` makes.
+      cell: a `Cell`, a bare step function, or what `rx.bidirectional` or `rx.stack` makes.
       params: the cell's params.
       state: the state before the first step, or None for the cell's initial state.
       xs: the inputs `[T, *batch, I]`, or a pytree of arrays that each lead with T, which may be 0.
@@ -132,29 +137,44 @@ def unroll_states(
       >>> states.h.shape, states.c.shape
       ((10, 8), (10, 8))
     """
-    options: dict[str, Any] = {"mask": mask, "resets": resets, "remat": remat, "engine": engine}
+    options: dict[str, Any] = {"mask": mask, "resets": resets, "reverse": reverse}
+    options |= {"remat": remat, "engine": engine}
+    if isinstance(cell, BidirectionalStack):
+        return tuple(_layers(unroll_states, cell, params, state, xs, options))
     if isinstance(cell, Bidirectional):
-        ahead, back = _both_ways(unroll_states, cell, params, state, xs, reverse, options)
-        return Directions(ahead, back)
-    return _unroll(cell, params, state, xs, True, reverse=reverse, **options)[1]
+        return _directions(unroll_states, cell, params, state, xs, options)
+    return _unroll(cell, params, state, xs, True, **options)[1]
 
 
-def _both_ways(
-    run: Any, cell: Bidirectional, params: Any, state: Any, xs: Any, reverse: bool, options: Any
-) -> tuple[Any, Any]:
-    """Both directions; what each returns is paired: states with states, outputs with outputs."""
-    for name, given in (("params", params), ("state", state)):
-        if given is not None and (not isinstance(given, tuple) or len(given) != 2):
-            raise TypeError(
-                f"{name} of a bidirectional unroll must be a pair (forward, backward), as its init "
-                f"and initial_state return; got {type(given).__name__}"
-            )
+def _layers(
+    run: Any, cell: BidirectionalStack, params: Any, state: Any, xs: Any, options: Any
+) -> list[Any]:
+    """What `unroll` or `unroll_states` gives of each layer."""
+    count = len(cell.layers)
+    check_entries("params", params, count)
+    if state is not None:
+        check_entries("state", state, count)
+    found = []
+    for i, layer in enumerate(cell.layers):
+        given = layer, params[i], None if state is None else state[i], xs
+        found.append(run(*given, **options))
+        if i < count - 1:  # states alone do not tell what the next layer reads
+            result = found[-1] if run is unroll else unroll(*given, **options)
+            xs = result[1]
+    return found
+
+
+def _directions(
+    run: Any, cell: Bidirectional, params: Any, state: Any, xs: Any, options: Any
+) -> Directions:
+    """What `unroll` or `unroll_states` gives of each direction."""
+    check_pair("params", params)
+    if state is not None:
+        check_pair("state", state)
     ahead, back = (None, None) if state is None else state
-    first = run(cell.forward, params[0], ahead, xs, reverse=reverse, **options)
-    second = run(cell.backward, params[1], back, xs, reverse=not reverse, **options)
-    if run is unroll_states:
-        return first, second
-    return Directions(first[0], second[0]), (first[1], second[1])
+    first = run(cell.forward, params[0], ahead, xs, **options)
+    options = options | {"reverse": not options["reverse"]}
+    return Directions(first, run(cell.backward, params[1], back, xs, **options))
 
 
 def _unroll(
