@@ -88,7 +88,8 @@ def as_step(cell: Cell | StepFn) -> StepFn:
             f"{_CELL_OR_STEP}, got {type(cell).__name__}. Build one with "
             "rx.cells.lstm(input_size, hidden_size), say."
         )
-    if getattr(cell, "__annotations__", {}).get("return") in ("Cell", Cell):
+    makes = getattr(cell, "__annotations__", {}).get("return")
+    if makes is Cell or makes in ("Cell", "Cell | BidirectionalStack", "Bidirectional"):
         name = getattr(cell, "__name__", "the function")
         raise TypeError(f"{_CELL_OR_STEP}, got {name}, which makes a cell: call it, {name}(...)")
     try:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.cell import Cell
+from recurrax.cells.stack import BothWays
 from recurrax.tasks.task import Task
 from recurrax.unrolling.unroll import unroll
 
@@ -99,10 +100,13 @@ def network(cell: Cell, output_size: int, input_size: int | None = None) -> Netw
       ((5, 4, 2), (8, 2))
     """
     if not isinstance(cell, Cell):
-        raise TypeError(
-            f"cell must be a rx.Cell, got {type(cell).__name__}. Wrap a bare step function as "
-            "rx.Cell(init=..., initial_state=..., step=...)."
+        remedy = (
+            "What reads a sequence from both ends has no step to stream or watch: call rx.unroll "
+            "in a loss of your own, with a readout beside."
+            if isinstance(cell, BothWays)
+            else "Wrap a bare step function as rx.Cell(init=..., initial_state=..., step=...)."
         )
+        raise TypeError(f"cell must be a rx.Cell, got {type(cell).__name__}. {remedy}")
     checks.check_positive_int("output_size", output_size)
     init: Any = cell.init
     while getattr(init, "inits", None):  # of a stack its first cell tells the size
