@@ -2,8 +2,12 @@
 
 All take `(cell, params, state, xs)`, look at the whole state of each example, and carry every
 product in log scale. `d s_t / d s_0 = A_t ... A_2 A_1`. Sequences are measured whole: there is no
-mask, and what `rx.bidirectional` makes is measured one direction at a time. A loss,
-`loss(ys) -> scalar` of the outputs of `rx.unroll`, comes fifth.
+mask. A loss, `loss(ys) -> scalar` of the outputs of `rx.unroll`, comes fifth.
+
+What `rx.bidirectional` makes, or `rx.stack` of such, is measured layer by layer and direction by
+direction, each on the outputs of the layer below as given data: the answer of every question is
+then a dict by name, as of `flow.parts`, such as `{"layer0/forward": ..., "layer0/backward": ...}`.
+A loss is of the outputs of the last layer all the same, and its gradient in each part is whole.
 
 The step is called for one example at a time, without batch axes. A `Cell` tells these by
 `initial_state`, whose leaves have them or not; a leaf without them is shared by all examples, as
@@ -22,6 +26,7 @@ from recurrax.flow.jacobians import jacobians
 from recurrax.flow.lag_profile import LagProfile, lag_profile
 from recurrax.flow.loss_gradients import LossGradients, loss_gradients
 from recurrax.flow.lyapunov import Lyapunov, lyapunov
+from recurrax.flow.parts import Part, parts
 from recurrax.flow.paths import Paths, paths
 from recurrax.flow.predict import Prediction, predict
 from recurrax.flow.report import Report, report
@@ -38,6 +43,7 @@ __all__ = [
     "LagProfile",
     "LossGradients",
     "Lyapunov",
+    "Part",
     "Paths",
     "Prediction",
     "Report",
@@ -52,6 +58,7 @@ __all__ = [
     "lag_profile",
     "loss_gradients",
     "lyapunov",
+    "parts",
     "paths",
     "predict",
     "rate",

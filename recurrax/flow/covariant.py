@@ -14,7 +14,7 @@ from recurrax.flow.numbers.factors import nonzero_diagonal, orthonormal, triangu
 from recurrax.flow.numbers.scaled import Scaled, rescale, root
 from recurrax.flow.steps.growth import first_basis
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose, with_inputs
+from recurrax.flow.steps.trajectory import Trajectory, by_layer, for_each_example, pose, with_inputs
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class CovariantVectors(NamedTuple):
         return summary(self, "exponents", (..., 0), "of the first")
 
 
+@by_layer
 def covariant_vectors(
     cell: Cell | StepFn,
     params: Any,

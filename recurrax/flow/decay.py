@@ -13,7 +13,7 @@ from recurrax.flow.numbers.scaled import Scaled, frobenius, log_of, rescale, sha
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.probes import probed_norms
 from recurrax.flow.steps.problem import Problem, Spans, indices, pick
-from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
+from recurrax.flow.steps.trajectory import Trajectory, by_layer, for_each_example, pose
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Decay(NamedTuple):
         return summary(self, "log_norm", -1, "at T")
 
 
+@by_layer
 def decay(
     cell: Cell | StepFn,
     params: Any,

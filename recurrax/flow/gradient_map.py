@@ -12,7 +12,7 @@ from recurrax import checks, keys
 from recurrax.flow.steps.jacobian import linear_maps
 from recurrax.flow.steps.pairs import Directions, log_norms, sampled
 from recurrax.flow.steps.problem import Problem, Spans, indices, pick
-from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
+from recurrax.flow.steps.trajectory import Trajectory, by_layer, for_each_example, pose
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class GradientMap(NamedTuple):
         return summary(self, "log_norm", (-1, 0), "from 0 to T")
 
 
+@by_layer
 def gradient_map(
     cell: Cell | StepFn,
     params: Any,

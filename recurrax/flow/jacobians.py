@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
+from recurrax.flow.steps.trajectory import Trajectory, by_layer, for_each_example, pose
 
 if TYPE_CHECKING:
     import chex
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from recurrax.flow.steps.problem import Problem
 
 
+@by_layer
 def jacobians(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> chex.Array:
     """The per-step Jacobians of the whole state, `A_t = d s_t / d s_{t-1}`.
 

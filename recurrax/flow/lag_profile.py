@@ -12,7 +12,7 @@ from recurrax.flow.lags import by_lag
 from recurrax.flow.numbers.scaled import Scaled, log_norm
 from recurrax.flow.steps.loss import any_step_maps, backpropagated, by_outputs, by_step, check_loss
 from recurrax.flow.steps.problem import Problem, named
-from recurrax.flow.steps.trajectory import pose, refuse_overflow, walk_together
+from recurrax.flow.steps.trajectory import by_layer, pose, refuse_overflow, walk_together
 from recurrax.flow.summary import summary
 from recurrax.gated.step import GatedStep
 
@@ -38,6 +38,7 @@ class LagProfile(NamedTuple):
         return summary(self)
 
 
+@by_layer
 def lag_profile(
     cell: Cell | StepFn,
     params: Any,

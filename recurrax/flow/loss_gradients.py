@@ -14,6 +14,7 @@ from recurrax.flow.steps.loss import any_step_maps, backpropagated, by_outputs, 
 from recurrax.flow.steps.problem import Problem, unflatten
 from recurrax.flow.steps.trajectory import (
     Trajectory,
+    by_layer,
     per_example,
     pose,
     refuse_overflow,
@@ -51,6 +52,7 @@ class LossGradients(NamedTuple):
         return summary(self, "log_norm", 0, "at t = 1")
 
 
+@by_layer
 def loss_gradients(
     cell: Cell | StepFn, params: Any, state: Any, xs: Any, loss: Callable[[Any], chex.Array]
 ) -> LossGradients:

@@ -12,7 +12,7 @@ import numpy as np
 
 from recurrax import checks
 from recurrax.flow.steps.growth import block_length, grow
-from recurrax.flow.steps.trajectory import per_example, pose, refuse_overflow, with_inputs
+from recurrax.flow.steps.trajectory import by_layer, per_example, pose, refuse_overflow, with_inputs
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Lyapunov(NamedTuple):
         return summary(self, "exponents", (..., 0), "of the first")
 
 
+@by_layer
 def lyapunov(
     cell: Cell | StepFn,
     params: Any,

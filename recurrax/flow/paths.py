@@ -21,7 +21,7 @@ from recurrax.flow.numbers.scaled import (
 )
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.problem import Problem, pick
-from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
+from recurrax.flow.steps.trajectory import Trajectory, by_layer, for_each_example, pose
 from recurrax.flow.summary import summary
 from recurrax.flow.watch import GateStatistics, gate_statistics
 from recurrax.gated.derivatives import new_fields
@@ -46,6 +46,7 @@ class Paths(NamedTuple):
         return summary(self, "share", -1, "share at T")
 
 
+@by_layer
 def paths(
     cell: Cell | StepFn,
     params: Any,

@@ -14,7 +14,7 @@ from recurrax.flow.horizon import Horizon, horizon, rate, verdict
 from recurrax.flow.lyapunov import Lyapunov, exponents_of
 from recurrax.flow.predict import Prediction, prediction_of
 from recurrax.flow.spectrum import Spectrum, spectrum_of
-from recurrax.flow.steps.trajectory import pose
+from recurrax.flow.steps.trajectory import by_layer, pose
 from recurrax.gated.step import GatedStep
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Report(NamedTuple):
         return f"Report(verdict={self.verdict!r}, {len(self.rows)} rows; print it for the table)"
 
 
+@by_layer
 def report(
     cell: Cell | StepFn, params: Any, state: Any, xs: Any, *, tolerance: float = 0.02
 ) -> Report:
