@@ -1,4 +1,5 @@
-"""Recurrent cells, as pure functions: the vanilla network of Elman, LSTM and GRU.
+"""Recurrent cells, as pure functions: the vanilla network of Elman, LSTM and GRU, and two
+relatives that other libraries have: the GRU that resets first, and the LSTM with a projection.
 
 A cell is a file, its names here, and a row of `CELLS`, from which the command, the presets and
 stored files build theirs.
@@ -11,7 +12,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recurrax.cells.elman import ElmanParams, ElmanReluParams, ElmanState, elman, elman_step
 from recurrax.cells.gru import GRUParams, GRUState, GRUUnit, gru, gru_step
+from recurrax.cells.gru_reset_before import (
+    GRUResetBeforeParams,
+    gru_reset_before,
+    gru_reset_before_step,
+)
 from recurrax.cells.lstm import LSTMParams, LSTMState, lstm, lstm_step
+from recurrax.cells.lstm_projection import (
+    LSTMProjectionParams,
+    LSTMProjectionState,
+    lstm_projection,
+    lstm_projection_step,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,15 +35,22 @@ __all__ = [
     "ElmanReluParams",
     "ElmanState",
     "GRUParams",
+    "GRUResetBeforeParams",
     "GRUState",
     "GRUUnit",
     "LSTMParams",
+    "LSTMProjectionParams",
+    "LSTMProjectionState",
     "LSTMState",
     "elman",
     "elman_step",
     "gru",
+    "gru_reset_before",
+    "gru_reset_before_step",
     "gru_step",
     "lstm",
+    "lstm_projection",
+    "lstm_projection_step",
     "lstm_step",
 ]
 
@@ -57,4 +76,10 @@ CELLS: dict[str, NamedCell] = {
     "elman-relu": NamedCell(partial(elman, activation="relu"), ElmanReluParams, None),
     "lstm": NamedCell(lstm, LSTMParams, Gates(number=4, forget=1, input=0)),
     "gru": NamedCell(gru, GRUParams, Gates(number=3, forget=1, input=None)),
+    "gru-reset-before": NamedCell(
+        gru_reset_before, GRUResetBeforeParams, Gates(number=3, forget=1, input=None)
+    ),
+    "lstm-projection": NamedCell(
+        lstm_projection, LSTMProjectionParams, Gates(number=4, forget=1, input=0)
+    ),
 }

@@ -80,6 +80,17 @@ class Shifted:
         return self.init(key, shape, dtype) + jnp.asarray(self.by, dtype)
 
 
+def with_forget_bias(bias_init: Any, forget_bias: float | None) -> tuple[Any, float]:
+    """One `bias_init` for each gate, the second plus the forget bias; and that bias."""
+    if forget_bias is None:
+        forget_bias = 1.0 if callable(bias_init) else 0.0
+    checks.check_number("forget_bias", forget_bias)
+    per_gate = (bias_init,) * 4 if callable(bias_init) else bias_init
+    if isinstance(per_gate, (tuple, list)) and len(per_gate) == 4:  # else the cell reports it
+        per_gate = (per_gate[0], Shifted(per_gate[1], float(forget_bias)), *per_gate[2:])
+    return per_gate, float(forget_bias)
+
+
 def lstm(
     input_size: int,
     hidden_size: int,
@@ -125,12 +136,7 @@ def lstm(
     Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000); the
     forget bias is that of Jozefowicz et al. (2015).
     """
-    if forget_bias is None:
-        forget_bias = 1.0 if callable(bias_init) else 0.0
-    checks.check_number("forget_bias", forget_bias)
-    per_gate = (bias_init,) * 4 if callable(bias_init) else bias_init
-    if isinstance(per_gate, (tuple, list)) and len(per_gate) == 4:  # else gated_cell reports it
-        per_gate = (per_gate[0], Shifted(per_gate[1], float(forget_bias)), *per_gate[2:])
+    per_gate, forget_bias = with_forget_bias(bias_init, forget_bias)
     return named_cell(
         "lstm",
         lstm_step,
@@ -141,5 +147,5 @@ def lstm(
         input_init=input_init,
         bias_init=per_gate,
         dtype=dtype,
-        printed={"forget_bias": float(forget_bias), "bias_init": bias_init},
+        printed={"forget_bias": forget_bias, "bias_init": bias_init},
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import jax
@@ -106,7 +107,7 @@ class GatedInit:
 
     @property
     def gated_sizes(self) -> tuple[int, int]:
-        """I and H, which a stack compares; no other cell's `init` tells what its cell gives."""
+        """I and H, which a stack compares; the `init` of a cell of one's own tells neither."""
         return self.input_size, self.hidden_size
 
     def __call__(self, key: chex.PRNGKey) -> Any:
@@ -114,23 +115,27 @@ class GatedInit:
         checks.check_dtype_enabled(self.dtype)
         size, hidden = self.input_size, self.hidden_size
         treedef, unit_inits = self.unit_init
-        # At least float32: orthogonal and truncated draws fail or bias in half precision.
-        wide = jnp.promote_types(self.dtype, jnp.float32)
-
-        def draw(key: Any, inits: tuple[Initializer, ...], *shape: int) -> list[Any]:
-            keys = jax.random.split(key, max(len(inits), 1))
-            blocks = [init(k, shape, wide) for init, k in zip(inits, keys, strict=False)]
-            for init, block in zip(inits, blocks, strict=True):
-                checks.check_initialized(init, block, shape)
-            return [block.astype(self.dtype) for block in blocks]
-
         k_in, k_rec, k_b, k_unit = jax.random.split(key, 4)
+        draw = partial(draw_blocks, dtype=self.dtype)
         return self.params(
-            w_in=jnp.concatenate(draw(k_in, self.input_init, size, hidden), -1),
-            w_rec=jnp.concatenate(draw(k_rec, self.recurrent_init, hidden, hidden), -1),
-            b=jnp.concatenate(draw(k_b, self.bias_init, hidden), -1),
-            unit=jax.tree.unflatten(treedef, draw(k_unit, unit_inits, hidden)),
+            w_in=jnp.concatenate(draw(k_in, self.input_init, (size, hidden)), -1),
+            w_rec=jnp.concatenate(draw(k_rec, self.recurrent_init, (hidden, hidden)), -1),
+            b=jnp.concatenate(draw(k_b, self.bias_init, (hidden,)), -1),
+            unit=jax.tree.unflatten(treedef, draw(k_unit, unit_inits, (hidden,))),
         )
+
+
+def draw_blocks(
+    key: Any, inits: tuple[Initializer, ...], shape: tuple[int, ...], dtype: Any
+) -> list[Any]:
+    """One block of this shape by each initialiser."""
+    # At least float32: orthogonal and truncated draws fail or bias in half precision.
+    wide = jnp.promote_types(dtype, jnp.float32)
+    keys = jax.random.split(key, max(len(inits), 1))
+    blocks = [init(k, shape, wide) for init, k in zip(inits, keys, strict=False)]
+    for init, block in zip(inits, blocks, strict=True):
+        checks.check_initialized(init, block, shape)
+    return [block.astype(dtype) for block in blocks]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,9 +241,9 @@ def gated_cell(
     init = GatedInit(
         input_size=int(input_size),
         hidden_size=int(hidden_size),
-        input_init=_per_gate("input_init", input_init, gates),
-        recurrent_init=_per_gate("recurrent_init", recurrent_init, gates),
-        bias_init=_per_gate("bias_init", bias_init, gates),
+        input_init=per_gate("input_init", input_init, gates),
+        recurrent_init=per_gate("recurrent_init", recurrent_init, gates),
+        bias_init=per_gate("bias_init", bias_init, gates),
         unit_init=(unit_def, tuple(unit_leaves)),
         dtype=checks.floating_dtype(dtype),
         params=params,
@@ -273,13 +278,13 @@ def named_cell(
         **options,
     )
     arguments = {key: value for key, value in printed.items() if key not in _DEFAULTS}
-    arguments |= {key: printed.get(key, options.get(key, _DEFAULTS[key])) for key in _DEFAULTS}
+    arguments |= {key: printed.get(key, options[key]) for key in _DEFAULTS if key in options}
     init: Any = cell.init
     call = call_text(f"{name}(", init, arguments)
     return dataclasses.replace(cell, init=dataclasses.replace(init, call=call))
 
 
-def call_text(begin: str, init: GatedInit, arguments: dict[str, Any]) -> str:
+def call_text(begin: str, init: Any, arguments: dict[str, Any]) -> str:
     """The call in words: sizes, dtype, and what is not as by default."""
     words = [str(init.input_size), str(init.hidden_size), str(jnp.dtype(init.dtype))]
     for name, value in arguments.items():
@@ -298,10 +303,15 @@ def _written(value: Any) -> str:
     return str(name).split(".<locals>")[0]
 
 
-_DEFAULTS = {"recurrent_init": ORTHOGONAL, "input_init": LECUN_NORMAL, "bias_init": ZEROS}
+_DEFAULTS = {
+    "recurrent_init": ORTHOGONAL,
+    "input_init": LECUN_NORMAL,
+    "bias_init": ZEROS,
+    "projection_init": LECUN_NORMAL,
+}
 
 
-def _per_gate(
+def per_gate(
     name: str, inits: Initializer | Sequence[Initializer], gates: int
 ) -> tuple[Initializer, ...]:
     row = (inits,) * gates if callable(inits) else inits

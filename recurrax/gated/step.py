@@ -187,17 +187,32 @@ def check_gated_inputs(
 ) -> None:
     """`xs [T, *batch, I]` (timed) or `x [*batch, I]`, the state `[*batch, H]`, and the params."""
     size, hidden = check_gated_params(step, params)
+    widths = dict.fromkeys(step.fields, ("H", hidden))
+    check_state_and_inputs(step, widths, size, state, xs, name=name, timed=timed)
+
+
+def check_state_and_inputs(
+    step: Any,
+    widths: dict[str, tuple[str, int]],
+    size: int,
+    state: Any,
+    xs: Any,
+    *,
+    name: str,
+    timed: bool,
+) -> None:
+    """As above, of params that fit: each field of the state as wide as `widths` says."""
     if not isinstance(state, step.state):
         raise TypeError(
             f"state must be a {step.state.__name__}, as cell.initial_state(params, batch_shape) "
             f"returns; got {kind(state)}"
         )
     batch = jnp.shape(state.h)[:-1]
-    for field, leaf in zip(step.fields, state, strict=True):
-        if jnp.shape(leaf) != (*batch, hidden):
+    for (field, (letter, width)), leaf in zip(widths.items(), state, strict=True):
+        if jnp.shape(leaf) != (*batch, width):
             raise ValueError(
-                f"state.{field} has shape {jnp.shape(leaf)}, expected {(*batch, hidden)}: the "
-                f"last axis is H = {hidden}, and all fields share one batch shape"
+                f"state.{field} has shape {jnp.shape(leaf)}, expected {(*batch, width)}: the "
+                f"last axis is {letter} = {width}, and all fields share one batch shape"
             )
     if not hasattr(xs, "shape") or not hasattr(xs, "dtype"):
         raise TypeError(f"{name} must be one array, got {type(xs).__name__}: use jnp.asarray")
@@ -253,7 +268,14 @@ def check_gated_params(step: GatedStep, params: Any) -> tuple[int, int]:
     check_has_weights(params)
     gates, size, hidden = step.gates, params.w_in.shape[0], params.w_rec.shape[0]
     shapes = {"w_in": (size, gates * hidden), "w_rec": (hidden, gates * hidden)}
-    for field, shape in {**shapes, "b": (gates * hidden,)}.items():
+    words = f"I = {size}, H = {hidden} and {gates} gate{'s' if gates > 1 else ''}"
+    check_leaves(params, shapes | {"b": (gates * hidden,)}, words)
+    return size, hidden
+
+
+def check_leaves(params: Any, shapes: dict[str, tuple[int, ...]], words: str) -> None:
+    """Raise unless these fields of the params are floating point and of these shapes."""
+    for field, shape in shapes.items():
         leaf = getattr(params, field)
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise TypeError(
@@ -262,11 +284,9 @@ def check_gated_params(step: GatedStep, params: Any) -> tuple[int, int]:
             )
         if jnp.shape(leaf) != shape:
             raise ValueError(
-                f"params.{field} has shape {jnp.shape(leaf)}, expected {shape} for I = {size}, "
-                f"H = {hidden} and {gates} gate{'s' if gates > 1 else ''}. Are these the params of "
-                "another cell?"
+                f"params.{field} has shape {jnp.shape(leaf)}, expected {shape} for {words}. Are "
+                "these the params of another cell?"
             )
-    return size, hidden
 
 
 def check_pointwise_result(step: GatedStep, state: Any) -> None:

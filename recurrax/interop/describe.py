@@ -10,6 +10,8 @@ from recurrax.cells.stack import stack
 if TYPE_CHECKING:
     from recurrax.cell import Cell
 
+_PROJECTED = ("hidden_size", "projection_size")  # as `w_proj [H, P]` tells them
+
 
 def describe(params: Any) -> dict[str, Any] | None:
     """The cell that params belong to, as JSON; None for a cell that is not the library's own.
@@ -24,9 +26,10 @@ def describe(params: Any) -> dict[str, Any] | None:
     """
     for family, cell in CELLS.items():
         if isinstance(params, cell.params):
-            hidden = int(params.w_rec.shape[0])
-            size = int(params.w_in.shape[0])
-            return {"family": family, "input_size": size, "hidden_size": hidden}
+            sizes = {"input_size": params.w_in.shape[0], "hidden_size": params.w_rec.shape[0]}
+            if hasattr(params, "w_proj"):
+                sizes |= dict(zip(_PROJECTED, params.w_proj.shape, strict=True))
+            return {"family": family, **{name: int(size) for name, size in sizes.items()}}
     if type(params) is tuple and params:
         parts = [describe(part) for part in params]
         if all(part is not None for part in parts):
@@ -45,5 +48,6 @@ def rebuild(description: Any, dtype: Any) -> Cell:
         return stack(*(rebuild(part, dtype) for part in description["cells"]))
     if family not in CELLS:
         raise ValueError(f"unknown cell {family!r}")
-    sizes = description["input_size"], description["hidden_size"]
+    sizes = [description[name] for name in ("input_size", "hidden_size")]
+    sizes += [description["projection_size"]] if "w_proj" in CELLS[family].params._fields else []
     return CELLS[family].build(*sizes, dtype=dtype)

@@ -1,4 +1,4 @@
-"""Recurrent layers in the library's own layout, whoever made them: what every converter gives and takes."""
+"""Recurrent layers in the library's own layout: what every converter gives and takes."""
 
 from __future__ import annotations
 
