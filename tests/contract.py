@@ -82,6 +82,8 @@ CELLS = {
     "lstm": lambda dtype: rx.cells.lstm(I, 4, forget_bias=0.0, dtype=dtype),
     "lstm_forget_bias": lambda dtype: rx.cells.lstm(I, 5, forget_bias=3.0, dtype=dtype),
     "gru": lambda dtype: rx.cells.gru(I, 4, dtype=dtype),
+    "gru_reset_before": lambda dtype: rx.cells.gru_reset_before(I, 4, dtype=dtype),
+    "lstm_projection": lambda dtype: rx.cells.lstm_projection(I, 5, 2, dtype=dtype),
     "own_gated": leaky,
     "stack": lambda dtype: rx.stack(
         rx.cells.lstm(I, 4, dtype=dtype), rx.cells.gru(4, 5, dtype=dtype)
@@ -89,6 +91,10 @@ CELLS = {
     "residual": lambda dtype: rx.residual(rx.cells.gru(I, I, dtype=dtype)),
     "own_plain": lambda dtype: rx.Cell(NormInit(jnp.dtype(dtype)), norm_initial_state, norm_step),
 }
+
+
+# Those that only the step-by-step engines take.
+PLAIN = ("gru_reset_before", "lstm_projection", "own_plain")
 
 
 class Case(NamedTuple):

@@ -72,7 +72,7 @@ lstm_projection_step = PlainStep(
         "`i, f, o = sigmoid(z)`, `g = tanh(z)` with `z = x_t W_in + h_{t-1} W_rec + b`;\n"
         "`c_t = f c_{t-1} + i g`, `h_t = (o tanh(c_t)) W_proj`.",
         "Sak, Senior and Beaufays (2014), without peepholes, in the form of torch's `LSTM`",
-    ),
+    ).replace("((8,), True)", "((4,), True)"),  # half of H
 )
 
 

@@ -189,6 +189,11 @@ def orthogonality(params: Any) -> chex.Array:
             f"{type(matrix).__name__ if dtype is None else dtype}"
         )
     shape = tuple(matrix.shape)
+    if hasattr(params, "w_proj"):
+        raise ValueError(
+            f"{name} {shape} of a cell with a projection has no square blocks that could be "
+            "orthogonal"
+        )
     if len(shape) != 2 or 0 in shape or shape[1] % shape[0]:
         raise ValueError(
             f"{name} must be square blocks side by side, [H, G*H], got shape {shape}. It is "

@@ -12,7 +12,12 @@ from halves import skip_without
 import recurrax as rx
 
 I, H = 3, 16
-CELLS = {"elman": (rx.cells.elman, 1), "lstm": (rx.cells.lstm, 4), "gru": (rx.cells.gru, 3)}
+CELLS = {
+    "elman": (rx.cells.elman, 1),
+    "lstm": (rx.cells.lstm, 4),
+    "gru": (rx.cells.gru, 3),
+    "gru_reset_before": (rx.cells.gru_reset_before, 3),
+}
 
 
 @pytest.fixture(params=CELLS)
@@ -36,7 +41,8 @@ def constant(value):
 
 def test_the_fields_and_their_shapes(build, gates, key):
     params = build(I, H).init(key)
-    assert params._fields == ("w_in", "w_rec", "b", "unit")
+    unit = () if build is rx.cells.gru_reset_before else ("unit",)
+    assert params._fields == ("w_in", "w_rec", "b", *unit)
     assert params.w_in.shape == (I, gates * H)
     assert params.w_rec.shape == (H, gates * H)
     assert params.b.shape == (gates * H,)
@@ -44,7 +50,7 @@ def test_the_fields_and_their_shapes(build, gates, key):
 
 
 def test_only_the_gru_has_unit_params(name, build, key):
-    unit = build(I, H).init(key).unit
+    unit = getattr(build(I, H).init(key), "unit", None)
     if name == "gru":
         assert_same(unit, rx.cells.GRUUnit(b_n=jnp.zeros(H)))
     else:
@@ -154,6 +160,44 @@ def test_forget_bias_comes_on_top_of_bias_init(key):
     cell = rx.cells.lstm(I, H, forget_bias=2, bias_init=constant(0.5), dtype="bfloat16")
     expected = jnp.full(4 * H, 0.5, jnp.bfloat16).at[H : 2 * H].set(2.5)
     assert_same(cell.init(key).b, expected)
+
+
+# --- the LSTM's projection -----------------------------------------------------------------------
+
+
+def test_an_lstm_with_a_projection(key):
+    params = rx.cells.lstm_projection(I, H, 4, projection_init=constant(2.0)).init(key)
+    assert params._fields == ("w_in", "w_rec", "b", "w_proj")
+    assert params.w_in.shape == (I, 4 * H)
+    assert_same(params.b, jnp.zeros(4 * H).at[H : 2 * H].set(1.0))
+    assert_same(params.w_proj, jnp.full((H, 4), 2.0))
+    for block in np.split(np.asarray(params.w_rec, np.float64), 4, -1):
+        np.testing.assert_allclose(block @ block.T, np.eye(4), atol=1e-5)
+    assert rx.cells.lstm_projection(I, 5).init(key).w_proj.shape == (5, 2)  # half of H
+    cell = rx.cells.lstm_projection(I, H, 4, dtype="bfloat16")
+    state = cell.initial_state(cell.init(key), (2,))
+    assert {f: (x.shape, str(x.dtype)) for f, x in state._asdict().items()} == {
+        "h": ((2, 4), "bfloat16"),
+        "c": ((2, H), "bfloat16"),
+    }
+    for bad in (0, 1.5):
+        with pytest.raises((ValueError, TypeError), match=r"^projection_size must be a positive"):
+            rx.cells.lstm_projection(I, H, bad)
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (rx.cells.gru_reset_before(I, H), f"gru_reset_before({I}, {H}, float32)"),
+        (
+            rx.cells.lstm_projection(I, H, 4, forget_bias=0.0, projection_init=constant(1.0)),
+            f"lstm_projection({I}, {H}, float32, projection_size=4, forget_bias=0, "
+            "projection_init=constant)",
+        ),
+    ],
+)
+def test_plain_cells_print_as_their_call(cell, text):
+    assert repr(cell) == text
 
 
 # --- values --------------------------------------------------------------------------------------

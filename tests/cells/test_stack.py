@@ -61,6 +61,9 @@ def test_sizes_that_do_not_chain():
     message = "cell 1 of the stack gives 5 features, but cell 2 takes 4: build it with input_size=5"
     with says(ValueError, message):
         rx.stack(rx.cells.gru(3, 4), rx.cells.gru(4, 5), rx.cells.gru(4, 5))
+    message = "cell 0 of the stack gives 2 features, but cell 1 takes 4: build it with input_size=2"
+    with says(ValueError, message):
+        rx.stack(rx.cells.lstm_projection(3, 4, 2), rx.cells.gru_reset_before(4, 5))
 
 
 @pytest.mark.parametrize("combine", [rx.stack, rx.residual])

@@ -42,6 +42,17 @@ def numpy_gru(p, s, x):
     return ((1 - z) * n + z * s.h,)
 
 
+def numpy_gru_reset_before(p, s, x):
+    (x_r, x_z, x_n), (w_r, w_z, w_n) = np.split(x @ p.w_in + p.b, 3, -1), np.split(p.w_rec, 3, -1)
+    r, z = sigmoid(x_r + s.h @ w_r), sigmoid(x_z + s.h @ w_z)
+    return ((1 - z) * np.tanh(x_n + (r * s.h) @ w_n) + z * s.h,)
+
+
+def numpy_lstm_projection(p, s, x):
+    h, c = numpy_lstm(p, s, x)
+    return h @ p.w_proj, c
+
+
 STEPS = {
     "elman": (rx.cells.elman(I, H, dtype="float64"), rx.cells.elman_step, numpy_elman),
     "elman_relu": (
@@ -51,6 +62,16 @@ STEPS = {
     ),
     "lstm": (rx.cells.lstm(I, H, dtype="float64"), rx.cells.lstm_step, numpy_lstm),
     "gru": (rx.cells.gru(I, H, dtype="float64"), rx.cells.gru_step, numpy_gru),
+    "gru_reset_before": (
+        rx.cells.gru_reset_before(I, H, dtype="float64"),
+        rx.cells.gru_reset_before_step,
+        numpy_gru_reset_before,
+    ),
+    "lstm_projection": (
+        rx.cells.lstm_projection(I, H, 2, dtype="float64"),
+        rx.cells.lstm_projection_step,
+        numpy_lstm_projection,
+    ),
 }
 
 
@@ -67,7 +88,7 @@ def test_the_equations(name, batch, key):
     assert y is new.h
 
 
-@pytest.mark.parametrize("name", ["elman", "lstm", "gru"])
+@pytest.mark.parametrize("name", [name for name in STEPS if name != "elman_relu"])
 def test_a_step_stands_alone(name):
     cell, step, _ = STEPS[name]
     assert step == cell.step

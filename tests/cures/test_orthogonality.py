@@ -76,3 +76,9 @@ def test_mistakes():
         "NormParams",
     ):
         orthogonality(make_case("own_plain", "float32").params)
+    with says(
+        ValueError,
+        "params.w_rec (2, 20) of a cell with a projection has no square blocks that could be "
+        "orthogonal",
+    ):
+        orthogonality(make_case("lstm_projection", "float32").params)

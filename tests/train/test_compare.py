@@ -169,8 +169,8 @@ def test_messages():
     with says(
         ValueError,
         "cells: there is no cell 'lstn'; did you mean 'lstm'? There are elman, elman-relu, "
-        "lstm, gru, elman-uniform, elman-relu-identity, elman-exploding, lstm-forget, lstm-chrono, "
-        "irnn",
+        "lstm, gru, gru-reset-before, lstm-projection, elman-uniform, elman-relu-identity, "
+        "elman-exploding, lstm-forget, lstm-chrono, irnn",
     ):
         compare(["lstn"])
     with says(TypeError, "cells must be a dict by name, or a list of names, got 'lstm'"):

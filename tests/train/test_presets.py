@@ -28,7 +28,7 @@ def test_a_cell_fits_the_task_and_is_a_value(name):
     assert cell == cells_of([name], TASK, 4)[name]
     shapes = jax.eval_shape(cell.init, jax.random.key(0))
     assert shapes.w_in.shape[0] == TASK.input_size
-    assert shapes.w_rec.shape[0] == 4
+    assert shapes.w_rec.shape[0] == (2 if name == "lstm-projection" else 4)
 
 
 def test_cells_begin_as_their_names_say():

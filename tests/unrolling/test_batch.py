@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from close import assert_close, says
-from contract import CELLS, like
+from contract import CELLS, PLAIN, like
 
 import recurrax as rx
 from recurrax.unrolling.batch import Batch, batch_of
@@ -47,7 +47,7 @@ def test_a_cell_tells_which_leaves_of_the_state_are_shared(table, batch):
         assert found.shape == ()
 
 
-@pytest.mark.parametrize("name", [name for name in CELLS if name != "own_plain"])
+@pytest.mark.parametrize("name", [name for name in CELLS if name not in PLAIN])
 def test_every_leaf_of_a_gated_cell_has_the_batch(name):
     """With B = H, B = G, B = I, B = T and B = 1; gated layers are known, and not tried."""
     cell = CELLS[name]("float32")

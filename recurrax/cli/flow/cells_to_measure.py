@@ -16,6 +16,7 @@ from recurrax.checks import check_finite
 from recurrax.cli.console import Mistake, as_mistakes
 from recurrax.cli.flow.measurement import Measurement, Subject
 from recurrax.cli.options import check_name, flag_of, key_of
+from recurrax.gated.step import GatedStep
 from recurrax.literal import visible
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def measure(subject: Subject, xs: np.ndarray) -> Measurement:
     inputs = jax.numpy.asarray(xs, jax.tree.leaves(state)[0].dtype)
     with as_mistakes(ValueError):
         decay = flow.decay(cell, params, state, inputs, probes=probes)
-        bounds = flow.bounds(cell, params) if hasattr(params, "w_rec") else None
+        bounds = flow.bounds(cell, params) if isinstance(cell.step, GatedStep) else None
     rate, verdict = np.asarray(flow.rate(decay)), flow.verdict(decay)
     steps, reached = map(np.asarray, flow.horizon(decay))
     return Measurement(name, int(size), bounds, decay, rate, steps, reached, verdict, probes)

@@ -90,6 +90,8 @@ def initialisers_for(cell: str) -> list[str]:
     for name in cures.init.__all__:
         if "forget_gate" in _parameters(name):
             fits = CELLS[cell].gates is not None
+        elif "w_proj" in CELLS[cell].params._fields:  # its recurrent blocks are not square
+            fits = name in ("orthogonal", "largest_singular_value")
         else:  # the critical point is that of tanh
             fits = name != "critical" or cell == "elman"
         if fits:
