@@ -1,7 +1,7 @@
-"""Recurrent cells, as pure functions: the vanilla network of Elman, LSTM and GRU, and two
-relatives that other libraries have: the GRU that resets first, and the LSTM with a projection.
+"""Recurrent cells, as pure functions.
 
-A cell is a file, its names here, and a row of `CELLS`, from which the command, the presets and
+The vanilla network of Elman, LSTM and GRU, and two relatives that other libraries have: the GRU
+that resets first, and the LSTM with a projection. A cell is a file, its names here, and a row of `CELLS`, from which the command, the presets and
 stored files build theirs.
 """
 
