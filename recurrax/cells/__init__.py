@@ -1,8 +1,8 @@
 """Recurrent cells, as pure functions.
 
 The vanilla network of Elman, LSTM and GRU, and two relatives that other libraries have: the GRU
-that resets first, and the LSTM with a projection. A cell is a file, its names here, and a row of `CELLS`, from which the command, the presets and
-stored files build theirs.
+that resets first, and the LSTM with a projection. A cell is a file, its names here, and a row of
+`CELLS`, from which the command, the presets and stored files build theirs.
 """
 
 from __future__ import annotations
