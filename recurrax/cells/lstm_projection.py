@@ -124,7 +124,7 @@ def lstm_projection(
       >>> ys.shape, state.c.shape
       ((5, 2), (8,))
       >>> cell
-      lstm_projection(3, 8, float32, projection_size=2)
+      lstm_projection(3, 8, float32, projection_size=2, forget_bias=1)
 
     Source: Sak, Senior and Beaufays (2014), without peepholes, in the form of torch's `LSTM`.
     """
