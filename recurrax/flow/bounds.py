@@ -12,8 +12,9 @@ from recurrax.cell import as_step
 from recurrax.flow.numbers.factors import one_at_a_time
 from recurrax.flow.numbers.largest import first_guess, largest_singular_value
 from recurrax.flow.numbers.scaled import log_of, power_of_two, rescale
+from recurrax.flow.parts import by_layer
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.trajectory import Trajectory, by_layer, for_each_example, pose
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
 from recurrax.gated.step import GatedStep, check_gated_params
 

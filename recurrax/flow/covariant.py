@@ -12,9 +12,10 @@ from recurrax import checks
 from recurrax.flow.lyapunov import check_interval, check_k, check_left_out
 from recurrax.flow.numbers.factors import nonzero_diagonal, orthonormal, triangular_inverse
 from recurrax.flow.numbers.scaled import Scaled, rescale, root
+from recurrax.flow.parts import by_layer
 from recurrax.flow.steps.growth import first_basis
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.trajectory import Trajectory, by_layer, for_each_example, pose, with_inputs
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose, with_inputs
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:

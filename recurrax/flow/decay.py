@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from recurrax import checks, keys
 from recurrax.flow.numbers.largest import first_guess, largest_singular_value
 from recurrax.flow.numbers.scaled import Scaled, frobenius, log_of, rescale, share
+from recurrax.flow.parts import by_layer
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.probes import probed_norms
 from recurrax.flow.steps.problem import Problem, Spans, indices, pick
-from recurrax.flow.steps.trajectory import Trajectory, by_layer, for_each_example, pose
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:

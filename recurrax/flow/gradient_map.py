@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks, keys
+from recurrax.flow.parts import by_layer
 from recurrax.flow.steps.jacobian import linear_maps
 from recurrax.flow.steps.pairs import Directions, log_norms, sampled
 from recurrax.flow.steps.problem import Problem, Spans, indices, pick
-from recurrax.flow.steps.trajectory import Trajectory, by_layer, for_each_example, pose
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from recurrax.flow.parts import by_layer
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.trajectory import Trajectory, by_layer, for_each_example, pose
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 
 if TYPE_CHECKING:
     import chex

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 
 from recurrax.flow.lags import by_lag
 from recurrax.flow.numbers.scaled import Scaled, log_norm
+from recurrax.flow.parts import by_layer
 from recurrax.flow.steps.loss import any_step_maps, backpropagated, by_outputs, by_step, check_loss
 from recurrax.flow.steps.problem import Problem, named
-from recurrax.flow.steps.trajectory import by_layer, pose, refuse_overflow, walk_together
+from recurrax.flow.steps.trajectory import pose, refuse_overflow, walk_together
 from recurrax.flow.summary import summary
 from recurrax.gated.step import GatedStep
 

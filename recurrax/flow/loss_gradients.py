@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax.flow.numbers.scaled import add, frobenius, log_of
+from recurrax.flow.parts import by_layer
 from recurrax.flow.steps.loss import any_step_maps, backpropagated, by_outputs, by_step, check_loss
 from recurrax.flow.steps.problem import Problem, unflatten
 from recurrax.flow.steps.trajectory import (
     Trajectory,
-    by_layer,
     per_example,
     pose,
     refuse_overflow,

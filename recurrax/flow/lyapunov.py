@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks
+from recurrax.flow.parts import by_layer
 from recurrax.flow.steps.growth import block_length, grow
-from recurrax.flow.steps.trajectory import by_layer, per_example, pose, refuse_overflow, with_inputs
+from recurrax.flow.steps.trajectory import per_example, pose, refuse_overflow, with_inputs
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:

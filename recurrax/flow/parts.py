@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,8 @@ import jax.numpy as jnp
 from recurrax import checks
 from recurrax.cell import Cell
 from recurrax.cells.bidirectional import Bidirectional, check_pair
-from recurrax.cells.stack import (
-    BidirectionalStack,
-    StackInit,
-    StackInitialState,
-    StackStep,
-    check_entries,
-)
+from recurrax.cells.combined import StackInit, StackInitialState, StackStep, check_entries
+from recurrax.cells.stack import BidirectionalStack, BothWays, unless_both_ways
 from recurrax.flow.summary import summary
 from recurrax.unrolling.unroll import prepare, unroll
 
@@ -28,7 +23,6 @@ if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import StepFn
-    from recurrax.cells.stack import BothWays
 
 
 class Part(NamedTuple):
@@ -95,11 +89,16 @@ def parts(
     return {name: part for name, part, _ in _taken_apart(cell, params, state, xs, flags)}
 
 
-def ask_each_part(question: Callable[..., Any], *args: Any, **options: Any) -> dict[str, Any]:
-    """Return the answers of a question about time, by name.
+_Question = TypeVar("_Question", bound="Callable[..., Any]")
 
-    A loss is of the outputs of all layers together, and to each part that of its own outputs.
-    """
+
+def by_layer(question: _Question) -> _Question:
+    """Ask each layer in each direction, and answer by name, where what is asked is no cell."""
+    return unless_both_ways(question, functools.partial(_ask_each, question))
+
+
+def _ask_each(question: Callable[..., Any], *args: Any, **options: Any) -> dict[str, Any]:
+    """A loss is of the outputs of all layers together, and to each part that of its own outputs."""
     given = inspect.signature(question).bind(*args, **options).arguments
     cell, params, state, xs = (given.pop(name, None) for name in ("cell", "params", "state", "xs"))
     flags = {name: given.pop(name, None) for name in ("mask", "resets")}

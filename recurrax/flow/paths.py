@@ -19,9 +19,10 @@ from recurrax.flow.numbers.scaled import (
     rescale,
     share,
 )
+from recurrax.flow.parts import by_layer
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.problem import Problem, pick
-from recurrax.flow.steps.trajectory import Trajectory, by_layer, for_each_example, pose
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
 from recurrax.flow.watch import GateStatistics, gate_statistics
 from recurrax.gated.derivatives import new_fields

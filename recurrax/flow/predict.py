@@ -19,7 +19,8 @@ import jax.numpy as jnp
 from recurrax import checks, keys
 from recurrax.flow.horizon import rate
 from recurrax.flow.numbers.scaled import log_of, power_of_two, rescale, scale_of
-from recurrax.flow.steps.trajectory import by_layer, pose
+from recurrax.flow.parts import by_layer
+from recurrax.flow.steps.trajectory import pose
 from recurrax.flow.summary import summary
 from recurrax.gated.derivatives import Diagonals, diagonals
 from recurrax.gated.step import GatedStep

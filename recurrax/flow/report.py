@@ -12,9 +12,10 @@ from recurrax.flow.bounds import Bounds, bounds_of
 from recurrax.flow.decay import Decay, exact_decay
 from recurrax.flow.horizon import Horizon, horizon, rate, verdict
 from recurrax.flow.lyapunov import Lyapunov, exponents_of
+from recurrax.flow.parts import by_layer
 from recurrax.flow.predict import Prediction, prediction_of
 from recurrax.flow.spectrum import Spectrum, spectrum_of
-from recurrax.flow.steps.trajectory import by_layer, pose
+from recurrax.flow.steps.trajectory import pose
 from recurrax.gated.step import GatedStep
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from recurrax.flow.numbers.factors import square_qr
 from recurrax.flow.numbers.jacobi import log_singular_values
 from recurrax.flow.numbers.largest import no_derivative
 from recurrax.flow.numbers.scaled import Scaled, multiply, power_of_two, scale_of
+from recurrax.flow.parts import by_layer
 from recurrax.flow.steps.jacobian import linear_map
-from recurrax.flow.steps.trajectory import Trajectory, by_layer, for_each_example, pose
+from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.cell import Cell, StepFn, as_step
-from recurrax.cells.stack import ResidualStep, StackStep
+from recurrax.cells.combined import ResidualStep, StackStep
 from recurrax.gated.step import GatedStep
 
 if TYPE_CHECKING:

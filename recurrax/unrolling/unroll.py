@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from recurrax import checks
 from recurrax.cell import Cell, StepFn, as_step
 from recurrax.cells.bidirectional import Bidirectional, Directions, check_pair
-from recurrax.cells.stack import BidirectionalStack, BothWays, check_entries
+from recurrax.cells.combined import check_entries
+from recurrax.cells.stack import BidirectionalStack, BothWays
 from recurrax.gated.step import GatedStep
 from recurrax.unrolling.batch import check_rows
 from recurrax.unrolling.gated.engine import check_gated, hoisted_engine, layers_of

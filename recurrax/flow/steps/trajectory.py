@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,6 @@ import numpy as np
 
 from recurrax import checks
 from recurrax.cell import as_step
-from recurrax.cells.stack import BothWays
-from recurrax.flow.parts import ask_each_part
 from recurrax.flow.steps.problem import Problem, flatten, floating_leaves
 from recurrax.gated.step import GatedStep, check_gated_params
 from recurrax.unrolling.batch import batch_of
@@ -198,18 +196,3 @@ def for_each_example(
         return question
 
     return decorate
-
-
-_Question = TypeVar("_Question", bound="Callable[..., Any]")
-
-
-def by_layer(question: _Question) -> _Question:
-    """Ask each layer in each direction, and answer by name, where what is asked is no cell."""
-
-    @functools.wraps(question)
-    def asked(*args: Any, **options: Any) -> Any:
-        if isinstance(args[0] if args else options.get("cell"), BothWays):
-            return ask_each_part(question, *args, **options)
-        return question(*args, **options)
-
-    return cast("_Question", asked)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from recurrax.cells.stack import ResidualStep, StackStep
+from recurrax.cells.combined import ResidualStep, StackStep
 from recurrax.checks import named
 from recurrax.gated.derivatives import traced_pointwise
 from recurrax.gated.differentiable import Refusal
