@@ -57,7 +57,8 @@ def bounds(cell: Cell | StepFn, params: Any, state: Any = None, xs: Any = None) 
     `log_upper`, the sums of the logs of the least and of the greatest singular value of each A_t.
 
     Args:
-      cell: a gated `Cell` or step, or any cell or step function if `state` and `xs` are given.
+      cell: a gated `Cell` or step, or any cell or step function if `state` and `xs` are given;
+        layers in both directions give a dict (`flow.parts`).
       params: the cell's params, concrete.
       state: the state before the first step; None for the initial state of a `Cell`.
       xs: inputs `[T, *batch, I]`, or None; adds `log_upper` and `log_lower`.

@@ -58,7 +58,7 @@ def covariant_vectors(
     `C_{t-1} = R_t^-1 C_t`. At a small angle a gradient cannot tell two directions apart.
 
     Args:
-      cell: a `Cell` or a step function.
+      cell: a `Cell` or a step function; layers in both directions give a dict (`flow.parts`).
       params: the cell's params.
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`, or None for an autonomous system of `length` steps.

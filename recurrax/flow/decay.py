@@ -51,7 +51,7 @@ def decay(
     (an LSTM: h and c), in log scale throughout, so that it is right at any T.
 
     Args:
-      cell: a `Cell` or a step function.
+      cell: a `Cell` or a step function; layers in both directions give a dict (`flow.parts`).
       params: the cell's params.
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`.

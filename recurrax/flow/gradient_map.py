@@ -55,7 +55,7 @@ def gradient_map(
     felt; a forget gate that closes shows as an edge.
 
     Args:
-      cell: a `Cell` or a step function.
+      cell: a `Cell` or a step function; layers in both directions give a dict (`flow.parts`).
       params: the cell's params.
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`.

@@ -1,9 +1,14 @@
-"""How fast a gradient decays, how far back it is felt, and where it may be cut off."""
+"""How fast a gradient decays, how far back it is felt, and where it may be cut off.
+
+Of several results by name, as questions of layers in both directions give, each is answered by
+name.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +18,8 @@ from recurrax import checks
 from recurrax.flow.summary import summary
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import chex
 
     from recurrax.flow.decay import Decay
@@ -29,6 +36,23 @@ class Horizon(NamedTuple):
         return summary(self, "steps", ..., "of steps")
 
 
+_Function = TypeVar("_Function", bound="Callable[..., Any]")
+
+
+def _of_each(function: _Function) -> _Function:
+    """Of several results by name, what the function says of each, by name."""
+
+    @functools.wraps(function)
+    def either(*args: Any, **options: Any) -> Any:
+        if args and isinstance(args[0], dict):
+            found = args[0].items()
+            return {name: function(result, *args[1:], **options) for name, result in found}
+        return function(*args, **options)
+
+    return cast("_Function", either)
+
+
+@_of_each
 def rate(decay: Decay | chex.Array) -> chex.Array:
     """The growth of the log norm per step, over the second half of the sequence.
 
@@ -57,6 +81,7 @@ def rate(decay: Decay | chex.Array) -> chex.Array:
     return jnp.where(jnp.isneginf(log_norm[-1]), -jnp.inf, change)
 
 
+@_of_each
 def horizon(decay: Decay | chex.Array, *, below: float = 0.05) -> Horizon:
     """How far back a gradient is felt: the smallest t with `||d s_u / d s_0|| < below` for u >= t.
 
@@ -94,6 +119,7 @@ def horizon(decay: Decay | chex.Array, *, below: float = 0.05) -> Horizon:
     return Horizon(jnp.where(known, steps, jnp.nan), reached & known)
 
 
+@_of_each
 def verdict(
     decay: Decay | chex.Array, *, factor: float = 20.0
 ) -> Literal["vanishes", "explodes", "holds"]:
@@ -136,6 +162,7 @@ def verdict(
     return "explodes" if final > math.log(factor) else "holds"
 
 
+@_of_each
 def truncation(profile: LagProfile, *, keep: float = 0.95) -> chex.Array:
     """The number of steps an error must travel so that the gradient keeps this much of itself.
 

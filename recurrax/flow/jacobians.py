@@ -25,8 +25,8 @@ def jacobians(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> chex.Arr
     end to end (an LSTM: h, then c; N = 2 H). `d s_t / d s_0 = A_t ... A_2 A_1`.
 
     Args:
-      cell: a `Cell` or a step function. A gated cell's A_t comes from its pointwise function,
-        any other from forward derivatives of the step.
+      cell: a `Cell` or a step function; layers in both directions give a dict (`flow.parts`). A
+        gated cell's A_t comes from its pointwise function, any other from forward derivatives.
       params: the cell's params.
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`.

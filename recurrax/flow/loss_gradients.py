@@ -63,9 +63,10 @@ def loss_gradients(
     infinity.
 
     Args:
-      cell: a `Cell` or a step function. Where its output is a leaf of its new state, as in all
-        shipped cells, the loss's own view of that leaf counts as the direct part; an output
-        computed otherwise counts towards the state before the step.
+      cell: a `Cell` or a step function; layers in both directions give a dict (`flow.parts`).
+        Where its output is a leaf of its new state, as in all shipped cells, the loss's own view of
+        that leaf counts as the direct part; an output computed otherwise counts towards the state
+        before the step.
       params: the cell's params.
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`.

@@ -58,7 +58,8 @@ def lyapunov(
     Below 0 gradients vanish at the rate `lambda_1`; above it there is chaos, and they explode.
 
     Args:
-      cell: a `Cell` or a step function; the state may be any pytree.
+      cell: a `Cell` or a step function; the state may be any pytree. Layers in
+        both directions give a dict (`flow.parts`).
       params: the cell's params.
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`. None for an autonomous system of `length` steps: a gated

@@ -70,7 +70,8 @@ def paths(
 
     Args:
       cell: a gated `Cell` or step with a direct path: some field of its state reaches itself
-        elementwise, as c of an LSTM and h of a GRU do.
+        elementwise, as c of an LSTM and h of a GRU do; layers in both directions give a dict
+        (`flow.parts`).
       params: the cell's params.
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`.

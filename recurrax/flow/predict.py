@@ -74,7 +74,7 @@ def predict(
     tends to lie below it.
 
     Args:
-      cell: a gated `Cell` or step.
+      cell: a gated `Cell` or step; layers in both directions give a dict (`flow.parts`).
       params: the cell's params.
       state: the state before the first step, None for the initial state of a `Cell`; taken to be
         independent of w_rec, which a state that the network has settled in is not.

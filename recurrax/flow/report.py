@@ -79,7 +79,8 @@ def report(
     and whether the measurement bears out every claim.
 
     Args:
-      cell: a `Cell` or a step function; only a gated one is predicted.
+      cell: a `Cell` or a step function; only a gated one is predicted. Layers in
+        both directions give a dict (`flow.parts`).
       params: the cell's params, concrete.
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`.

@@ -57,7 +57,7 @@ def spectrum(
     example (an LSTM: h and c): how many directions still carry a gradient after t steps.
 
     Args:
-      cell: a `Cell` or a step function.
+      cell: a `Cell` or a step function; layers in both directions give a dict (`flow.parts`).
       params: the cell's params.
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`.

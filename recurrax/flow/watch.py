@@ -13,6 +13,7 @@ from recurrax import checks, keys
 from recurrax.flow.horizon import horizon, rate
 from recurrax.flow.numbers.largest import first_guess, largest_singular_value
 from recurrax.flow.numbers.scaled import power_of_two, rescale
+from recurrax.flow.parts import by_layer
 from recurrax.flow.steps.probes import probed_norms
 from recurrax.flow.steps.problem import Problem, flatten
 from recurrax.flow.steps.trajectory import per_example, pose, walk
@@ -75,7 +76,7 @@ def watch(
     that has diverged it returns NaN.
 
     Args:
-      cell: a `Cell` or a step function.
+      cell: a `Cell` or a step function; layers in both directions give a dict (`flow.parts`).
       params: the cell's params.
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs of this training step, `[T, *batch, I]`.
@@ -132,14 +133,8 @@ def watch(
 def _watch(
     cell: Any, every: int, examples: int, probes: int, key: Any, step: Any, last: Any, *given: Any
 ) -> Watched:
-    # Here and not outside, where concrete values would be checked: a record says NaN instead.
-    problem = pose(cell, *given)
-    shape = problem.batch.shape
-    if shape and shape[0] > examples:
-        problem = problem.at((slice(examples),), (examples, *shape[1:]))
-
     def now() -> Watched:
-        return _measured(problem, min(probes, problem.size), key, step)
+        return _measured(cell, *given, examples, probes, key, step)
 
     blank = jax.tree.map(not_measured, jax.eval_shape(now))
     came, expected = checks.show(last), checks.show(blank)
@@ -152,7 +147,16 @@ def _watch(
     return found
 
 
-def _measured(problem: Problem, probes: int, key: Any, at: Any) -> Watched:
+@by_layer
+def _measured(
+    cell: Any, params: Any, state: Any, xs: Any, examples: int, probes: int, key: Any, at: Any
+) -> Watched:
+    # Here and not outside, where concrete values would be checked: a record says NaN instead.
+    problem = pose(cell, params, state, xs)
+    shape = problem.batch.shape
+    if shape and shape[0] > examples:
+        problem = problem.at((slice(examples),), (examples, *shape[1:]))
+    probes = min(probes, problem.size)
     step: Any = problem.step
     view = step.view if isinstance(step, GatedStep) else None
     whole = ((0, problem.size),)
