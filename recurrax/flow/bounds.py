@@ -150,5 +150,5 @@ def _of_steps(own: Problem, path: Trajectory) -> tuple[chex.Array, chex.Array]:
         return (guess, inverse_guess), (log_of(norm, exponent), log_of(least, exponent))
 
     guess = first_guess(size, dtype)
-    greatest, least = jax.lax.scan(body, (guess, guess), (path.befores, own.xs))[1]
+    greatest, least = jax.lax.scan(body, (guess, guess), own.rows(path.befores))[1]
     return jnp.cumsum(greatest), jnp.cumsum(least)

@@ -28,6 +28,7 @@ class Decay(NamedTuple):
 
     log_norm: chex.Array  # [T, *batch], the spectral norm (largest singular value)
     log_frobenius: chex.Array  # [T, *batch], the Frobenius norm
+    steps: chex.Array | None = None  # int32 [T, *batch], steps so far that count; None: all do
 
     def __repr__(self) -> str:
         return summary(self, "log_norm", -1, "at T")
@@ -44,6 +45,8 @@ def decay(
     wrt: str | tuple[str, ...] | None = None,
     probes: int | None = None,
     key: chex.PRNGKey | None = None,
+    mask: chex.Array | None = None,
+    resets: chex.Array | None = None,
 ) -> Decay:
     """How large the derivative of the state by the initial state is, for every t.
 
@@ -61,6 +64,10 @@ def decay(
         time k N^2 rather than N^3 a step: `log_frobenius` is then an estimate (unbiased in the
         square), and `log_norm` a lower bound, close after a few steps. Both are exact at k = N.
       key: for the random directions; by default one that no user has, always the same.
+      mask: bool `[T, *batch]`, as in `rx.unroll`; a step where it is False is the identity,
+        and `rate` and `horizon` of the decay do not count it.
+      resets: bool `[T, *batch]`, as in `rx.unroll`; nothing of s_0 is left from a reset on. The
+        gradient between later steps is a column of `flow.gradient_map`.
 
     Returns:
       A `Decay`, each field `[T, *batch]`, whose row 0 belongs to s_1; `-inf` where the derivative
@@ -88,15 +95,15 @@ def decay(
 
     Source: the product is equation (5) of Pascanu, Mikolov and Bengio (2013).
     """
-    problem = pose(cell, params, state, xs)
+    problem = pose(cell, params, state, xs, mask, resets)
     rows, columns = pick("of", of, problem.example()), pick("wrt", wrt, problem.example())
     key = keys.own(keys.DIRECTIONS) if key is None else key
     checks.check_key(key)
     if probes is None:
-        return Decay(*exact_decay(problem, rows, columns))
+        return Decay(*exact_decay(problem, rows, columns), problem.counted)
     checks.check_positive_int("probes", probes)
     probes = min(int(probes), len(indices(columns)))
-    return Decay(*_probed_decay(problem, rows, columns, probes, key))
+    return Decay(*_probed_decay(problem, rows, columns, probes, key), problem.counted)
 
 
 @for_each_example(1, 2)
@@ -116,7 +123,7 @@ def exact_decay(
 
     one = Scaled(jnp.eye(size, dtype=own.dtype)[:, wrt], jnp.zeros(len(wrt), jnp.int32))
     guess = first_guess(min(len(of), len(wrt)), own.dtype)
-    log_norm, log_frobenius = jax.lax.scan(body, (one, guess), (path.befores, own.xs))[1]
+    log_norm, log_frobenius = jax.lax.scan(body, (one, guess), own.rows(path.befores))[1]
     return log_norm, log_frobenius
 
 

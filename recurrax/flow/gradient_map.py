@@ -46,6 +46,8 @@ def gradient_map(
     probes: int | None = None,
     key: chex.PRNGKey | None = None,
     every: int = 1,
+    mask: chex.Array | None = None,
+    resets: chex.Array | None = None,
 ) -> GradientMap:
     """How large the derivative of the state at t by the state at s is, for every pair `s <= t`.
 
@@ -69,6 +71,10 @@ def gradient_map(
       key: for the random directions; by default one that no user has, always the same.
       every: m, the spacing of the times s and t that are looked at, in steps: a map of
         `(T / m)^2` pairs for a long sequence. The last `T mod m` steps are left out.
+      mask: bool `[T, *batch]`, as in `rx.unroll`; a step where it is False is the identity,
+        and counted in the times all the same.
+      resets: bool `[T, *batch]`, as in `rx.unroll`; nothing is felt across a reset, and what lies
+        on one side of it is unharmed.
 
     Returns:
       A `GradientMap` of K = T // every times each way. Where s = t the derivative is the identity,
@@ -96,7 +102,7 @@ def gradient_map(
     Source: the factors of equation (5) of Pascanu, Mikolov and Bengio (2013). The estimate of a
     norm by directions of two kinds is that of Meyer, Musco, Musco and Woodruff (2021), "Hutch++".
     """
-    problem = pose(cell, params, state, xs)
+    problem = pose(cell, params, state, xs, mask, resets)
     length = problem.length
     checks.check_positive_int("every", every)
     if every > length:
@@ -125,7 +131,7 @@ def _map(
 ) -> tuple[chex.Array, chex.Array]:
     of, wrt = indices(rows), indices(columns)
     count = own.length // every
-    parts, make_map = linear_maps(own.step, own.params, path.befores, own.xs)
+    parts, make_map = linear_maps(own.step, own.params, *own.rows(path.befores))
     parts = jax.tree.map(
         lambda leaf: leaf[: count * every].reshape(count, every, *leaf.shape[1:]), parts
     )

@@ -57,28 +57,35 @@ def rate(decay: Decay | chex.Array) -> chex.Array:
     """The growth of the log norm per step, over the second half of the sequence.
 
     `(log_norm[T] - log_norm[T/2]) / (T - T/2)`: the first half holds the transient growth of a
-    non-normal matrix.
+    non-normal matrix. Of a decay with a mask only the steps that count are counted, in each row.
 
     Args:
-      decay: a `Decay`, or its `log_norm` `[T, *batch]`.
+      decay: a `Decay`, or its `log_norm` `[T, *batch]`, every step of which counts.
 
     Returns:
-      The rate `[*batch]`, in nats a step: negative where the gradient vanishes.
+      The rate `[*batch]`, in nats a step: negative where the gradient vanishes, -inf where it is
+      zero at T, as after a reset.
 
     Raises:
-      ValueError: if there are no time steps.
+      ValueError: if there are no time steps, or a row's concrete mask lets no step count; a traced
+        one gives NaN.
 
     Example:
       >>> import jax.numpy as jnp, recurrax as rx
       >>> round(float(rx.flow.rate(-0.1 * jnp.arange(1.0, 101.0))), 3)
       -0.1
     """
-    log_norm = _log_norm(decay)
-    length = log_norm.shape[0]
+    log_norm, counted = _logs_and_times(decay)
+    length = log_norm.shape[0] if counted is None else counted[-1]
     middle = length // 2
-    before = log_norm[middle - 1] if middle else jnp.zeros_like(log_norm[0])
+    if counted is None:
+        before = log_norm[middle - 1] if middle else jnp.zeros_like(log_norm[0])
+    else:
+        at = jnp.argmax(counted >= middle, axis=0)  # the first time of that many steps
+        before = jnp.where(middle == 0, 0, jnp.take_along_axis(log_norm, at[None], 0)[0])
     change = (log_norm[-1] - before) / (length - middle)
-    return jnp.where(jnp.isneginf(log_norm[-1]), -jnp.inf, change)
+    change = jnp.where(jnp.isneginf(log_norm[-1]), -jnp.inf, change)
+    return change if counted is None else jnp.where(length > 0, change, jnp.nan)
 
 
 @_of_each
@@ -88,15 +95,18 @@ def horizon(decay: Decay | chex.Array, *, below: float = 0.05) -> Horizon:
     For a steady rate it is `log(below) / rate`, at the default about 3 / |rate|.
 
     Args:
-      decay: a `Decay`, or its `log_norm` `[T, *batch]`.
+      decay: a `Decay`, whose masked steps do not count, or a `log_norm` `[T, *batch]`, as a column
+        of a `GradientMap` is.
       below: the fraction of the gradient that no longer counts, between 0 and 1.
 
     Returns:
       A `Horizon`. Where the norm is not under the fraction at T, `reached` is False and the rate is
-      carried on; one that does not shrink gives infinity. NaN gives NaN.
+      carried on; one that does not shrink gives infinity. NaN gives NaN. A reset ends what is
+      felt of s_0 there, and says nothing of the gradients between later steps.
 
     Raises:
-      ValueError: if `below` is not between 0 and 1, or there are no time steps.
+      ValueError: if `below` is not between 0 and 1, there are no time steps, or a row's concrete
+        mask lets no step count; a traced one gives NaN.
 
     Example:
       >>> import jax.numpy as jnp, recurrax as rx
@@ -105,17 +115,19 @@ def horizon(decay: Decay | chex.Array, *, below: float = 0.05) -> Horizon:
       (30.0, True)
     """
     checks.check_fraction("below", below)
-    log_norm = _log_norm(decay)
+    log_norm, counted = _logs_and_times(decay)
     length = log_norm.shape[0]
     times = jnp.arange(1, length + 1).reshape(-1, *(1,) * (log_norm.ndim - 1))
+    if counted is not None:
+        times, length = counted, counted[-1]
     last_felt = jnp.max(jnp.where(log_norm < math.log(below), 0, times), axis=0)
     reached = last_felt < length
-    per_step = rate(log_norm)
+    per_step = rate(decay)
     shrinking = per_step < 0
     missing = (math.log(below) - log_norm[-1]) / jnp.where(shrinking, per_step, -1.0)
     carried_on = jnp.where(shrinking, length + jnp.floor(missing) + 1, jnp.inf)
     steps = jnp.where(reached, last_felt + 1.0, carried_on)
-    known = ~jnp.isnan(log_norm).any(axis=0)
+    known = ~jnp.isnan(log_norm).any(axis=0) & (length > 0)
     return Horizon(jnp.where(known, steps, jnp.nan), reached & known)
 
 
@@ -136,7 +148,8 @@ def verdict(
       `"vanishes"`, `"explodes"` or `"holds"`.
 
     Raises:
-      ValueError: if the factor is not above 1, there is no step or example, or values are NaN.
+      ValueError: if the factor is not above 1, there is no step or example, a row's mask lets no
+        step count, or values are NaN.
       TypeError: if the decay is traced.
 
     Example:
@@ -147,7 +160,7 @@ def verdict(
     checks.check_number("factor", factor)
     if factor <= 1:
         raise ValueError(f"factor must be above 1, got {factor}")
-    log_norm = _log_norm(decay)
+    log_norm = _logs_and_times(decay)[0]
     if isinstance(log_norm, jax.core.Tracer):
         raise TypeError("verdict returns a word, which depends on values: call it outside jit")
     if log_norm.size == 0:
@@ -204,10 +217,11 @@ def truncation(profile: LagProfile, *, keep: float = 0.95) -> chex.Array:
     return jnp.max(jnp.where(error <= 1 - keep, 0, steps))  # NaN is too large
 
 
-def _log_norm(decay: Any) -> chex.Array:
+def _logs_and_times(decay: Any) -> tuple[chex.Array, chex.Array | None]:
+    """Return log_norm and, under a mask, how many steps count so far."""
     # By its fields, since other results have a log_norm too, of other times.
-    is_decay = getattr(decay, "_fields", None) == ("log_norm", "log_frobenius")
-    log_norm = decay.log_norm if is_decay else decay
+    is_decay = getattr(decay, "_fields", None) == ("log_norm", "log_frobenius", "steps")
+    log_norm, counted = (decay.log_norm, decay.steps) if is_decay else (decay, None)
     if not isinstance(log_norm, (jax.Array, np.ndarray, list)):
         raise TypeError(
             f"decay must be a rx.flow.Decay or its log_norm [T, *batch], got a "
@@ -219,4 +233,12 @@ def _log_norm(decay: Any) -> chex.Array:
             f"decay must be a rx.flow.Decay or its log_norm [T, *batch] with T >= 1, got shape "
             f"{log_norm.shape}"
         )
-    return log_norm
+    if counted is not None and not isinstance(counted, jax.core.Tracer):
+        empty = np.argwhere(np.asarray(counted)[-1] == 0)
+        if len(empty):
+            row = f"row {tuple(map(int, empty[0]))} of the batch" if empty.shape[1] else "this mask"
+            raise ValueError(
+                f"decay has no step that counts in {row}, whose mask is False throughout: without "
+                "time there is no rate and no horizon. Leave such rows out."
+            )
+    return log_norm, counted

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
 
 @by_layer
-def jacobians(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> chex.Array:
+def jacobians(
+    cell: Cell | StepFn,
+    params: Any,
+    state: Any,
+    xs: Any,
+    *,
+    mask: chex.Array | None = None,
+    resets: chex.Array | None = None,
+) -> chex.Array:
     """The per-step Jacobians of the whole state, `A_t = d s_t / d s_{t-1}`.
 
     `A[t][i, j]` is the derivative of entry i of s_t by entry j of s_{t-1}, the state's leaves
@@ -30,6 +38,8 @@ def jacobians(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> chex.Arr
       params: the cell's params.
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`.
+      mask: bool `[T, *batch]`, as in `rx.unroll`; a step where it is False is the identity.
+      resets: bool `[T, *batch]`, as in `rx.unroll`; A_t is zero where it is True.
 
     Returns:
       `[T, *batch, N, N]`, float32 or wider.
@@ -45,7 +55,7 @@ def jacobians(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> chex.Arr
       >>> a.shape, a[0].tolist()  # without weights, a GRU halves its state
       ((3, 2, 2), [[0.5, 0.0], [0.0, 0.5]])
     """
-    found: chex.Array = _jacobians(pose(cell, params, state, xs))
+    found: chex.Array = _jacobians(pose(cell, params, state, xs, mask, resets))
     return found
 
 
@@ -54,5 +64,5 @@ def _jacobians(own: Problem, path: Trajectory) -> chex.Array:
     def matrix(now: Any) -> chex.Array:
         return linear_map(own.step, own.params, *now).matrix()
 
-    found: chex.Array = jax.lax.map(matrix, (path.befores, own.xs))
+    found: chex.Array = jax.lax.map(matrix, own.rows(path.befores))
     return found

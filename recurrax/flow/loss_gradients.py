@@ -54,7 +54,14 @@ class LossGradients(NamedTuple):
 
 @by_layer
 def loss_gradients(
-    cell: Cell | StepFn, params: Any, state: Any, xs: Any, loss: Callable[[Any], chex.Array]
+    cell: Cell | StepFn,
+    params: Any,
+    state: Any,
+    xs: Any,
+    loss: Callable[[Any], chex.Array],
+    *,
+    mask: chex.Array | None = None,
+    resets: chex.Array | None = None,
 ) -> LossGradients:
     """The gradient of a loss with respect to the state after every step, `d L / d s_t`.
 
@@ -71,6 +78,9 @@ def loss_gradients(
       state: the state before the first step, or None for the initial state of a `Cell`.
       xs: the inputs `[T, *batch, I]`.
       loss: `loss(ys) -> scalar`, of the outputs `[T, *batch, ...]` of `rx.unroll`.
+      mask: bool `[T, *batch]`, as in `rx.unroll`; a step where it is False is the identity,
+        and its output zero, whatever the loss makes of it.
+      resets: bool `[T, *batch]`, as in `rx.unroll`; no error travels back through one.
 
     Returns:
       A `LossGradients`; row 0 belongs to s_1. Where a gradient is exactly zero its log norm is
@@ -94,7 +104,7 @@ def loss_gradients(
     Source: equations (3) to (5) of Pascanu, Mikolov and Bengio (2013).
     """
     check_loss(loss)
-    problem = pose(cell, params, state, xs)
+    problem = pose(cell, params, state, xs, mask, resets)
     return gradients_of(problem, loss)[0]
 
 

@@ -56,6 +56,8 @@ def paths(
     *,
     of: str | tuple[str, ...] | None = None,
     wrt: str | tuple[str, ...] | None = None,
+    mask: chex.Array | None = None,
+    resets: chex.Array | None = None,
 ) -> Paths:
     """The direct and the indirect part of d s_t / d s_0 in a gated cell.
 
@@ -78,6 +80,9 @@ def paths(
       of: names of the fields of s_t to keep; by default those with a direct path to themselves,
         read off the traced pointwise function.
       wrt: names of the fields of s_0 to keep; the same by default.
+      mask: bool `[T, *batch]`, as in `rx.unroll`; a step where it is False is the identity,
+        and its gates are NaN.
+      resets: bool `[T, *batch]`, as in `rx.unroll`; nothing of s_0 is left from a reset on.
 
     Returns:
       A `Paths`, each field `[T, *batch]`; row 0 belongs to s_1. A norm is over the block of all
@@ -105,7 +110,7 @@ def paths(
 
     Source: the direct part is the truncated gradient of Hochreiter and Schmidhuber (1997).
     """
-    problem = pose(cell, params, state, xs)
+    problem = pose(cell, params, state, xs, mask, resets)
     step: Any = problem.step
     fields, hidden = direct_fields(problem), problem.state.h.shape[-1]
     rows, columns = (
@@ -208,5 +213,5 @@ def _paths(
         detour=Scaled(jnp.zeros_like(identity), jnp.int32(ZERO)),
         direct=Scaled(direct, jnp.zeros(direct.shape[1:], jnp.int32)),
     )
-    found: tuple[Any, Any] = jax.lax.scan(body, start, (path.befores, own.xs))[1]
+    found: tuple[Any, Any] = jax.lax.scan(body, start, own.rows(path.befores))[1]
     return found

@@ -22,7 +22,10 @@ def summary(result: Any, field: str = "", place: Any = ..., words: str = "") -> 
       >>> rx.flow.Horizon(steps=jnp.array([30.0, 12.0]), reached=jnp.array([True, True]))
       Horizon(steps=float32[2], reached=bool[2], median of steps 21)
     """
-    fields = ((name, getattr(result, name)) for name in result._fields)
+    fields = [(name, getattr(result, name)) for name in result._fields]
+    # What only an option gives is not spoken of without it.
+    defaults = result._field_defaults
+    fields = [(a, b) for a, b in fields if b is not None or a not in defaults]
     parts = [f"{name}={checks.show(value, _leaf_text)}" for name, value in fields]
     values: Any = getattr(result, field, None)
     if _is_known(values) and np.ndim(values):

@@ -15,7 +15,7 @@ from recurrax.flow.numbers.largest import first_guess, largest_singular_value
 from recurrax.flow.numbers.scaled import power_of_two, rescale
 from recurrax.flow.parts import by_layer
 from recurrax.flow.steps.probes import probed_norms
-from recurrax.flow.steps.problem import Problem, flatten
+from recurrax.flow.steps.problem import NO_FLAGS, Flags, Problem, flatten
 from recurrax.flow.steps.trajectory import per_example, pose, walk
 from recurrax.flow.summary import summary
 from recurrax.gated.step import GatedStep
@@ -30,7 +30,7 @@ class GateStatistics(NamedTuple):
     """How open and how saturated the gates are, over the hidden units of one example."""
 
     names: tuple[str, ...]  # of the G gates of the cell's view
-    mean: chex.Array  # [T, *batch, G], the mean activation
+    mean: chex.Array  # [T, *batch, G], the mean activation; NaN where a step is masked, as below
     low: chex.Array  # [T, *batch, G], fraction of units below 0.1 (sigmoid) or -0.9 (tanh)
     high: chex.Array  # [T, *batch, G], fraction of units above 0.9
 
@@ -193,15 +193,20 @@ def _measured(
     )
 
 
-def gate_statistics(step: GatedStep, params: Any, state: Any, x: Any) -> tuple[chex.Array, ...]:
-    """Mean and saturated fractions of each gate of the view in one example, `[G]`."""
+def gate_statistics(
+    step: GatedStep, params: Any, state: Any, x: Any, flags: Flags = NO_FLAGS
+) -> tuple[chex.Array, ...]:
+    """Mean and saturated fractions of each gate of the view in one example, `[G]`; NaN: masked."""
     view: Any = step.view
     z = step.pre_activations(params, state.h, x)
     values = jnp.stack(list(view.values(params.unit, *z))).astype(flatten(state).dtype)
     # Where a sigmoid counts as saturated its slope is below 0.09, a tanh's below 0.19.
     low = np.asarray([{"sigmoid": 0.1, "tanh": -0.9}[kind] for kind in view.kinds])[:, None]
     below, above = (values < low).astype(values.dtype), (values > 0.9).astype(values.dtype)
-    return values.mean(-1), below.mean(-1), above.mean(-1)
+    found = values.mean(-1), below.mean(-1), above.mean(-1)
+    if flags.mask is None:
+        return found
+    return tuple(jnp.where(flags.mask, leaf, jnp.nan) for leaf in found)
 
 
 def not_measured(leaf: jax.ShapeDtypeStruct) -> chex.Array:

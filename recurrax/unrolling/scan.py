@@ -65,7 +65,7 @@ def scan_engine(
 
 def zero_where_masked(ys: Any, mask: Any) -> Any:
     """Outputs, zero where the mask is False."""
-    return ys if mask is None else _where(mask, ys, jax.tree.map(jnp.zeros_like, ys))
+    return ys if mask is None else where_flagged(mask, ys, jax.tree.map(jnp.zeros_like, ys))
 
 
 def scan(
@@ -88,11 +88,11 @@ def scan(
 
     def body(state: Any, now: Inputs) -> tuple[Any, Any]:
         if now.resets is not None:
-            state = _where(now.resets, start, state)
+            state = where_flagged(now.resets, start, state)
         x = now.xs if now.mask is None else blank(now.mask, now.xs, rows)
         new, y = step(params, state, x)
         if now.mask is not None:
-            new = _where(now.mask, new, state)
+            new = where_flagged(now.mask, new, state)
         return new, collect(new, y, now.mask)
 
     if remat is None:
@@ -100,13 +100,13 @@ def scan(
     return _scan_in_chunks(body, state, inputs, remat, reverse)
 
 
-def _where(flags: chex.Array, yes: Any, no: Any) -> Any:
+def where_flagged(flags: chex.Array, yes: Any, no: Any) -> Any:
     """`jnp.where` over a tree, with flags `[*batch]` against leaves `[*batch, ...]`."""
 
-    return jax.tree.map(lambda a, b: jnp.where(_wide(flags, a), a, b), yes, no)
+    return jax.tree.map(lambda a, b: jnp.where(widened(flags, a), a, b), yes, no)
 
 
-def _wide(flags: chex.Array, leaf: Any) -> chex.Array:
+def widened(flags: chex.Array, leaf: Any) -> chex.Array:
     """Switches `[*batch]` with the trailing axes that broadcast against a leaf `[*batch, ...]`."""
     return flags.reshape(flags.shape + (1,) * (jnp.ndim(leaf) - flags.ndim))
 
@@ -122,7 +122,7 @@ def blank(mask: chex.Array, x: Any, rows: tuple[bool, ...]) -> Any:
         leaf = jnp.asarray(leaf)
         if not per_row or not jnp.issubdtype(leaf.dtype, jnp.inexact):
             return leaf
-        return jnp.where(_wide(mask, leaf) | jnp.isfinite(leaf), leaf, jnp.zeros_like(leaf))
+        return jnp.where(widened(mask, leaf) | jnp.isfinite(leaf), leaf, jnp.zeros_like(leaf))
 
     leaves, tree = jax.tree.flatten(x)
     return jax.tree.unflatten(tree, [zero(*each) for each in zip(leaves, rows, strict=True)])

@@ -201,23 +201,7 @@ def _unroll(
         checks.check_positive_int("remat", remat)
     state, xs = prepare(cell, params, state, xs)
     length = checks.check_time(xs)
-    by_row = {"mask": mask, "resets": resets}
-    by_row = {name: flags for name, flags in by_row.items() if flags is not None}
-    for name, flags in by_row.items():
-        checks.check_flags(name, flags, length, state)
-    if by_row and isinstance(cell, Cell):
-        widest = max(by_row, key=lambda name: by_row[name].ndim)
-        check_rows(widest, cell, params, state, tuple(by_row[widest].shape[1:]))
-    start_of = None
-    if resets is not None:
-        if not isinstance(cell, Cell):
-            raise TypeError(
-                "resets needs a rx.Cell, whose initial_state says what to reset to; got a bare "
-                "step function. Wrap it: rx.Cell(init=..., initial_state=..., step=...)."
-            )
-        start_of = cell.initial_state
-        start = jax.eval_shape(lambda p: start_of(p, tuple(resets.shape[1:])), params)
-        checks.check_reset_state(state, start)
+    start_of = check_mask_and_resets(cell, params, state, length, mask, resets)
     arrays = (params, state, Inputs(xs, mask, resets))
     found: tuple[Any, Any]
     if length == 0:  # there is no loop to make fast, and nothing to recompute
@@ -257,6 +241,30 @@ def prepare(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> tuple[Any,
     first = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
     checks.check_step(step, params, state, first)
     return state, xs
+
+
+def check_mask_and_resets(
+    cell: Cell | StepFn, params: Any, state: Any, length: int, mask: Any, resets: Any
+) -> Callable[..., Any] | None:
+    """Check both against a prepared state; what returns the state that a reset goes back to."""
+    by_row = {"mask": mask, "resets": resets}
+    by_row = {name: flags for name, flags in by_row.items() if flags is not None}
+    for name, flags in by_row.items():
+        checks.check_flags(name, flags, length, state)
+    if by_row and isinstance(cell, Cell):
+        widest = max(by_row, key=lambda name: by_row[name].ndim)
+        check_rows(widest, cell, params, state, tuple(by_row[widest].shape[1:]))
+    if resets is None:
+        return None
+    if not isinstance(cell, Cell):
+        raise TypeError(
+            "resets needs a rx.Cell, whose initial_state says what to reset to; got a bare "
+            "step function. Wrap it: rx.Cell(init=..., initial_state=..., step=...)."
+        )
+    start_of = cell.initial_state
+    start = jax.eval_shape(lambda p: start_of(p, tuple(resets.shape[1:])), params)
+    checks.check_reset_state(state, start)
+    return start_of
 
 
 # --- the engines ---------------------------------------------------------------------------------

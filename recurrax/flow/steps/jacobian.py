@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Literal
 
-from recurrax.flow.steps.problem import flatten, unflatten
+from recurrax.flow.steps.flags import step_of_vector
+from recurrax.flow.steps.problem import NO_FLAGS, Flags, flatten
 from recurrax.gated.derivatives import diagonals
 from recurrax.gated.step import GatedStep
 
@@ -139,22 +140,29 @@ class AnyMap(NamedTuple):
         return self.push(jnp.eye(self.like.shape[0], dtype=self.like.dtype))
 
 
-def linear_map(step: StepFn, params: Any, state: Any, x: Any) -> GatedMap | AnyMap:
-    """Return the derivative of one example's next state with respect to its state."""
+def linear_map(
+    step: StepFn, params: Any, state: Any, x: Any, flags: Flags = NO_FLAGS
+) -> GatedMap | AnyMap:
+    """Return the derivative of one example's next state with respect to its state.
+
+    The state is the one after a reset. A masked step is the identity, one after a reset is zero.
+    """
     if not isinstance(step, GatedStep):
-        return AnyMap(_derivative(step, params, state, x), jax.eval_shape(flatten, state))
+        return AnyMap(_derivative(step, params, state, x, flags), jax.eval_shape(flatten, state))
     found = diagonals(step, params.unit, *step.pre_activations(params, state.h, x), state)
     hidden, dtype = state.h.shape[-1], flatten(state).dtype
-    return GatedMap(
-        recurrent=found.recurrent.astype(dtype),
-        w_rec=params.w_rec.reshape(hidden, step.gates, hidden).astype(dtype),
-        direct=found.direct.astype(dtype),
-        h=step.h_field,
-    )
+    recurrent, direct = found.recurrent.astype(dtype), found.direct.astype(dtype)
+    if flags.mask is not None:
+        recurrent = jnp.where(flags.mask, recurrent, 0)
+        direct = jnp.where(flags.mask, direct, jnp.eye(len(direct), dtype=dtype)[..., None])
+    if flags.resets is not None:
+        recurrent, direct = (jnp.where(flags.resets, 0, leaf) for leaf in (recurrent, direct))
+    w_rec = params.w_rec.reshape(hidden, step.gates, hidden).astype(dtype)
+    return GatedMap(recurrent, w_rec, direct, step.h_field)
 
 
 def linear_maps(
-    step: StepFn, params: Any, befores: Any, xs: Any
+    step: StepFn, params: Any, befores: Any, xs: Any, flags: Flags = NO_FLAGS
 ) -> tuple[Any, Callable[[Any], GatedMap | AnyMap]]:
     """Return the derivatives along a trajectory: what differs from step to step, and a function.
 
@@ -162,40 +170,41 @@ def linear_maps(
     row of it. All that can be known without the columns is found for all steps at once, in a few
     wide operations; what is the same at every step, as weights are, stays where it is.
     """
-    first = jax.tree.map(lambda leaf: leaf[0], (befores, xs))
+    rows = befores, xs, flags
+    first = jax.tree.map(lambda leaf: leaf[0], rows)
     if isinstance(step, GatedStep):
         shared: Any = linear_map(step, params, *first)  # for its weights; the rest is dropped
 
-        def known_diagonals(state: Any, x: Any) -> tuple[chex.Array, chex.Array]:
-            found: Any = linear_map(step, params, state, x)
+        def known_diagonals(*now: Any) -> tuple[chex.Array, chex.Array]:
+            found: Any = linear_map(step, params, *now)
             return found.recurrent, found.direct
 
-        parts = jax.vmap(known_diagonals)(befores, xs)
+        parts = jax.vmap(known_diagonals)(*rows)
         return parts, lambda now: GatedMap(now[0], shared.w_rec, now[1], shared.h)
 
-    def known(before: Any, x: Any) -> list[chex.Array]:
-        return jax.tree.leaves(_derivative(step, params, before, x))
+    def known(*now: Any) -> list[chex.Array]:
+        return jax.tree.leaves(_derivative(step, params, *now))
 
     fixed, treedef = jax.tree.flatten(_derivative(step, params, *first))
     varies = _depend_on_arguments(jax.make_jaxpr(known)(*first))
 
-    def varying(before: Any, x: Any) -> list[chex.Array]:
-        return [leaf for leaf, v in zip(known(before, x), varies, strict=True) if v]
+    def varying(*now: Any) -> list[chex.Array]:
+        return [leaf for leaf, v in zip(known(*now), varies, strict=True) if v]
 
     def make_map(now: list[chex.Array]) -> AnyMap:
         rows = iter(now)
         leaves = [next(rows) if v else leaf for leaf, v in zip(fixed, varies, strict=True)]
         return AnyMap(jax.tree.unflatten(treedef, leaves), jax.eval_shape(flatten, first[0]))
 
-    return jax.vmap(varying)(befores, xs), make_map
+    return jax.vmap(varying)(*rows), make_map
 
 
 @_precise
-def _derivative(step: StepFn, params: Any, state: Any, x: Any) -> Any:
+def _derivative(step: StepFn, params: Any, state: Any, x: Any, flags: Flags) -> Any:
     """Return the derivative of the next state as a function of a tangent `[N]`, a pytree."""
 
     def after(vector: chex.Array) -> chex.Array:
-        return flatten(step(params, unflatten(vector, state), x)[0])
+        return step_of_vector(step, params, vector, state, x, flags)[0]
 
     return jax.linearize(after, flatten(state))[1]
 

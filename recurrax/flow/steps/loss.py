@@ -12,7 +12,9 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.flow.numbers.scaled import Scaled, add, rescale
-from recurrax.flow.steps.problem import flatten, unflatten
+from recurrax.flow.steps.flags import step_of_vector
+from recurrax.flow.steps.problem import flatten
+from recurrax.unrolling.scan import zero_where_masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,28 +81,29 @@ def any_step_maps(
     """
     step, params = problem.step, jax.tree.map(jnp.asarray, problem.params)
     leaves, treedef = jax.tree.flatten(params)
-    rows = befores, problem.xs
-    shared = _shared_leaves(step, params, *jax.tree.map(lambda leaf: leaf[0], rows))
+    rows = problem.rows(befores)
+    ys_bar = zero_where_masked(ys_bar, problem.flags.mask)
+    shared = _shared_leaves(step, params, *jax.tree.map(lambda leaf: leaf[0], rows[:2]))
 
-    def joined(state: Any, ys: list[chex.Array]) -> chex.Array:
+    def joined(state: chex.Array, ys: list[chex.Array]) -> chex.Array:
         """The state and then the outputs that are none of its leaves, a complex one as two."""
-        parts = [flatten(state)]
+        parts = [state]
         for leaf, index in zip(ys, shared, strict=True):
             if index is None:
                 halves = (leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else (leaf,)
                 parts += [half.reshape(-1).astype(parts[0].dtype) for half in halves]
         return jnp.concatenate(parts)
 
-    def one_step(chosen: Any, vector: chex.Array, before: Any, x: Any) -> chex.Array:
+    def one_step(chosen: Any, vector: chex.Array, *row: Any) -> chex.Array:
         given = list(leaves)
         for i, leaf in zip(where, chosen, strict=True):
             given[i] = leaf
-        after, y = step(jax.tree.unflatten(treedef, given), unflatten(vector, before), x)
+        after, y = step_of_vector(step, jax.tree.unflatten(treedef, given), vector, *row)
         return joined(after, [leaf for leaf in jax.tree.leaves(y) if _has_gradient(leaf)])
 
     def at(rows: Any) -> Any:
         def steps(chosen: Any, vectors: chex.Array) -> chex.Array:
-            return jax.vmap(one_step, (None, 0, 0, 0))(chosen, vectors, *rows)
+            return jax.vmap(one_step, (None, 0, 0, 0, 0))(chosen, vectors, *rows)
 
         _, pull = jax.vjp(steps, [leaves[i] for i in where], jax.vmap(flatten)(rows[0]))
 
@@ -120,7 +123,9 @@ def any_step_maps(
         for leaf, index in zip(y_bar, shared, strict=True):
             if index is not None:
                 states[index] = states[index] + leaf
-        return joined(jax.tree.unflatten(treedef, states), [jnp.conj(leaf) for leaf in y_bar])
+        return joined(
+            flatten(jax.tree.unflatten(treedef, states)), [jnp.conj(leaf) for leaf in y_bar]
+        )
 
     return StepMaps(rows, at), jax.vmap(error)(befores, ys_bar)
 

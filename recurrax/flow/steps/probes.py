@@ -37,15 +37,18 @@ def probed_norms(
 ) -> tuple[chex.Array, chex.Array]:
     """The logs of the spectral and of the Frobenius norm `[T]` of one example, along its path."""
     of, wrt, targets = indices(rows), indices(columns), jnp.asarray(target_times(own.length))
-    steps = path.befores, own.xs, jnp.arange(1, own.length + 1)
+    times = jnp.arange(1, own.length + 1) if own.counted is None else own.counted
+    if own.counted is not None:
+        targets = jnp.minimum(targets, times[-1])
+    steps = own.rows(path.befores), times
     by_target = jax.vmap(_basis, in_axes=1, out_axes=1)
     none = jnp.zeros((1, len(targets), 1), jnp.int32)  # one exponent for the k of each target
 
     def push(carry: Any, now: Any) -> tuple[Any, chex.Array]:
         """Push the start directions: their norm, and where they are at each target."""
         v, exponent, reached = carry
-        before, x, t = now
-        v, exponent = rescale(linear_map(own.step, own.params, before, x).push(v), exponent)
+        row, t = now
+        v, exponent = rescale(linear_map(own.step, own.params, *row).push(v), exponent)
         part, top = rescale(v[of], exponent)
         asked = jnp.zeros_like(v).at[of].set(part)  # what is stretched elsewhere does not count
         reached = jnp.where((targets == t)[:, None], asked[:, None], reached)
@@ -60,9 +63,9 @@ def probed_norms(
 
     def pull(u: chex.Array, now: Any) -> tuple[chex.Array, None]:
         """Pull the directions of all targets back to time 0, in one pass."""
-        before, x, t = now
+        row, t = now
         u = jnp.where((targets == t)[:, None], reached, u)
-        pulled = linear_map(own.step, own.params, before, x).pull(u.reshape(own.size, -1))
+        pulled = linear_map(own.step, own.params, *row).pull(u.reshape(own.size, -1))
         return rescale(pulled.reshape(u.shape), none).mantissa, None
 
     best = jax.lax.stop_gradient(jax.lax.scan(pull, empty, steps, reverse=True)[0])
@@ -71,8 +74,8 @@ def probed_norms(
     def push_best(carry: Any, now: Any) -> tuple[Any, chex.Array]:
         """Push the best directions of all targets; the norm is that of the next target's."""
         v, exponents = carry
-        before, x, t = now
-        pushed = linear_map(own.step, own.params, before, x).push(v.reshape(own.size, -1))
+        row, t = now
+        pushed = linear_map(own.step, own.params, *row).push(v.reshape(own.size, -1))
         v, exponents = rescale(pushed.reshape(v.shape), exponents)
         following = jnp.searchsorted(targets, t)
         part, top = rescale(v[:, following][of], exponents[0, following, 0])

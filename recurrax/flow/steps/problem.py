@@ -10,7 +10,7 @@ import dataclasses
 import math
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +23,19 @@ if TYPE_CHECKING:
     from recurrax.unrolling.batch import Batch
 
 
+class Flags(NamedTuple):
+    """Which steps count, and which begin anew; None where no step is an exception."""
+
+    mask: chex.Array | None = None  # bool [T, *batch]; False: the state is carried over
+    resets: chex.Array | None = None  # bool [T, *batch]; True: from the initial state
+
+
+NO_FLAGS = Flags()
+
+
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=("params", "state", "xs"),
+    data_fields=("params", "state", "xs", "flags", "start"),
     meta_fields=("step", "batch"),
 )
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,6 +47,8 @@ class Problem:
     state: Any
     xs: Any
     batch: Batch  # by the rule of `unrolling.batch`, and never looked for again
+    flags: Flags = NO_FLAGS
+    start: Any = None  # the state that a reset returns to, like `state`; None without resets
 
     @property
     def length(self) -> int:
@@ -65,8 +77,20 @@ class Problem:
             self,
             state=taken(self.state, self.batch.state, place),
             xs=taken(self.xs, self.batch.xs, (slice(None), *place)),
+            flags=jax.tree.map(lambda leaf: leaf[(slice(None), *place)], self.flags),
+            start=self.start if self.start is None else taken(self.start, self.batch.state, place),
             batch=dataclasses.replace(self.batch, shape=shape),
         )
+
+    @property
+    def counted(self) -> chex.Array | None:
+        """How many steps count up to each t, int32 `[T, *batch]`; None where all of them do."""
+        mask = self.flags.mask
+        return None if mask is None else jnp.cumsum(mask, 0, dtype=jnp.int32)
+
+    def rows(self, befores: Any) -> tuple[Any, Any, Flags]:
+        """Return what `linear_map` takes of each step, `[T, ...]`, along a trajectory."""
+        return befores, self.xs, self.flags
 
     def example(self) -> Any:
         """Return the shapes of the state of one example."""

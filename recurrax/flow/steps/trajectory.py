@@ -13,10 +13,12 @@ import numpy as np
 
 from recurrax import checks
 from recurrax.cell import as_step
-from recurrax.flow.steps.problem import Problem, flatten, floating_leaves
+from recurrax.flow.steps.flags import check_flags, flagged_step
+from recurrax.flow.steps.problem import Flags, Problem, flatten, floating_leaves
 from recurrax.gated.step import GatedStep, check_gated_params
 from recurrax.unrolling.batch import batch_of
-from recurrax.unrolling.unroll import prepare, unroll_states
+from recurrax.unrolling.scan import Inputs, blank, where_flagged, zero_where_masked
+from recurrax.unrolling.unroll import auto_engine, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,19 +28,18 @@ if TYPE_CHECKING:
     from recurrax.cell import Cell, StepFn
 
 
-def pose(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> Problem:
+def pose(
+    cell: Cell | StepFn, params: Any, state: Any, xs: Any, mask: Any = None, resets: Any = None
+) -> Problem:
     """Check the arguments every question takes, and find the batch axes.
 
     Raises:
-      ValueError, TypeError: as `rx.unroll` does; also if concrete inputs, params or state hold
-        NaN or infinity.
+      ValueError, TypeError: as `rx.unroll` does; also if concrete inputs that count, params or
+        state hold NaN or infinity.
     """
     step = as_step(cell)
     state, xs = prepare(cell, params, state, xs)
     checks.check_steps(xs)
-    checks.check_finite("xs", xs, "Drop or fill those steps: one NaN spoils all later ones.")
-    checks.check_finite("params", jax.tree.map(jnp.asarray, params), "Did training diverge?")
-    checks.check_finite("state", state, "Start from cell.initial_state(params, batch_shape).")
     if not floating_leaves(state):
         raise TypeError(
             "state has no floating-point leaf, so there is no gradient to follow; got "
@@ -52,7 +53,13 @@ def pose(cell: Cell | StepFn, params: Any, state: Any, xs: Any) -> Problem:
     batch = batch_of(cell, params, state, xs)
     if 0 in batch.shape:
         raise ValueError(f"xs and state hold no example: the batch shape is {batch.shape}")
-    return Problem(step, params, state, xs, batch)
+    flags, start = check_flags(cell, params, state, xs, batch, Flags(mask, resets))
+    if flags.mask is not None:
+        xs = blank(flags.mask, xs, batch.xs)
+    checks.check_finite("xs", xs, "Drop or fill those steps: one NaN spoils all later ones.")
+    checks.check_finite("params", jax.tree.map(jnp.asarray, params), "Did training diverge?")
+    checks.check_finite("state", state, "Start from cell.initial_state(params, batch_shape).")
+    return Problem(step, params, state, xs, batch, flags, start)
 
 
 def with_inputs(cell: Cell | StepFn, params: Any, state: Any, xs: Any, length: int | None) -> Any:
@@ -81,20 +88,25 @@ def with_inputs(cell: Cell | StepFn, params: Any, state: Any, xs: Any, length: i
 class Trajectory(NamedTuple):
     """What a step went through, time leading."""
 
-    befores: Any  # the state before each step, s_0 ... s_{T-1}
-    ys: Any  # the outputs
+    befores: Any  # the state before each step, s_0 ... s_{T-1}, after its reset
+    ys: Any  # the outputs, zero where masked
     finite: chex.Array  # bool [T], whether s_1 ... s_T are
 
 
 def walk(problem: Problem) -> Trajectory:
     """Run the step over xs, for one example or for a whole batch together."""
 
-    def body(state: Any, x: Any) -> tuple[Any, Any]:
-        after, y = problem.step(problem.params, state, x)
-        return after, (state, y)
+    def body(state: Any, now: tuple[Any, Flags]) -> tuple[Any, Any]:
+        step, params, start = problem.step, problem.params, problem.start
+        before, after, y = flagged_step(step, params, state, *now, start)
+        # A reset hides the state before it, which may have overflown.
+        hidden = None if problem.flags.resets is None else _all_finite(after)
+        return after, (before, y, hidden)
 
-    last, (befores, ys) = jax.lax.scan(body, problem.state, problem.xs)
-    finite = jnp.append(jax.vmap(_all_finite)(befores)[1:], _all_finite(last))
+    rows = problem.xs, problem.flags
+    last, (befores, ys, finite) = jax.lax.scan(body, problem.state, rows)
+    if finite is None:
+        finite = jnp.append(jax.vmap(_all_finite)(befores)[1:], _all_finite(last))
     return Trajectory(befores, ys, finite)
 
 
@@ -103,9 +115,22 @@ def walk_together(problem: Problem) -> Trajectory:
     """Run a whole batch by the fastest engine."""
     if not isinstance(problem.step, GatedStep):
         return walk(problem)
-    after = unroll_states(problem.step, problem.params, problem.state, problem.xs)
+    after, flags = _states(problem), problem.flags
     befores = jax.tree.map(lambda a, b: jnp.append(a[None], b[:-1], 0), problem.state, after)
-    return Trajectory(befores, after.h, jax.vmap(_all_finite)(after))
+    if flags.resets is not None:
+        befores = where_flagged(
+            flags.resets, jax.tree.map(lambda a: a[None], problem.start), befores
+        )
+    ys = zero_where_masked(after.h, flags.mask)
+    return Trajectory(befores, ys, jax.vmap(_all_finite)(after))
+
+
+def _states(problem: Problem) -> Any:
+    """s_1 ... s_T."""
+    step, params, state, flags = problem.step, problem.params, problem.state, problem.flags
+    inputs = Inputs(problem.xs, *flags)
+    arrays = params, state, problem.start, inputs
+    return auto_engine(step, True, *arrays, reverse=False, remat=None)[1]
 
 
 def _all_finite(state: Any) -> chex.Array:
@@ -118,7 +143,7 @@ def refuse_overflow(problem: Problem, finite: chex.Array) -> None:
     if not traced and not np.all(finite):
         checks.check_finite(
             "state at [t, ...]",
-            unroll_states(problem.step, problem.params, problem.state, problem.xs),
+            _states(problem),
             "The forward pass overflows there: measure a shorter xs, or shrink the recurrent "
             "weights.",
         )
@@ -139,13 +164,15 @@ def per_example(
     single = dataclasses.replace(problem.batch, shape=())
 
     def mapped(problem: Problem) -> Any:
-        leaves, treedef = jax.tree.flatten((problem.state, problem.xs))
-        axes = [0 if has else None for has in single.state]
+        names = ("state", "start", "xs", "flags")
+        leaves, treedef = jax.tree.flatten([getattr(problem, name) for name in names])
+        axes = [0 if has else None for has in single.state] * (1 + (problem.start is not None))
         axes += [1 if has else None for has in single.xs]
+        axes += [1] * (len(leaves) - len(axes))  # every row has its flags
 
         def one(*leaves: Any) -> Any:
-            state, xs = jax.tree.unflatten(treedef, leaves)
-            return run(dataclasses.replace(problem, state=state, xs=xs, batch=single))
+            parts = zip(names, jax.tree.unflatten(treedef, leaves), strict=True)
+            return run(dataclasses.replace(problem, batch=single, **dict(parts)))
 
         for _ in shape:
             one = jax.vmap(one, tuple(axes), out_axes)
