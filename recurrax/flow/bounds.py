@@ -43,7 +43,15 @@ class Bounds(NamedTuple):
 
 
 @by_layer
-def bounds(cell: Cell | StepFn, params: Any, state: Any = None, xs: Any = None) -> Bounds:
+def bounds(
+    cell: Cell | StepFn,
+    params: Any,
+    state: Any = None,
+    xs: Any = None,
+    *,
+    mask: chex.Array | None = None,
+    resets: chex.Array | None = None,
+) -> Bounds:
     """What the weights alone imply for the gradient, and what the single steps imply.
 
     `||A_t|| <= gamma sigma_max(W_rec)` where the new state depends on the old one through
@@ -62,13 +70,16 @@ def bounds(cell: Cell | StepFn, params: Any, state: Any = None, xs: Any = None) 
       params: the cell's params, concrete.
       state: the state before the first step; None for the initial state of a `Cell`.
       xs: inputs `[T, *batch, I]`, or None; adds `log_upper` and `log_lower`.
+      mask: bool `[T, *batch]`, as in `rx.unroll`; a step where it is False is the identity.
+      resets: bool `[T, *batch]`, as in `rx.unroll`; both logs are -inf from one on.
 
     Returns:
       A `Bounds`, without derivatives. The spectral radius decides only a *linear* network, and only
       in the long run. `log_lower` is -inf from the first step that is singular to rounding.
 
     Raises:
-      ValueError: if the step is not gated and no xs are given, or as `rx.unroll` does.
+      ValueError: if the step is not gated and no xs are given, or flags without xs; or as
+        `rx.unroll` does.
       TypeError: if the params are traced.
 
     Example:
@@ -90,7 +101,11 @@ def bounds(cell: Cell | StepFn, params: Any, state: Any = None, xs: Any = None) 
             "the bound along a trajectory, flow.bounds(cell, params, state, xs), or ask about each "
             "cell of a stack by itself, flow.bounds(cell, params[i])."
         )
-    return bounds_of(step, params, None if xs is None else pose(cell, params, state, xs))
+    for name, flags in (("mask", mask), ("resets", resets)):
+        if xs is None and flags is not None:
+            raise ValueError(f"{name} is about steps, and without xs there are none: give xs too")
+    posed = None if xs is None else pose(cell, params, state, xs, mask, resets)
+    return bounds_of(step, params, posed)
 
 
 def bounds_of(step: StepFn, params: Any, problem: Problem | None) -> Bounds:

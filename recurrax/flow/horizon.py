@@ -236,9 +236,9 @@ def _logs_and_times(decay: Any) -> tuple[chex.Array, chex.Array | None]:
     if counted is not None and not isinstance(counted, jax.core.Tracer):
         empty = np.argwhere(np.asarray(counted)[-1] == 0)
         if len(empty):
-            row = f"row {tuple(map(int, empty[0]))} of the batch" if empty.shape[1] else "this mask"
+            where = f" at {tuple(map(int, empty[0]))} of the batch" if empty.shape[1] else ""
             raise ValueError(
-                f"decay has no step that counts in {row}, whose mask is False throughout: without "
-                "time there is no rate and no horizon. Leave such rows out."
+                f"decay has no step that counts{where}, since the mask is False throughout: "
+                "without time there is no rate and no horizon. Leave such rows out."
             )
     return log_norm, counted

@@ -15,10 +15,13 @@ from recurrax.flow.lyapunov import Lyapunov, exponents_of
 from recurrax.flow.parts import by_layer
 from recurrax.flow.predict import Prediction, prediction_of
 from recurrax.flow.spectrum import Spectrum, spectrum_of
+from recurrax.flow.steps.problem import Flags
 from recurrax.flow.steps.trajectory import pose
 from recurrax.gated.step import GatedStep
 
 if TYPE_CHECKING:
+    import chex
+
     from recurrax.cell import Cell, StepFn
 
 _TIED_STEPS = 128  # its time grows as T^2, and it holds for T much smaller than sqrt(H) only
@@ -69,7 +72,14 @@ class Report(NamedTuple):
 
 @by_layer
 def report(
-    cell: Cell | StepFn, params: Any, state: Any, xs: Any, *, tolerance: float = 0.02
+    cell: Cell | StepFn,
+    params: Any,
+    state: Any,
+    xs: Any,
+    *,
+    tolerance: float = 0.02,
+    mask: chex.Array | None = None,
+    resets: chex.Array | None = None,
 ) -> Report:
     """All that can be said of the decay, as a table: promised, predicted, measured.
 
@@ -86,13 +96,17 @@ def report(
       xs: the inputs `[T, *batch, I]`.
       tolerance: nats a step by which a prediction may miss at T and still agree: it does if
         `|predicted - measured| <= tolerance * T`.
+      mask: bool `[T, *batch]`, as in `rx.unroll`; a step where it is False is the identity, and is
+        no time. Nothing is predicted then.
+      resets: bool `[T, *batch]`, as in `rx.unroll`; one that is True leaves nothing to report of.
 
     Returns:
       A `Report`, which prints as a table; `report.rows` holds it. The tied prediction, whose time
       grows as T^2, is of the first 128 steps, and is held against them.
 
     Raises:
-      ValueError: if the tolerance is not positive.
+      ValueError: if the tolerance is not positive, a reset is True, or a row has no step that
+        counts.
       ValueError, TypeError: as `flow.decay` and `flow.bounds` do.
 
     Example:
@@ -109,11 +123,19 @@ def report(
     checks.check_number("tolerance", tolerance)
     if tolerance <= 0:
         raise ValueError(f"tolerance must be above 0, got {tolerance}")
-    problem = pose(cell, params, state, xs)
+    problem = pose(cell, params, state, xs, mask, resets)
+    if problem.flags.resets is not None:
+        if np.any(problem.flags.resets):
+            raise ValueError(
+                "resets leaves nothing to report of: from the first one on nothing of s_0 is left, "
+                "and every rate and exponent is -inf. Report of the pieces between them, or see "
+                "flow.gradient_map, of which they are blocks."
+            )
+        problem = dataclasses.replace(problem, flags=Flags(problem.flags.mask), start=None)
     whole = ((0, problem.size),)
-    found = Decay(*exact_decay(problem, whole, whole))
+    found = Decay(*exact_decay(problem, whole, whole), problem.counted)
     tied = untied = None
-    if isinstance(problem.step, GatedStep):
+    if isinstance(problem.step, GatedStep) and mask is None:
         begin = dataclasses.replace(problem, xs=problem.xs[:_TIED_STEPS])
         tied, untied = prediction_of(begin, "tied"), prediction_of(problem, "untied")
     answers = Report(
@@ -143,8 +165,12 @@ def _rows_of_measurement(of: Report) -> list[Row]:
     condition = _median(of.spectrum.log_condition[-1])
     apart = "singular" if np.isinf(condition) else f"condition e^{condition:.4g}"
     left, size = _median(of.spectrum.surviving[-1]), of.spectrum.log_singular_values.shape[-1]
+    length = f"T = {len(of.decay.log_norm)}"
+    if of.decay.steps is not None:
+        counts = np.asarray(of.decay.steps[-1])
+        length += f", of which {counts.min()} to {counts.max()} steps count in each row"
     rows: list[tuple[str, float | str, str]] = [
-        ("log norm at T", _median(of.decay.log_norm[-1]), f"T = {len(of.decay.log_norm)}"),
+        ("log norm at T", _median(of.decay.log_norm[-1]), length),
         ("rate (nats a step)", _median(of.rate), "second half of the sequence"),
         ("horizon (steps)", _median(of.horizon.steps), f"5 % of the gradient left, {where}"),
         ("verdict", of.verdict, "a factor of 20 over the sequence"),
@@ -157,7 +183,8 @@ def _rows_of_measurement(of: Report) -> list[Row]:
 def _rows_of_bounds(of: Report) -> list[Row]:
     rows = []
     promised, word, measured = of.bounds, of.verdict, np.asarray(of.decay.log_norm, np.float64)
-    steps = np.arange(1, len(measured) + 1).reshape(-1, *(1,) * (measured.ndim - 1))
+    times = np.arange(1, len(measured) + 1).reshape(-1, *(1,) * (measured.ndim - 1))
+    steps = times if of.decay.steps is None else np.asarray(of.decay.steps)
     radius, sigma = promised.spectral_radius, promised.largest_singular_value
     if radius is not None and sigma is not None:
         why = "of w_rec, its largest gate"
@@ -169,7 +196,7 @@ def _rows_of_bounds(of: Report) -> list[Row]:
             rows.append(Row("sufficient for vanishing", None, word, None, why))
         else:
             condition = f"sigma_max {float(sigma.sum()):.4g} against 1/gamma {critical:.4g}"
-            below = bool((measured <= promised.log_rate * steps + 1e-3 * steps).all())
+            below = bool((measured <= promised.log_rate * steps + 1e-3 * times).all())
             for name, holds, promises, kept in (
                 ("sufficient for vanishing", promised.vanishing_guaranteed, True, below),
                 ("necessary for exploding", promised.exploding_possible, False, word != "explodes"),
@@ -180,7 +207,7 @@ def _rows_of_bounds(of: Report) -> list[Row]:
                 rows.append(Row(name, claim, word, kept if says else None, why))
     if promised.log_upper is not None and promised.log_lower is not None:
         eps = float(np.finfo(np.asarray(of.decay.log_norm).dtype).eps)
-        slack = 100 * eps * (steps + np.sqrt(steps))  # what the logs of norms may be off by
+        slack = 100 * eps * (times + np.sqrt(times))  # what the logs of norms may be off by
         upper, lower = (np.asarray(b, np.float64) for b in (promised.log_upper, promised.log_lower))
         for name, values, within in (
             ("upper bound at T", upper, measured <= upper + slack),
@@ -200,7 +227,9 @@ def _rows_of_predictions(of: Report, tolerance: float) -> list[Row]:
     measured = (np.logaddexp.reduce(2 * logs, axis=1) - np.log(logs.shape[1])) / 2
     for name, prediction in (("tied", of.tied), ("untied", of.untied)):
         if prediction is None:
-            rows.append(Row(name, None, None, None, "no prediction: not a gated cell"))
+            gated = of.bounds.spectral_radius is not None
+            why = "units of one population, all in step" if gated else "a gated cell"
+            rows.append(Row(name, None, None, None, f"no prediction: not {why}"))
             continue
         length = len(prediction.log_frobenius)
         claim, truth = float(prediction.log_frobenius[-1]), float(measured[length - 1])

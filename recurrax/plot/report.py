@@ -56,14 +56,14 @@ def report(result: Report, ax: Axes | None = None) -> Axes:
         label = "measured: log Frobenius"
         core.append(curves.over_time(mean_square / 2, look, label, curves.THIN))
     promised = result.bounds
-    steps = np.arange(1, len(result.decay.log_norm) + 1)
+    steps = result.decay.steps
+    steps = np.arange(1, len(result.decay.log_norm) + 1) if steps is None else np.asarray(steps)
+    known = math.isfinite(promised.log_rate)
     promises = {
         "upper bound, step by step": promised.log_upper,
         "lower bound, step by step": promised.log_lower,
-        "upper bound, weights alone": steps * promised.log_rate,
+        "upper bound, weights alone": steps * promised.log_rate if known else None,
     }
-    if not math.isfinite(promised.log_rate):
-        promises["upper bound, weights alone"] = None
     bounds = [
         curves.over_time(curves.batch_band(values)[1], look, label, curves.THIN)
         for (label, values), look in zip(promises.items(), looks[2:], strict=True)
