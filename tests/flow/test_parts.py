@@ -182,7 +182,7 @@ def test_a_watch_in_the_training_step():
         assert records[name].step.tolist() == [0, 0, 2]
         one = rx.flow.watch(*part[:4], step=0, examples=1)
         assert_close(jax.tree.map(lambda leaf: leaf[0], records[name]), one, rtol=1e-4)
-    with pytest.raises(TypeError, match="last must be the record that flow.watch returned"):
+    with pytest.raises(TypeError, match=r"last must be the record that flow.watch returned"):
         rx.flow.watch(both, params, state, xs, step=0, last=one)
 
 
