@@ -140,7 +140,9 @@ def _cells_of(cell: Any) -> tuple[Cell, ...] | None:
         isinstance(getattr(cell, field), kind) for field, kind in fields.items()
     ):
         return None
-    init, start, step = cell.init, cell.initial_state, cell.step
+    init: Any = cell.init
+    start: Any = cell.initial_state
+    step: Any = cell.step
     return tuple(map(Cell, init.inits, start.initial_states, step.steps))
 
 

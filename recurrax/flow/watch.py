@@ -134,7 +134,7 @@ def _watch(
     cell: Any, every: int, examples: int, probes: int, key: Any, step: Any, last: Any, *given: Any
 ) -> Watched:
     def now() -> Watched:
-        return _measured(cell, *given, examples, probes, key, step)
+        return _measured(cell, *given, examples=examples, probes=probes, key=key, at=step)
 
     blank = jax.tree.map(not_measured, jax.eval_shape(now))
     came, expected = checks.show(last), checks.show(blank)
@@ -149,7 +149,7 @@ def _watch(
 
 @by_layer
 def _measured(
-    cell: Any, params: Any, state: Any, xs: Any, examples: int, probes: int, key: Any, at: Any
+    cell: Any, params: Any, state: Any, xs: Any, *, examples: int, probes: int, key: Any, at: Any
 ) -> Watched:
     # Here and not outside, where concrete values would be checked: a record says NaN instead.
     problem = pose(cell, params, state, xs)

@@ -11,6 +11,7 @@ from contract import like
 from slow_twin import jitted, row_loop
 
 import recurrax as rx
+from recurrax.flow.watch import not_measured
 
 T, B, I = 5, 2, 3
 MASK = np.array([[1, 1, 0, 1, 0], [1, 1, 1, 1, 1]], bool).T
@@ -109,27 +110,29 @@ def last_output(ys):
     return jnp.sum(jnp.sin(2 * ys[-1])) + jnp.sum(ys[1, 0] ** 2)
 
 
-def test_a_loss_is_felt_in_every_part_as_jax_grad_says(problem):
+def test_a_loss_is_felt_in_every_part_as_jax_grad_says(x64):
     """Of the outputs of the last layer; through all layers above, and at its own end of time."""
-    deep, params, state, xs = problem
+    gru = rx.cells.gru(I, 2, dtype="float64")
+    both = rx.bidirectional(gru, merge="mul")
+    deep = rx.stack(both, rx.bidirectional(rx.cells.gru(2, 2, dtype="float64")))
+    params, state, xs = made(deep)
 
     def loss(params, state):
         return last_output(rx.unroll(deep, params, state, xs)[1])
 
     by_params, by_state = jax.jit(jax.grad(loss, argnums=(0, 1)))(params, state)
-    total = dict(zip(NAMES, (*by_params[0], by_params[1], *by_params[2]), strict=True))
-    start = dict(zip(NAMES, (*by_state[0], by_state[1], *by_state[2]), strict=True))
     lags = rx.flow.lag_profile(deep, params, state, xs, last_output)
     errors = rx.flow.loss_gradients(deep, params, state, xs, last_output)
     jacobians = rx.flow.jacobians(deep, params, state, xs)
-    for name in NAMES:
-        expected = np.log(np.linalg.norm(total[name].w_rec))
+    places = [(layer, way) for layer in (0, 1) for way in ("forward", "backward")]
+    assert list(lags) == [f"layer{layer}/{way}" for layer, way in places]
+    for (layer, way), name in zip(places, lags, strict=True):
+        expected = np.log(np.linalg.norm(getattr(by_params[layer], way).w_rec))
         np.testing.assert_allclose(lags[name].log_total, expected, rtol=1e-9)
         np.testing.assert_allclose(errors[name].loss, loss(params, state), rtol=1e-9)
-        first = jax.tree.map(lambda leaf: leaf[0], errors[name].gradients())  # by s_1
-        joined = [jnp.concatenate(jax.tree.leaves(tree), -1) for tree in (first, start[name])]
-        found = jnp.einsum("bij,bi->bj", jacobians[name][0], joined[0])
-        assert_close(found, joined[1])
+        first = errors[name].gradients().h[0]  # by s_1
+        found = jnp.einsum("bij,bi->bj", jacobians[name][0], first)
+        assert_close(found, getattr(by_state[layer], way).h)
 
 
 def test_every_other_question_answers_by_name():
@@ -166,23 +169,20 @@ def test_a_watch_in_the_training_step():
     both = rx.bidirectional(rx.cells.gru(I, 2))
     params, state, xs = made(both, "float32")
 
-    @jax.jit
-    def steps():
-        def body(last, step):
-            options = {"step": step, "every": 2, "examples": 1}
-            last = rx.flow.watch(both, params, state, xs, last=last, **options)
-            return last, last
+    def measure(step, last=None):
+        return rx.flow.watch(both, params, state, xs, step=step, last=last, every=2, examples=1)
 
-        begin = rx.flow.watch(both, params, state, xs, step=jnp.int32(1), every=2, examples=1)
-        return begin, jax.lax.scan(body, begin, jnp.arange(3))[1]
+    def body(last, step):
+        last = measure(step, last)
+        return last, last
 
-    begin, records = steps()
-    assert {int(record.step) for record in begin.values()} == {-1}
+    blank = jax.tree.map(not_measured, jax.eval_shape(measure, jnp.int32(1)))
+    records = jax.jit(lambda: jax.lax.scan(body, blank, jnp.arange(3))[1])()
     for name, part in rx.flow.parts(both, params, state, xs).items():
         assert records[name].step.tolist() == [0, 0, 2]
         one = rx.flow.watch(*part[:4], step=0, examples=1)
         assert_close(jax.tree.map(lambda leaf: leaf[0], records[name]), one, rtol=1e-4)
-    with pytest.raises(TypeError, match=r"last must be the record that flow.watch returned"):
+    with pytest.raises(TypeError, match=r"last must be the record"):
         rx.flow.watch(both, params, state, xs, step=0, last=one)
 
 
