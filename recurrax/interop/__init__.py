@@ -1,6 +1,19 @@
-"""Weights to and from files, with the description of their cell, and never by pickle."""
+"""Weights to and from files and other libraries, none of which is imported, and never by pickle."""
 
+from recurrax.interop.candidates import Found
 from recurrax.interop.describe import describe
 from recurrax.interop.files import Weights, load, save
+from recurrax.interop.find import convert, find
+from recurrax.interop.torch import from_torch, to_torch
 
-__all__ = ["Weights", "describe", "load", "save"]
+__all__ = [
+    "Found",
+    "Weights",
+    "convert",
+    "describe",
+    "find",
+    "from_torch",
+    "load",
+    "save",
+    "to_torch",
+]
