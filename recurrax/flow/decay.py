@@ -100,10 +100,10 @@ def decay(
     key = keys.own(keys.DIRECTIONS) if key is None else key
     checks.check_key(key)
     if probes is None:
-        return Decay(*exact_decay(problem, rows, columns), problem.counted)
+        return Decay(*exact_decay(problem, rows, columns), steps=problem.counted)
     checks.check_positive_int("probes", probes)
     probes = min(int(probes), len(indices(columns)))
-    return Decay(*_probed_decay(problem, rows, columns, probes, key), problem.counted)
+    return Decay(*_probed_decay(problem, rows, columns, probes, key), steps=problem.counted)
 
 
 @for_each_example(1, 2)
