@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Literal
 
-from recurrax.flow.steps.flags import step_of_vector
-from recurrax.flow.steps.problem import NO_FLAGS, Flags, flatten
+from recurrax.flow.steps.problem import NO_FLAGS, Flags, flatten, step_of_vector
 from recurrax.gated.derivatives import diagonals
 from recurrax.gated.step import GatedStep
 

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.flow.numbers.scaled import Scaled, add, rescale
-from recurrax.flow.steps.flags import step_of_vector
-from recurrax.flow.steps.problem import flatten
+from recurrax.flow.steps.problem import flatten, step_of_vector
 from recurrax.unrolling.scan import zero_where_masked
 
 if TYPE_CHECKING:

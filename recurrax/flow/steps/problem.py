@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from recurrax.unrolling.scan import where_flagged, zero_where_masked
+
 if TYPE_CHECKING:
     import chex
 
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
 
 
 class Flags(NamedTuple):
-    """Which steps count, and which begin anew; None where no step is an exception."""
+    """Which steps count, and which begin anew; None where no step is an exception.
+
+    Where the mask is False the state is carried over and the output is zero, so that `A_t = 1`. A
+    reset puts the initial state in the place of the old one, so that `A_t = 0`, masked or not.
+    """
 
     mask: chex.Array | None = None  # bool [T, *batch]; False: the state is carried over
     resets: chex.Array | None = None  # bool [T, *batch]; True: from the initial state
@@ -111,6 +117,34 @@ class Problem:
     def _one(self) -> Problem:
         found: Problem = jax.eval_shape(lambda p: p.at((0,) * len(p.batch.shape), ()), self)
         return found
+
+
+def flagged_step(
+    step: StepFn, params: Any, state: Any, x: Any, flags: Flags, start: Any
+) -> tuple[Any, Any, Any]:
+    """The state before a step, the one after it, and the output."""
+    if flags.resets is not None:
+        state = where_flagged(flags.resets, start, state)
+    after, y = step(params, state, x)
+    if flags.mask is not None:
+        after = where_flagged(flags.mask, after, state)
+    return state, after, zero_where_masked(y, flags.mask)
+
+
+def step_of_vector(
+    step: StepFn, params: Any, vector: chex.Array, before: Any, x: Any, flags: Flags
+) -> tuple[chex.Array, Any]:
+    """The state after a step as a vector, and its output, from that of the old state.
+
+    Where it is reset they do not depend on the old state: `before` is what it was set to.
+    """
+    if flags.resets is not None:
+        vector = jnp.where(flags.resets, flatten(before), vector)
+    state, y = step(params, unflatten(vector, before), x)
+    after = flatten(state)
+    if flags.mask is not None:
+        after = jnp.where(flags.mask, after, vector)
+    return after, zero_where_masked(y, flags.mask)
 
 
 def floating_leaves(state: Any) -> list[tuple[str, Any]]:

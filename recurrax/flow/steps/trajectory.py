@@ -13,12 +13,11 @@ import numpy as np
 
 from recurrax import checks
 from recurrax.cell import as_step
-from recurrax.flow.steps.flags import check_flags, flagged_step
-from recurrax.flow.steps.problem import Flags, Problem, flatten, floating_leaves
+from recurrax.flow.steps.problem import Flags, Problem, flagged_step, flatten, floating_leaves
 from recurrax.gated.step import GatedStep, check_gated_params
 from recurrax.unrolling.batch import batch_of
 from recurrax.unrolling.scan import Inputs, blank, where_flagged, zero_where_masked
-from recurrax.unrolling.unroll import auto_engine, prepare
+from recurrax.unrolling.unroll import auto_engine, check_mask_and_resets, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell, StepFn
+    from recurrax.unrolling.batch import Batch
 
 
 def pose(
@@ -53,13 +53,38 @@ def pose(
     batch = batch_of(cell, params, state, xs)
     if 0 in batch.shape:
         raise ValueError(f"xs and state hold no example: the batch shape is {batch.shape}")
-    flags, start = check_flags(cell, params, state, xs, batch, Flags(mask, resets))
+    flags, start = _check_flags(cell, params, state, xs, batch, Flags(mask, resets))
     if flags.mask is not None:
         xs = blank(flags.mask, xs, batch.xs)
     checks.check_finite("xs", xs, "Drop or fill those steps: one NaN spoils all later ones.")
     checks.check_finite("params", jax.tree.map(jnp.asarray, params), "Did training diverge?")
     checks.check_finite("state", state, "Start from cell.initial_state(params, batch_shape).")
     return Problem(step, params, state, xs, batch, flags, start)
+
+
+def _check_flags(
+    cell: Cell | StepFn, params: Any, state: Any, xs: Any, batch: Batch, flags: Flags
+) -> tuple[Flags, Any]:
+    """Check a mask and resets as `rx.unroll` does; each for every row, and the state of a reset."""
+    length = checks.check_steps(xs)
+    whole = {}
+    for name, given in flags._asdict().items():
+        whole[name] = given
+        if given is None:
+            continue
+        checks.check_flags(name, given, length, state)
+        missing = len(batch.shape) - (given.ndim - 1)
+        if missing < 0:
+            read = f"a batch of shape {batch.shape}" if batch.shape else "one example"
+            raise ValueError(
+                f"{name} has shape {given.shape}, but state and xs are read as {read}: expected "
+                f"{(length, *batch.shape)}. A bare step function does not say which axes are the "
+                "batch's; the initial_state of a rx.Cell does."
+            )
+        given = jnp.asarray(given).reshape(*given.shape, *(1,) * missing)
+        whole[name] = jnp.broadcast_to(given, (length, *batch.shape))
+    start_of = check_mask_and_resets(cell, params, state, length, **whole)
+    return Flags(**whole), None if start_of is None else start_of(params, batch.shape)
 
 
 def with_inputs(cell: Cell | StepFn, params: Any, state: Any, xs: Any, length: int | None) -> Any:
