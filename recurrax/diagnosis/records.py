@@ -51,6 +51,7 @@ class GradientFlow(NamedTuple):
 
     horizon: float  # steps back to where 5 % of it is left; inf where it does not shrink
     rate: float  # growth of its log norm, nats a step, over the second half of the steps
+    saturated: float = float("nan")  # fraction of activations with a tenth of their greatest slope
 
 
 class Finding(NamedTuple):
