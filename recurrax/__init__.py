@@ -16,6 +16,7 @@ from recurrax.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from recurrax import cures, interop, plot, tasks, train
+    from recurrax.diagnosis import diagnose
 
 __all__ = [
     "Cell",
@@ -26,6 +27,7 @@ __all__ = [
     "bidirectional",
     "cells",
     "cures",
+    "diagnose",
     "flow",
     "gate_activations",
     "gated_cell",
@@ -47,10 +49,12 @@ _LAZY = ("cures", "interop", "plot", "tasks", "train")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "diagnose":
+        return importlib.import_module("recurrax.diagnosis").diagnose
     if name in _LAZY:
         return importlib.import_module(f"recurrax.{name}")
     raise AttributeError(f"module 'recurrax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
+    return sorted([*globals(), *_LAZY, "diagnose"])

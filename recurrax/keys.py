@@ -24,6 +24,7 @@ FIELDS = 2**31 + 5  # of the mean-field theory
 BASIS = 2**31 + 6  # of tangent space, from which exponents are measured
 GUESS = 2**31 + 7  # at the top singular vector
 ALIGNED = 2**31 + 8  # the basis that is turned towards all singular vectors
+NOISE = 2**31 + 9  # that a model is fed where there are no data
 
 
 def purpose(key: chex.PRNGKey, constant: int) -> Any:

@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from recurrax.diagnosis.activity import Activity, activity_of, look
@@ -81,9 +80,7 @@ def measure(layer: Layer) -> Measured:
         saturated=activity.flat_mean,
     )
     word = "overflows" if overflow else verdict(found)
-    return Measured(
-        flow, found, leading_exponent(found), word, overflow, problem.length, activity
-    )
+    return Measured(flow, found, leading_exponent(found), word, overflow, problem.length, activity)
 
 
 def leading_exponent(found: Decay) -> float:
@@ -104,17 +101,15 @@ def last_output(ys: Any) -> Any:
     return sum(leaf[-1].sum() for leaf in jax.tree.leaves(ys))
 
 
-def felt_by_the_last_output(layer: Layer, steps: int) -> np.ndarray:
+def felt_by_the_last_output(layer: Layer) -> np.ndarray:
     """`log || d sum(y_T) / d s_t ||`, `[T, E]`."""
-    found = loss_gradients(
-        layer.cell, layer.params, layer.state, layer.xs[:steps], last_output
-    )
+    found = loss_gradients(layer.cell, layer.params, layer.state, layer.xs, last_output)
     return np.asarray(found.log_norm)
 
 
-def of_jacobians(layer: Layer, steps: int) -> tuple[float, float]:
+def of_jacobians(layer: Layer) -> tuple[float, float]:
     """Spectral radius and norm of d s_t / d s_{t-1}: medians over some steps of an example."""
-    problem = pose(layer.cell, layer.params, layer.state, layer.xs[:steps])
+    problem = pose(layer.cell, layer.params, layer.state, layer.xs)
     matrices = np.asarray(_jacobians(problem, 8 if problem.size <= 256 else 2), np.float64)
     radii = np.abs(np.linalg.eigvals(matrices)).max(-1)
     norms = np.linalg.norm(matrices, 2, axis=(-2, -1))

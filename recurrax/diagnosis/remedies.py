@@ -11,7 +11,6 @@ import numpy as np
 from recurrax.cells import CELLS
 from recurrax.cures import init
 from recurrax.diagnosis import records
-from recurrax.diagnosis.activity import gate_names
 from recurrax.diagnosis.causes import FAST, explodes, saturated
 from recurrax.diagnosis.measure import Layer, Measured, measure
 from recurrax.words import short
@@ -20,6 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from recurrax.diagnosis.records import GradientFlow
+
+
+# What can be said where no cure is tried, or none helps that was.
+NO_CURE = {
+    records.GAIN_LARGE: "clip gradients while training: rx.cures.clip_by_global_norm(1.0)",
+    records.LARGE_INPUTS: "standardise the inputs",
+}
 
 
 class Cure(NamedTuple):
@@ -148,7 +154,9 @@ def _bias_centred(layer: Layer, found: Measured) -> Iterator[Cure]:
     if getattr(getattr(layer.params, "unit", None), "b_n", None) is not None:
         unit = layer.params.unit._replace(b_n=jnp.zeros_like(layer.params.unit.b_n))
         cured = cured._replace(params=cured.params._replace(unit=unit))
-        code[-1] = "params = params._replace(b=b, unit=params.unit._replace(b_n=0 * params.unit.b_n))"
+        code[-1] = (
+            "params = params._replace(b=b, unit=params.unit._replace(b_n=0 * params.unit.b_n))"
+        )
     yield Cure(words, "\n".join(code), cured)
 
 
@@ -168,7 +176,9 @@ def _inputs_standardised(layer: Layer, found: Measured) -> Iterator[Cure]:
 def _inputs_shrunk(layer: Layer, found: Measured) -> Iterator[Cure]:
     """Input weights such that the inputs add a pre-activation of unit size."""
     scale = found.activity.input_gain * found.activity.input_scale
-    yield _scaling(layer, "scale {}, so that inputs add about 1 to a pre-activation", w_in=1 / scale)
+    yield _scaling(
+        layer, "scale {}, so that inputs add about 1 to a pre-activation", w_in=1 / scale
+    )
 
 
 def _weights_shrunk(layer: Layer, found: Measured) -> Iterator[Cure]:
@@ -205,7 +215,9 @@ def _gain_raised(layer: Layer, found: Measured) -> Iterator[Cure]:
     """Recurrent weights at which the gradient holds; a gated cell's at the usual size."""
     seen = found.activity
     if seen.memory is not None:
-        yield _scaling(layer, "scale {}, to the size of a new cell's", w_rec=1 / seen.recurrent_gain)
+        yield _scaling(
+            layer, "scale {}, to the size of a new cell's", w_rec=1 / seen.recurrent_gain
+        )
         return
     factor = gain_that_holds(layer, found)
     if factor is not None:
