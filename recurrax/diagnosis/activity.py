@@ -6,6 +6,7 @@ and where an activation is flat (a tenth of its greatest slope or less) it lets 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -15,16 +16,21 @@ import numpy as np
 from recurrax.cells import CELLS
 from recurrax.cells.lstm import lstm_gates
 from recurrax.diagnosis.records import GateSummary
+from recurrax.flow.steps.trajectory import walk_together
 from recurrax.gated.step import GatedStep, gate_activations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from recurrax.flow.steps.problem import Problem
-    from recurrax.flow.steps.trajectory import Trajectory
 
 _STEPS = 256  # how many steps are looked at, spread over the sequence
 # Where a sigmoid and a tanh have a tenth of their greatest slope: 4 v (1 - v) and 1 - v^2.
+# Of cells that have no `GateView`.
+_TOLD = {
+    "gru-reset-before": ("rzn", ("sigmoid", "sigmoid", "tanh")),
+    "lstm-projection": ("ifgo", ("sigmoid", "sigmoid", "tanh", "sigmoid")),
+}
 _FLAT = {"sigmoid": 0.5 - 0.225**0.5, "tanh": 0.9**0.5}
 
 
@@ -75,23 +81,63 @@ class Activity(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """States before, inputs and outputs of some steps, `[K, E, ...]`."""
+    """What was seen at some steps, `[K, E, ...]`."""
 
-    befores: Any
+    finite: Any  # bool [T], whether the states are, at all steps
+    values: Any  # [G, K, E, H], of the gates; None for a step that does not tell them
+    h: Any  # before each step; None where the state has no such field
     xs: Any
     ys: Any
 
 
-def look(problem: Problem, path: Trajectory) -> Seen:
-    """Some steps of a trajectory."""
+@partial(jax.jit, static_argnums=1)
+def look(problem: Problem, kind: str) -> Seen:
+    """Run a layer of this kind, and look at some of its steps."""
+    path = walk_together(problem)
     count = min(problem.length, _STEPS)
     places = np.unique(np.linspace(0, problem.length - 1, count).round().astype(int))
-    return Seen(*jax.tree.map(lambda leaf: leaf[places], (path.befores, problem.xs, path.ys)))
+    befores, xs, ys = jax.tree.map(lambda a: a[places], (path.befores, problem.xs, path.ys))
+    values = _values(kind, problem.step, problem.params, befores, xs)
+    return Seen(path.finite, values, getattr(befores, "h", None), xs, jax.tree.leaves(ys)[0])
+
+
+def _values(kind: str, step: Any, params: Any, befores: Any, xs: Any) -> Any:
+    if isinstance(step, GatedStep) and step.view is not None:
+        z = step.pre_activations(params, befores.h, xs)
+        return jnp.stack(list(step.view.values(params.unit, *z)))
+    if kind not in _TOLD:
+        return None
+    h, gates = befores.h, len(_TOLD[kind][0])
+    z = jnp.stack(jnp.split(xs @ params.w_in + params.b, gates, -1))
+    if kind == "lstm-projection":
+        return lstm_gates(None, z, jnp.stack(jnp.split(h @ params.w_rec, gates, -1)))
+    w_r, w_z, w_n = jnp.split(params.w_rec, gates, -1)
+    both = jnp.stack([z[0] + h @ w_r, z[1] + h @ w_z])
+    r, kept = gate_activations(both, "sigmoid", "sigmoid")
+    return jnp.stack([r, kept, jnp.tanh(z[2] + (r * h) @ w_n)])
+
+
+def _gates(kind: str, step: Any, seen: Seen) -> tuple[Sequence[str], Sequence[str], np.ndarray]:
+    """Names and kinds of the gates, and their values.
+
+    Of a step that does not tell its gates, outputs that never leave [-1, 1], or never go below 0
+    and are 0 somewhere, are taken for those of a tanh and of a relu.
+    """
+    if seen.values is not None:
+        view = step.view if isinstance(step, GatedStep) else None
+        names, kinds = (view.names, view.kinds) if view else _TOLD[kind]
+        return names, kinds, np.asarray(seen.values, np.float64)
+    outputs = np.asarray(seen.ys, np.float64)
+    if (outputs >= 0).all() and (outputs == 0).any():
+        return ("h",), ("relu",), outputs[None]
+    if (np.abs(outputs) <= 1).all():
+        return ("h",), ("tanh",), outputs[None]
+    return (), (), outputs[None][:0]
 
 
 def activity_of(kind: str, step: Any, params: Any, seen: Seen) -> Activity:
     """Summarise what was seen of a layer of this kind."""
-    names, kinds, values = _activations(kind, step, params, seen)
+    names, kinds, values = _gates(kind, step, seen)
     gates = tuple(_summary(*gate) for gate in zip(names, kinds, values, strict=True))
     row = CELLS.get(kind)
     memory = names[row.gates.forget] if row and row.gates and len(names) > 1 else None
@@ -107,7 +153,7 @@ def activity_of(kind: str, step: Any, params: Any, seen: Seen) -> Activity:
         if memory and name == letting_in:  # shut, where the memory is kept instead
             bad = bad & ~_ends("sigmoid", by_name[memory])[1]
         harmful[name] = 0.0 if name == memory else float(bad.mean())
-    outputs = np.asarray(jax.tree.leaves(seen.ys)[0], np.float64)
+    outputs = np.asarray(seen.ys, np.float64)
     relu = "relu" in kinds
     return Activity(
         gates=gates,
@@ -118,36 +164,6 @@ def activity_of(kind: str, step: Any, params: Any, seen: Seen) -> Activity:
         **_drives(step, params, seen, names),
         **_of_inputs(seen.xs),
     )
-
-
-def _activations(
-    kind: str, step: Any, params: Any, seen: Seen
-) -> tuple[Sequence[str], Sequence[str], np.ndarray]:
-    """Names and kinds of the gates, and their values `[G, K, E, H]`."""
-    view = step.view if isinstance(step, GatedStep) else None
-    if view is not None:
-        z = step.pre_activations(params, seen.befores.h, seen.xs)
-        values = jnp.stack(list(view.values(params.unit, *z)))
-        return view.names, view.kinds, np.asarray(values, np.float64)
-    if kind == "gru-reset-before":
-        r, z, n = jnp.split(seen.xs @ params.w_in + params.b, 3, -1)
-        w_r, w_z, w_n = jnp.split(params.w_rec, 3, -1)
-        h = seen.befores.h
-        r, z = gate_activations(jnp.stack([r + h @ w_r, z + h @ w_z]), "sigmoid", "sigmoid")
-        values = jnp.stack([r, z, jnp.tanh(n + (r * h) @ w_n)])
-        return "rzn", ("sigmoid", "sigmoid", "tanh"), np.asarray(values, np.float64)
-    if kind == "lstm-projection":
-        z_in, z_rec = seen.xs @ params.w_in + params.b, seen.befores.h @ params.w_rec
-        values = lstm_gates(None, *(jnp.stack(jnp.split(z, 4, -1)) for z in (z_in, z_rec)))
-        return "ifgo", ("sigmoid", "sigmoid", "tanh", "sigmoid"), np.asarray(values, np.float64)
-    # A step that does not tell its gates: outputs that never leave [-1, 1], or never go below 0
-    # and stay there for a while, are taken for those of a tanh and of a relu.
-    outputs = np.asarray(jax.tree.leaves(seen.ys)[0], np.float64)
-    if outputs.size and (outputs >= 0).all() and (outputs == 0).any():
-        return ("h",), ("relu",), outputs[None]
-    if outputs.size and (np.abs(outputs) <= 1).all():
-        return ("h",), ("tanh",), outputs[None]
-    return (), (), np.zeros((0, *outputs.shape))
 
 
 def _ends(kind: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -171,9 +187,10 @@ def _summary(name: str, kind: str, values: np.ndarray) -> GateSummary:
 
 def _drives(step: Any, params: Any, seen: Seen, names: Sequence[str]) -> dict[str, Any]:
     """What the pre-activations are made of, where a cell has `w_in`, `w_rec` and `b`."""
-    h = getattr(seen.befores, "h", None)
+    h = seen.h
     weights = [getattr(params, name, None) for name in ("w_in", "w_rec", "b")]
-    if h is None or any(leaf is None for leaf in weights):
+    told = isinstance(step, GatedStep) or names
+    if not told or h is None or any(leaf is None for leaf in weights):
         return {"parts": {}, "input_gain": float("nan"), "recurrent_gain": float("nan")}
     w_in, w_rec, b = (np.asarray(leaf, np.float64) for leaf in weights)
     xs, h = np.asarray(seen.xs, np.float64), np.asarray(h, np.float64)

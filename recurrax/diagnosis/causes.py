@@ -79,7 +79,7 @@ def dead_relus(found: Measured) -> bool:
 
 
 def large_inputs(found: Measured) -> bool:
-    """Inputs of ordinary weights that are themselves far above unit size drive units to the flat."""
+    """Inputs far above unit size, and not their weights, drive units to the flat."""
     seen = found.activity
     of_data = seen.input_scale > max(LARGE, seen.input_gain)
     return saturated(found) and driven_by(found) == "inputs" and of_data
@@ -118,7 +118,8 @@ def bias_pins(found: Measured) -> bool:
 
 def memory_shut(found: Measured, most: float = SHUT) -> bool:
     gate = found.activity.gate(found.activity.memory)
-    return gate is not None and gate.median < most and pace(found) < FAST
+    elsewhere = saturated(found) and driven_by(found) != "bias"
+    return gate is not None and gate.median < most and pace(found) < FAST and not elsewhere
 
 
 def forget_shut(found: Measured) -> bool:

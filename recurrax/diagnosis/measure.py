@@ -59,8 +59,8 @@ def measure(layer: Layer) -> Measured:
         step overflows.
     """
     problem = pose(layer.cell, layer.params, layer.state, layer.xs)
-    path = walk_together(problem)
-    finite = np.asarray(path.finite)
+    seen = look(problem, layer.kind)
+    finite = np.asarray(seen.finite)
     overflow = None if finite.all() else int(np.argmin(finite)) + 1
     if overflow is not None:
         if overflow == 1:
@@ -70,17 +70,19 @@ def measure(layer: Layer) -> Measured:
             )
         layer = layer._replace(xs=layer.xs[: overflow - 1])
         problem = pose(layer.cell, layer.params, layer.state, layer.xs)
-        path = walk_together(problem)
-    activity = activity_of(layer.kind, problem.step, layer.params, look(problem, path))
+        seen = look(problem, layer.kind)
+    activity = activity_of(layer.kind, problem.step, layer.params, seen)
     probes = None if problem.size <= _EXACT else _PROBES
     found = decay(layer.cell, layer.params, layer.state, layer.xs, probes=probes)
-    flow = GradientFlow(
-        horizon=float(np.median(horizon(found).steps)),
-        rate=float(np.median(rate(found))),
-        saturated=activity.flat_mean,
-    )
+    felt, per_step = (float(np.median(each)) for each in _horizon_and_rate(found))
+    flow = GradientFlow(felt, per_step, activity.flat_mean)
     word = "overflows" if overflow else verdict(found)
     return Measured(flow, found, leading_exponent(found), word, overflow, problem.length, activity)
+
+
+@jax.jit
+def _horizon_and_rate(found: Decay) -> tuple[Any, Any]:
+    return horizon(found).steps, rate(found)
 
 
 def leading_exponent(found: Decay) -> float:

@@ -180,17 +180,22 @@ def layer_text(layer: LayerDiagnosis) -> str:
 def finding_text(finding: Finding) -> str:
     words = f"{finding.cause.upper()}: {finding.sentence}"
     if finding.cure:
-        words += f" {finding.cure}"
+        words += f"; {finding.cure}"
     if finding.before and finding.after:
         words += f" (with it: {change_text(finding.before, finding.after)})"
-    return words + ("." if not words.endswith((".", ")")) else "")
+    return f"{words}."
 
 
 def change_text(before: GradientFlow, after: GradientFlow) -> str:
-    """`horizon 9 -> 140`; the rates where neither shrinks."""
-    if before.horizon == after.horizon == float("inf") or before.rate > 0:
-        return f"rate {before.rate:+.2g} -> {after.rate:+.2g} nats a step"
-    return f"horizon {count_text(before.horizon)} -> {count_text(after.horizon)}"
+    """What a cure changes: `horizon 9 -> 140`; saturation too, where that falls, or the rate."""
+    changes = []
+    if before.saturated - after.saturated > 0.1:
+        changes.append(f"saturated {before.saturated:.0%} -> {after.saturated:.0%}")
+    if before.rate > 0 and before.horizon == float("inf"):
+        changes.append(f"rate {before.rate:+.2g} -> {after.rate:+.2g} nats a step")
+    else:
+        changes.append(f"horizon {count_text(before.horizon)} -> {count_text(after.horizon)}")
+    return ", ".join(changes)
 
 
 def pace(rate: float) -> str:

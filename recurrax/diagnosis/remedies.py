@@ -114,8 +114,7 @@ def _gates_open(layer: Layer, found: Measured) -> Iterator[Cure]:
     place = f"{start}:{start + hidden}"
     steps = max(found.steps, 2)
     yield Cure(
-        f"raise the bias of {gate.name} by {by:g}, or use rx.cures.init.chrono({steps}) to begin "
-        "anew",
+        f"raise the bias of {gate.name} by {by:g}, or use rx.cures.init.chrono({steps})",
         f"params = params._replace(b=params.b.at[{place}].add({by:g}))",
         _with(layer, b=b),
     )

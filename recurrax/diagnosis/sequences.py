@@ -49,8 +49,9 @@ def sequences_of(part: Part) -> tuple[Any, Any]:
     found.sort(key=lambda sequence: -len(sequence.steps))
     found = [s for s in found[:_EXAMPLES] if 2 * len(s.steps) >= len(found[0].steps)]
     shortest = len(found[-1].steps)
-    xs = jnp.stack([part.xs[s.steps[:shortest], s.example] for s in found], 1)
-    return _states(part, found, count), xs
+    xs = np.asarray(part.xs)
+    xs = np.stack([xs[s.steps[:shortest], s.example] for s in found], 1)
+    return _states(part, found, count), jnp.asarray(xs)
 
 
 def _states(part: Part, found: list[_Sequence], count: int) -> Any:
@@ -62,7 +63,8 @@ def _states(part: Part, found: list[_Sequence], count: int) -> Any:
     def rows(given: Any, initial: Any, single: Any) -> Any:
         if jnp.ndim(initial) == len(single.shape):  # shared by all examples
             return given
-        return jnp.stack([(given if s.first else initial)[s.example] for s in found])
+        given, initial = np.asarray(given), np.asarray(initial)
+        return jnp.asarray(np.stack([(given if s.first else initial)[s.example] for s in found]))
 
     return jax.tree.map(rows, part.state, start, one)
 
