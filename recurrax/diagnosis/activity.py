@@ -6,6 +6,7 @@ and where an activation is flat (a tenth of its greatest slope or less) it lets 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,14 +21,12 @@ from recurrax.flow.steps.trajectory import walk_together
 from recurrax.gated.step import GatedStep, gate_activations
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from recurrax.flow.steps.problem import Problem
 
 _STEPS = 256  # how many steps are looked at, spread over the sequence
 # Where a sigmoid and a tanh have a tenth of their greatest slope: 4 v (1 - v) and 1 - v^2.
 # Of cells that have no `GateView`.
-_TOLD = {
+_TOLD: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "gru-reset-before": ("rzn", ("sigmoid", "sigmoid", "tanh")),
     "lstm-projection": ("ifgo", ("sigmoid", "sigmoid", "tanh", "sigmoid")),
 }
@@ -107,14 +106,15 @@ def _values(kind: str, step: Any, params: Any, befores: Any, xs: Any) -> Any:
         return jnp.stack(list(step.view.values(params.unit, *z)))
     if kind not in _TOLD:
         return None
-    h, gates = befores.h, len(_TOLD[kind][0])
-    z = jnp.stack(jnp.split(xs @ params.w_in + params.b, gates, -1))
+    h, count = befores.h, len(_TOLD[kind][0])
+    z = jnp.stack(jnp.split(xs @ params.w_in + params.b, count, -1))
     if kind == "lstm-projection":
-        return lstm_gates(None, z, jnp.stack(jnp.split(h @ params.w_rec, gates, -1)))
-    w_r, w_z, w_n = jnp.split(params.w_rec, gates, -1)
+        return lstm_gates(None, z, jnp.stack(jnp.split(h @ params.w_rec, count, -1)))
+    w_r, w_z, w_n = jnp.split(params.w_rec, count, -1)
     both = jnp.stack([z[0] + h @ w_r, z[1] + h @ w_z])
-    r, kept = gate_activations(both, "sigmoid", "sigmoid")
-    return jnp.stack([r, kept, jnp.tanh(z[2] + (r * h) @ w_n)])
+    gates = gate_activations(both, "sigmoid", "sigmoid")
+    n = jnp.tanh(z[2] + (gates[0] * h) @ w_n)
+    return jnp.concatenate([gates, n[None]])
 
 
 def _gates(kind: str, step: Any, seen: Seen) -> tuple[Sequence[str], Sequence[str], np.ndarray]:
@@ -197,7 +197,8 @@ def _drives(step: Any, params: Any, seen: Seen, names: Sequence[str]) -> dict[st
     gates = len(gate_names(step, params, names))
 
     def by_gate(z: np.ndarray) -> np.ndarray:
-        return np.mean(z.reshape(-1, gates, z.shape[-1] // gates) ** 2, axis=(0, 2))
+        squares: np.ndarray = np.mean(z.reshape(-1, gates, z.shape[-1] // gates) ** 2, axis=(0, 2))
+        return squares
 
     b_n = getattr(getattr(params, "unit", None), "b_n", None)
     if b_n is not None:  # inside the reset
@@ -218,7 +219,7 @@ def gate_names(step: Any, params: Any, names: Sequence[str]) -> Sequence[str]:
     return names if len(names) == count else [f"gate {g}" for g in range(count)]
 
 
-def _of_inputs(xs: Any) -> dict[str, float]:
+def _of_inputs(xs: Any) -> dict[str, Any]:
     values = np.asarray(xs, np.float64)
     flat = values.reshape(-1, values.shape[-1]) if values.ndim > 1 else values[:, None]
     spread = np.sqrt(np.mean(flat.var(axis=0)))

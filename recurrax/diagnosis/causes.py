@@ -29,14 +29,18 @@ GROWS, GROWS_IN_THE_END = 0.05, 0.03
 SHUT = 0.3
 HALF_SHUT = 0.45  # below what zero biases give, 0.5: to blame only where nothing else is
 # Half of the units of tanh(z) are flat where z has a standard deviation of 2.7, as inputs of
-# three times unit scale give. A critical network of tanh, which is healthy, has 0.3.
-FLAT, ALL_FLAT = 0.4, 0.75
+# three times unit scale give. A critical network of tanh, which is healthy, has 0.3. Where two in
+# three are flat nothing is learned, even if a gradient finds its way along open gates.
+FLAT, ALL_FLAT = 0.4, 0.65
 PINNED = 0.7  # a bias that holds most units of a gate; noise of unit size frees one in six
 DEAD = 0.4  # relus that never rise; symmetric weights and inputs leave fewer than one in ten
 # How much larger or smaller than at a usual initialisation (1) inputs and weights are.
 LARGE = 2.0
 LARGE_GAIN = 2.5
-SMALL_GAIN = 0.35  # torch's default has 0.58
+SMALL_GAIN = 0.35  # of a gated cell; torch's default has 0.58
+# Of a network without gates, whose rate is the log of gain times slope. Below 0.7 the weights are
+# to blame where a gradient halves within two steps; others lose 0.4 to 0.5 by the slope alone.
+LOW_GAIN, HALVES, BELOW_ALL = 0.7, -0.35, -0.6
 
 
 def causes_of(found: Measured) -> tuple[str, ...]:
@@ -138,7 +142,9 @@ def gain_small(found: Measured) -> bool:
     if seen.memory is not None:
         return seen.recurrent_gain < SMALL_GAIN and rate < SLOW and not memory_shut(found)
     held = saturated(found) or bias_pins(found) or seen.dead > DEAD
-    return rate < FAST and not held
+    if seen.recurrent_gain != seen.recurrent_gain:  # of a cell whose weights are not known
+        return rate < FAST and not held
+    return rate < (HALVES if seen.recurrent_gain < LOW_GAIN else BELOW_ALL) and not held
 
 
 RULES: tuple[tuple[str, Callable[[Measured], bool]], ...] = (

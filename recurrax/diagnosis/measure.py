@@ -21,7 +21,6 @@ from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.trajectory import pose, walk_together
 
 if TYPE_CHECKING:
-    from recurrax.cell import Cell
     from recurrax.flow.steps.problem import Problem
 
 _EXACT = 64  # the size of a state up to which whole products are as fast as a few directions
@@ -33,7 +32,7 @@ class Layer(NamedTuple):
 
     name: str
     kind: str
-    cell: Cell
+    cell: Any
     params: Any
     state: Any  # before the first step, [E, ...]
     xs: Any  # [T, E, I]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -148,11 +149,11 @@ def rows_of(layer: LayerDiagnosis) -> list[tuple[str, str]]:
     rate, horizon = layer.rate, layer.horizon
     rows = [
         ("cell", f"{layer.kind}, {layer.input_size} inputs, {layer.hidden_size} units"),
-        ("gradient", f"{layer.verdict}; {pace(rate)}"),
+        ("gradient", f"{layer.verdict}; it {pace(rate)}"),
         ("horizon", f"{steps_text(horizon)} (5 % of the gradient left)"),
         ("rate", f"{rate:+.3g} nats a step"),
         ("top exponent", f"{layer.exponent:+.3g} nats a step"),
-        ("at the first step", f"a loss on the last output: {_log_text(layer.loss_gradients)}"),
+        ("loss on the last y", f"felt at the first step {_felt(layer.loss_gradients)}"),
         ("jacobian", f"radius {layer.jacobian_radius:.3g}, norm {layer.jacobian_norm:.3g}"),
     ]
     for name, radius in layer.spectral_radius.items():
@@ -199,13 +200,18 @@ def change_text(before: GradientFlow, after: GradientFlow) -> str:
 
 
 def pace(rate: float) -> str:
-    """How fast a gradient changes: `it halves every 1.3 steps`."""
+    """How fast a gradient changes: `halves every 1.3 steps`."""
     if rate == float("-inf"):
-        return "it is erased"
-    if rate != rate or rate == 0:
-        return "it stays as large"
-    word, steps = "halves" if rate < 0 else "doubles", 0.6931 / abs(rate)
-    return f"it {word} every {count_text(steps)} steps"
+        return "is erased"
+    if abs(rate) < 1e-4 or rate != rate:
+        return "stays as large"
+    steps = math.log(2) / abs(rate)
+    if steps < 1.05:
+        left = math.exp(rate)
+        return (
+            f"falls to {left:.2g} of itself a step" if rate < 0 else f"grows {left:.2g}-fold a step"
+        )
+    return f"{'halves' if rate < 0 else 'doubles'} every {count_text(steps)} steps"
 
 
 def steps_text(steps: float) -> str:
@@ -219,9 +225,7 @@ def count_text(steps: float) -> str:
     return f"{steps:.1f}".removesuffix(".0") if steps < 10 else f"{steps:.0f}"
 
 
-def _log_text(log_norm: np.ndarray) -> str:
-    """What of the gradient at the last step is left at the first."""
+def _felt(log_norm: np.ndarray) -> str:
+    """How strongly the first step feels what the last one does."""
     left = float(np.median(log_norm[0] - log_norm[-1]))
-    if np.isneginf(left):
-        return "nothing is left"
-    return f"e^{left:.3g} of it is left"
+    return "not at all" if np.isneginf(left) else f"e^{left:.3g} times as strongly as at the last"

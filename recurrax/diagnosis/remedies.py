@@ -98,37 +98,38 @@ def _scaling(layer: Layer, words: str, **factors: float) -> Cure:
 
 
 def _gates_open(layer: Layer, found: Measured) -> Iterator[Cure]:
-    """A memory gate is raised until half of the units remember half of the sequence, as chrono."""
-    row = CELLS[layer.kind]
-    gate = found.activity.gate(found.activity.memory)
-    if row.gates is None or gate is None:
+    """A memory gate is raised until half of the units remember half of the sequence, as chrono.
+
+    Or half as far, in logits, since what goes round by w_rec adds to what a gate keeps.
+    """
+    gates, gate = CELLS[layer.kind].gates, found.activity.gate(found.activity.memory)
+    if gates is None or gate is None:
         return
-    hidden = layer.params.b.shape[0] // row.gates.number
+    hidden, steps = layer.params.b.shape[0] // gates.number, max(found.steps, 2)
     median = min(max(gate.median, 1e-6), 1 - 1e-6)
-    wanted = min(max(math.log(found.steps / 2), 1.0), 5.0)  # the logit; 5 keeps 150 steps
-    by = round(wanted - math.log(median / (1 - median)), 1)
-    if by <= 0:
-        return
-    start = row.gates.forget * hidden
-    b = jnp.asarray(layer.params.b).at[start : start + hidden].add(by)
-    place = f"{start}:{start + hidden}"
-    steps = max(found.steps, 2)
-    yield Cure(
-        f"raise the bias of {gate.name} by {by:g}, or use rx.cures.init.chrono({steps})",
-        f"params = params._replace(b=params.b.at[{place}].add({by:g}))",
-        _with(layer, b=b),
-    )
-    biases = init.chrono(
-        steps, gates=row.gates.number, forget_gate=row.gates.forget, input_gate=row.gates.input
-    )
-    b = jnp.concatenate([each(None, (hidden,), layer.params.b.dtype) for each in biases])
-    cell = layer.kind.replace("-", "_")
-    made = f"rx.cells.{cell}({layer.params.w_in.shape[0]}, {hidden}, bias_init=bias)"
-    arguments = f"gates={row.gates.number}, input_gate={row.gates.input}"
+    most = min(max(math.log(steps / 2), 1.0), 5.0)  # the logit; 5 keeps 150 steps
+    start, stop = gates.forget * hidden, (gates.forget + 1) * hidden
+    for wanted in (most, most / 2):
+        by = round(wanted - math.log(median / (1 - median)), 1)
+        if by > 0:
+            yield Cure(
+                f"raise the bias of {gate.name} by {by:g}, or use rx.cures.init.chrono({steps})",
+                f"params = params._replace(b=params.b.at[{start}:{stop}].add({by:g}))",
+                _with(layer, b=jnp.asarray(layer.params.b).at[start:stop].add(by)),
+            )
+    options: dict[str, Any] = {
+        "gates": gates.number,
+        "forget_gate": gates.forget,
+        "input_gate": gates.input,
+    }
+    row = init.chrono(steps, **options)
+    b = jnp.concatenate([each(None, (hidden,), layer.params.b.dtype) for each in row])
+    called = ", ".join(f"{name}={value}" for name, value in options.items())
     yield Cure(
         f"use rx.cures.init.chrono({steps})",
-        f"bias = rx.cures.init.chrono({steps}, {arguments})\n"
-        f"params = params._replace(b={made}.init(jax.random.key(0)).b)",
+        f"row = rx.cures.init.chrono({steps}, {called})\n"
+        f"b = [each(None, ({hidden},), params.b.dtype) for each in row]\n"
+        "params = params._replace(b=jnp.concatenate(b))",
         _with(layer, b=b),
     )
 
@@ -184,9 +185,9 @@ def _weights_shrunk(layer: Layer, found: Measured) -> Iterator[Cure]:
     """Both weights at the size of a usual initialisation, where they are above it."""
     seen = found.activity
     factors = {}
-    if seen.input_gain * seen.input_scale > 1:
+    if seen.input_gain * seen.input_scale > 1.2:
         factors["w_in"] = 1 / (seen.input_gain * seen.input_scale)
-    if seen.recurrent_gain > 1:
+    if seen.recurrent_gain > 1.2:
         factors["w_rec"] = 1 / seen.recurrent_gain
     yield _scaling(layer, "scale {} (and decay weights while training)", **factors)
 
@@ -230,7 +231,8 @@ def _gain_lowered(layer: Layer, found: Measured) -> Iterator[Cure]:
     factor = gain_that_holds(layer, found)
     clip = "clip gradients while training: rx.cures.clip_by_global_norm(1.0)"
     if factor is not None:
-        yield _scaling(layer, f"scale {{}}, and {clip}", w_rec=factor)
+        # A little less, so that no rounding takes it over the edge.
+        yield _scaling(layer, f"scale {{}}, and {clip}", w_rec=0.98 * factor)
 
 
 def gain_that_holds(layer: Layer, found: Measured) -> float | None:

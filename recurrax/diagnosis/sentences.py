@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recurrax.diagnosis import records
+from recurrax.diagnosis.causes import GROWS, SLOW
 from recurrax.diagnosis.records import count_text, pace
 
 if TYPE_CHECKING:
@@ -19,12 +20,15 @@ def sentence(cause: str, name: str, found: Measured) -> str:
 
 
 def _gradient(found: Measured) -> str:
-    return pace(found.flow.rate).replace("it", "the gradient", 1)
+    return f"the gradient {pace(found.flow.rate)}"
 
 
 def _stuck(found: Measured) -> str:
-    """How many units are flat."""
-    return f"{found.activity.flat_mean:.0%} of its activations lie where they are flat"
+    """How many units are flat, and what follows."""
+    share = f"{found.activity.flat_mean:.0%} of its activations lie where they are flat"
+    if SLOW < found.flow.rate < GROWS:
+        return f"{share}, and hardly any gradient gets through them"
+    return f"{share}, and {_gradient(found)}"
 
 
 def _forget_shut(name: str, found: Measured) -> str:
@@ -47,7 +51,7 @@ def _large_inputs(name: str, found: Measured) -> str:
     offset = f", {seen.input_offset:.2g} times their spread off 0" if seen.input_offset > 1 else ""
     return (
         f"the inputs of {name} are large (root mean square {seen.input_scale:.3g}{offset}): "
-        f"{_stuck(found)}, and {_gradient(found)}"
+        f"{_stuck(found)}"
     )
 
 
@@ -55,8 +59,7 @@ def _large_weights(name: str, found: Measured) -> str:
     seen = found.activity
     return (
         f"the weights of {name} are large (gain {seen.input_gain:.2g} of w_in, "
-        f"{seen.recurrent_gain:.2g} of w_rec; about 1 in a new cell): {_stuck(found)}, and "
-        f"{_gradient(found)}"
+        f"{seen.recurrent_gain:.2g} of w_rec; about 1 in a new cell): {_stuck(found)}"
     )
 
 
@@ -65,8 +68,7 @@ def _inputs_dwarf(name: str, found: Measured) -> str:
     inputs, _, state = seen.shares
     return (
         f"the input weights of {name} dwarf the state (gain {seen.input_gain:.2g}; {inputs:.0%} of "
-        f"the pre-activations come from the inputs, {state:.1%} from the state): {_stuck(found)}, "
-        f"and {_gradient(found)}"
+        f"the pre-activations come from the inputs, {state:.1%} from the state): {_stuck(found)}"
     )
 
 
