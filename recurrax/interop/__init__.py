@@ -4,6 +4,7 @@ from recurrax.interop.candidates import Found
 from recurrax.interop.describe import describe
 from recurrax.interop.files import Weights, load, save
 from recurrax.interop.find import convert, find
+from recurrax.interop.keras import from_keras, to_keras
 from recurrax.interop.onnx import from_onnx
 from recurrax.interop.torch import from_torch, to_torch
 
@@ -13,9 +14,11 @@ __all__ = [
     "convert",
     "describe",
     "find",
+    "from_keras",
     "from_onnx",
     "from_torch",
     "load",
     "save",
+    "to_keras",
     "to_torch",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 from recurrax.interop.assemble import take_apart
 from recurrax.interop.candidates import Candidate, Found, converted
 from recurrax.interop.files import load
+from recurrax.interop.keras import recognise_keras
 from recurrax.interop.onnx import recognise_onnx
 from recurrax.interop.sources import read
 from recurrax.interop.torch import recognise_torch
@@ -33,6 +34,7 @@ def _recognise_own(arrays: dict[str, np.ndarray], config: dict[str, Any]) -> lis
 RECOGNISERS: tuple[Recogniser, ...] = (
     _recognise_own,
     recognise_torch,
+    recognise_keras,
     recognise_onnx,
 )
 

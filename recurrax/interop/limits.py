@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import zipfile
     from collections.abc import Iterator
     from pathlib import Path
 

@@ -30,8 +30,10 @@ def graph_arrays(graph: Any, path: Path | None) -> dict[str, np.ndarray]:
     """The initializers and constants of a graph; what lies in other files, beside `path`."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
-        value = [a.t for a in node.attribute if node.op_type == "Constant" and a.name == "value"]
-        tensors |= {node.output[0]: tensor for tensor in value}
+        if node.op_type == "Constant":
+            tensors |= {
+                out: a.t for a in node.attribute for out in node.output if a.type == a.TENSOR
+            }
     arrays = {name: _array(name, tensor, path) for name, tensor in tensors.items()}
     return {name: array for name, array in arrays.items() if array is not None}
 
