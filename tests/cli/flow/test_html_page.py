@@ -245,4 +245,4 @@ def test_plain_numbers():
     assert found == {"a": [1.0, "inf"], "b": [3, None], "c": [2]}
     assert json.dumps(found)
     found = plain(rx.flow.Decay(np.asarray([np.nan, 0.123456789]), None))
-    assert found == {"log_norm": ["nan", 0.1234568], "log_frobenius": None}
+    assert found == {"log_norm": ["nan", 0.1234568], "log_frobenius": None, "steps": None}
