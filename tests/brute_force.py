@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
@@ -59,6 +60,48 @@ def log_norms(matrices):
     with np.errstate(divide="ignore"):
         spectral = np.log(np.linalg.norm(matrices, 2, axis=(-2, -1)))
         return spectral, np.log(np.linalg.norm(matrices, axis=(-2, -1)))
+
+
+# --- gradients whose errors are cut off ----------------------------------------------------------
+
+
+@functools.cache
+def _jitted(step):
+    return jax.jit(step)
+
+
+def truncated(cell, params, state, xs, loss, most, mask=None, resets=None):
+    """The gradient by params when every error is cut off after `most` steps that count.
+
+    By one unroll for each y, of a batch: a loop of one small program, not one large program.
+    """
+    step = _jitted(cell.step)
+    mask = np.ones(xs.shape[:2], bool) if mask is None else np.asarray(mask)
+    resets = np.zeros_like(mask) if resets is None else np.asarray(resets)
+    counts, start = np.cumsum(mask, 0), cell.initial_state(params, mask.shape[1:])
+    xs = jnp.where(mask[..., None], xs, 0)
+
+    def total(params):
+        ys = []
+        for t in range(len(xs)):
+            now = state
+            for s in range(t + 1):
+                now = _choose(resets[s], start, now)
+                # What came before hears nothing of y_t.
+                cut = mask[s] & (counts[t] - counts[s] == most)
+                now = _choose(cut, jax.lax.stop_gradient(now), now)
+                new, y = step(params, now, xs[s])
+                now = _choose(mask[s], new, now)
+            ys.append(_choose(mask[t], y, jnp.zeros_like(y)))
+        return loss(jnp.stack(ys))
+
+    return jax.grad(total)(params)
+
+
+def _choose(rows, yes, no):
+    if rows.all() or not rows.any():
+        return yes if rows.all() else no
+    return jax.tree.map(lambda a, b: jnp.where(rows[:, None], a, b), yes, no)
 
 
 # --- linear networks, whose products are known --------------------------------------------------

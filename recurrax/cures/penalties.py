@@ -106,6 +106,7 @@ def flossing(
     target: float = 0.0,
     burn_in: int = 0,
     every: int | None = None,
+    mask: chex.Array | None = None,
 ) -> chex.Array:
     """Gradient flossing: the k largest Lyapunov exponents pushed to zero.
 
@@ -118,8 +119,8 @@ def flossing(
       k: how many exponents, at most N, the size of the whole state; the work is in proportion, and
         as many directions keep their gradient.
       target: of each exponent, in nats a step; a little below 0 forgets slowly.
-      burn_in, every: as in `rx.flow.lyapunov`; no step is left out by default, since a gradient
-        travels through all of them.
+      burn_in, every, mask: as in `rx.flow.lyapunov`; no step is left out by default, since a
+        gradient travels through all of them.
 
     Returns:
       A scalar: the mean over the k exponents and the batch. An exponent of -inf, where a Jacobian
@@ -143,7 +144,8 @@ def flossing(
     Source: Engelken (2023), "Gradient flossing".
     """
     checks.check_number("target", target)
-    exponents = lyapunov(cell, params, state, xs, k=k, burn_in=burn_in, every=every).exponents
+    options: dict[str, Any] = {"burn_in": burn_in, "every": every, "mask": mask}
+    exponents = lyapunov(cell, params, state, xs, k=k, **options).exponents
     least = jnp.log(jnp.finfo(exponents.dtype).tiny)
     # Not left out of the mean, or a network that has died would look cured.
     exponents = jnp.where(jnp.isfinite(exponents), exponents, least.astype(exponents.dtype))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrax.flow.lags import by_lag
+from recurrax.flow.lags.aligned import aligned, without_return
 from recurrax.flow.numbers.scaled import Scaled, log_norm
 from recurrax.flow.parts import by_layer
 from recurrax.flow.steps.loss import any_step_maps, backpropagated, by_outputs, by_step, check_loss
@@ -48,6 +49,8 @@ def lag_profile(
     loss: Callable[[Any], chex.Array],
     *,
     wrt: str | tuple[str, ...] | None = "w_rec",
+    mask: chex.Array | None = None,
+    resets: chex.Array | None = None,
 ) -> LagProfile:
     """How much of `d L / d w_rec` comes from errors that travelled k steps, for every k.
 
@@ -67,6 +70,10 @@ def lag_profile(
       loss: `loss(ys) -> scalar`, of the outputs `[T, *batch, ...]` of `rx.unroll`.
       wrt: names of the leaves of params to differentiate by, such as `"w_rec"`, or `"[0].w_rec"`
         in a stack, where `"w_rec"` alone means those of all its cells; None takes all leaves.
+      mask: bool `[T, *batch]`, as in `rx.unroll`; a step where it is False is not counted in any
+        lag, and its output is zero, whatever the loss makes of it.
+      resets: bool `[T, *batch]`, as in `rx.unroll`; no error travels back through one. The state
+        that it returns to is given, as the first one is, though it may be made of params.
 
     Returns:
       A `LagProfile`, summed over the batch. Norms are in log scale and right at any T; the error
@@ -75,9 +82,9 @@ def lag_profile(
       zero, the share is 1, and the error 0 if all parts are zero, else inf.
 
     Memory is that of a few states for each step. All lags cost one backward pass or two if the
-    loss looks at one output only, else `T / 2` passes without their wait for each other. Inside
-    `jax.jit`, the place for a profile that is asked for again and again, the choice is made when
-    it runs, and all of it is compiled, the loss too.
+    loss looks at one output only, be it the last that counts of each row, else `T / 2` passes
+    without their wait for each other. Inside `jax.jit`, the place for a profile that is asked for
+    again and again, the choice is made when it runs, and all of it is compiled, the loss too.
 
     Raises:
       ValueError, TypeError: as `rx.unroll` does; if concrete values are not finite, or the state
@@ -100,16 +107,19 @@ def lag_profile(
     Source: the sum over s is equations (3) to (5) of Pascanu, Mikolov and Bengio (2013).
     """
     check_loss(loss)
-    problem = pose(cell, params, state, xs)
+    problem = pose(cell, params, state, xs, mask, resets)
     path = walk_together(problem)
     refuse_overflow(problem, path.finite)
     where = _chosen(jax.tree.map(jnp.asarray, params), wrt)
     ys_bar = by_outputs(loss, path.ys)[1]
+    befores, cut = path.befores, None
+    if mask is not None or resets is not None:
+        problem, befores, ys_bar, cut = aligned(problem, befores, ys_bar)
     at_one_output = None
     if not any(isinstance(leaf, jax.core.Tracer) for leaf in ys_bar):
         with jax.ensure_compile_time_eval():  # of concrete values within a jit too
             at_one_output = bool(jnp.sum(_looked_at(ys_bar)) <= 1)
-    profile: LagProfile = _profile(problem, where, at_one_output, path.befores, ys_bar)
+    profile: LagProfile = _profile(problem, where, at_one_output, befores, ys_bar, cut)
     return profile
 
 
@@ -143,6 +153,7 @@ def _profile(
     at_one_output: bool | None,
     befores: Any,
     ys_bar: list[chex.Array],
+    cut: chex.Array | None,
 ) -> LagProfile:
     """Return the profile; whether the loss looks at one output is None where it is traced."""
     with jax.default_matmul_precision("highest"):  # accelerators round to ten bits otherwise
@@ -152,6 +163,8 @@ def _profile(
         if found is None:
             found = any_step_maps(problem, befores, tuple(i for i, _ in where), ys_bar)
         maps, errors = found
+        if cut is not None:
+            maps = without_return(maps, befores, errors, cut)
         signals = backpropagated(maps, by_step(errors))
         total = by_lag.gradient_of(maps.at(maps.rows)[1], signals)
 

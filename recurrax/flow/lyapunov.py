@@ -12,7 +12,8 @@ import numpy as np
 
 from recurrax import checks
 from recurrax.flow.parts import by_layer
-from recurrax.flow.steps.growth import block_length, grow
+from recurrax.flow.steps.blocks import block_length, counted_steps, left_out
+from recurrax.flow.steps.growth import grow
 from recurrax.flow.steps.trajectory import per_example, pose, refuse_overflow, with_inputs
 from recurrax.flow.summary import summary
 
@@ -29,7 +30,7 @@ class Lyapunov(NamedTuple):
     exponents: chex.Array  # [*batch, k], -inf where a Jacobian is singular
     standard_errors: chex.Array  # [*batch, k], by the means of blocks of time; inf if unknown
     history: chex.Array  # [M, *batch, k], the estimate from the first times[m] steps
-    times: chex.Array  # int32 [M], steps after the burn-in
+    times: chex.Array  # int32 [M], steps after the burn-in; under a mask [M, *batch], each row's
     dimension: chex.Array  # [*batch], Kaplan and Yorke's; NaN if k exponents do not tell
     entropy: chex.Array  # [*batch], the sum of the positive ones, nats a step
     condition: chex.Array  # [*batch], worst error of one growth, in units of rounding
@@ -50,6 +51,8 @@ def lyapunov(
     k: int | None = None,
     burn_in: int | None = None,
     every: int | None = None,
+    mask: chex.Array | None = None,
+    resets: chex.Array | None = None,
 ) -> Lyapunov:
     """The k largest Lyapunov exponents of the state under given inputs.
 
@@ -71,6 +74,9 @@ def lyapunov(
       every: steps between two eliminations, which keep the directions apart. None chooses anew as
         it goes, so that the error of each growth is below `eps ** 0.5` (float64: 1.5e-8, float32:
         3e-4), and eliminates at every step where that cannot be had.
+      mask: bool `[T, *batch]`, as in `rx.unroll`: steps where it is False are no time, neither in T
+        nor in the burn-in, so that each row is measured as if it were alone without them.
+      resets: bool `[T, *batch]`, refused where True: what the first state did is gone after one.
 
     Returns:
       A `Lyapunov`. The sum of all N exponents is the mean of `log |det A_t|`: by default to 1e-9 in
@@ -80,14 +86,16 @@ def lyapunov(
       rounding; it counts as the most that rounding can hide, so the smallest exponents are upper
       bounds: use float64. An exponent is -inf where a Jacobian is singular in exact zeros, or more
       than half of the growths are lost. Over a finite T it also depends on the direction it began
-      with, the same one for every k.
+      with, the same one for every k. Under a mask the history of a row that has ended repeats its
+      last estimate. What is refused below but known only inside `jax.jit` gives NaN for a row
+      without a step to measure, and -inf for one with a reset.
 
     Differentiable any number of times, where the exponents are finite and different.
 
     Raises:
       ValueError, TypeError: as `rx.unroll` does; if concrete values are not finite or the state
-        overflows; if k, burn_in, every or length does not fit; if an `every` above 1 loses
-        exponents in rounding.
+        overflows; if k, burn_in, every or length does not fit; if a mask leaves nothing of a row to
+        measure; if there is a reset; if an `every` above 1 loses exponents in rounding.
 
     Warns:
       UserWarning: if an `every` above 1 costs more than half the digits, or gives -inf.
@@ -105,7 +113,9 @@ def lyapunov(
     Source: Benettin et al. (1980), Shimada and Nagashima (1979); elimination instead of QR is
     Bauer's "Treppeniteration" (1957); the dimension is Kaplan and Yorke's (1979).
     """
-    problem = pose(cell, params, state, with_inputs(cell, params, state, xs, length))
+    xs = with_inputs(cell, params, state, xs, length)
+    problem = pose(cell, params, state, xs, mask, resets)
+    refuse_resets(problem, "exponents")
     found, condition = exponents_of(problem, k, burn_in, every)
     if every is not None and every > 1:
         remedy = "Take every=None, which chooses, or a smaller one."
@@ -117,10 +127,17 @@ def exponents_of(
     problem: Problem, k: int | None, burn_in: int | None = None, every: int | None = None
 ) -> tuple[Lyapunov, chex.Array]:
     """Return the exponents of a problem, and the condition of each direction, `[*batch, k]`."""
-    burn_in = check_left_out("burn_in", burn_in, problem.length, 10)
+    burn_in = check_left_out("burn_in", burn_in, problem.length)
+    shortest = shortest_row(problem)
+    measured = shortest - left_out(burn_in, shortest, 10)
+    if measured < 1:
+        raise ValueError(
+            f"the mask leaves a row {shortest} steps that count, and burn_in={burn_in or 0} of "
+            "them are left out: nothing is left to measure. Drop that row, or leave out fewer."
+        )
     if every is not None:
         checks.check_positive_int("every", every)
-        every, measured = int(every), problem.length - burn_in
+        every = int(every)
         if every > measured:
             raise ValueError(
                 f"every must be at most the {measured} steps that are measured, got {every}"
@@ -132,25 +149,27 @@ def exponents_of(
 
 @partial(jax.jit, static_argnums=(1, 2, 3))
 def _lyapunov(
-    problem: Problem, count: int, burn_in: int, every: int | None
+    problem: Problem, count: int, burn_in: int | None, every: int | None
 ) -> tuple[Lyapunov, chex.Array, chex.Array]:
     log_growth, condition, used, finite = per_example(
         lambda own: grow(own, count, burn_in, every), problem, in_turn=True
     )
-    steps = problem.length - burn_in
+    length = counted_steps(problem)
+    steps = jnp.maximum(length - left_out(burn_in, length, 10), 0)  # [] or [*batch]
     block = block_length(steps, every)
-    times = jnp.minimum(jnp.arange(1, len(log_growth) + 1) * block, steps)
-    exponents = jnp.sum(log_growth, 0) / steps
+    of_block = jnp.arange(1, len(log_growth) + 1).reshape(-1, *(1,) * steps.ndim)
+    times = jnp.minimum(of_block * block, steps).astype(jnp.int32)
+    elapsed = times.reshape(*times.shape, *(1,) * (log_growth.ndim - times.ndim))
+    exponents = jnp.sum(log_growth, 0) / elapsed[-1].astype(log_growth.dtype)
     order = jnp.argsort(jax.lax.stop_gradient(exponents), axis=-1, descending=True)
     exponents = jnp.take_along_axis(exponents, order, -1)
     log_growth = jnp.take_along_axis(log_growth, order[None], -1)
-    elapsed = times.reshape(-1, *(1,) * (log_growth.ndim - 1)).astype(log_growth.dtype)
     condition = jnp.max(condition, 0)
     result = Lyapunov(
         exponents=exponents,
-        standard_errors=_standard_errors(log_growth, steps // block, block),
-        history=jnp.cumsum(log_growth, 0) / elapsed,
-        times=times.astype(jnp.int32),
+        standard_errors=_standard_errors(log_growth, steps, block),
+        history=jnp.cumsum(log_growth, 0) / elapsed.astype(log_growth.dtype),
+        times=times,
         dimension=kaplan_yorke(exponents, count == problem.size),
         entropy=jnp.sum(jnp.maximum(exponents, 0), -1),
         condition=jnp.max(condition, -1),
@@ -159,18 +178,26 @@ def _lyapunov(
     return result, condition, finite
 
 
-def _standard_errors(log_growth: chex.Array, whole: int, block: int) -> chex.Array:
+def _standard_errors(log_growth: chex.Array, steps: chex.Array, block: Any) -> chex.Array:
     """The spread of the means of groups of the whole blocks, over the root of their number."""
-    groups = min(16, whole)
-    if groups < 2:
-        return jnp.full(log_growth.shape[1:], jnp.inf, log_growth.dtype)
-    each = whole // groups
-    rows = log_growth[: groups * each].reshape(groups, each, *log_growth.shape[1:])
-    finite = jnp.isfinite(rows).all((0, 1))
-    rates = jnp.where(finite, rows, 0).sum(1) / (each * block)
     # The root has no derivative where there is no spread.
-    variance = jnp.var(jax.lax.stop_gradient(rates), axis=0, ddof=1)
-    return jnp.where(finite, jnp.sqrt(variance / groups), jnp.inf)
+    log_growth = jax.lax.stop_gradient(log_growth)
+    whole = steps // block
+    groups = jnp.minimum(16, whole)
+    each = jnp.maximum(whole // jnp.maximum(groups, 1), 1)
+    number = jnp.arange(len(log_growth)).reshape(-1, *(1,) * whole.ndim) // each
+    more = (..., *(None,) * (log_growth.ndim - number.ndim))  # axes, those of the batch or of k
+    number, groups, each = number[more], groups[more], (each * block)[more]
+    finite = jnp.all(jnp.isfinite(log_growth) | (number >= groups), 0)
+    group = jnp.arange(16).reshape(-1, *(1,) * log_growth.ndim)
+    sums = jnp.sum(jnp.where(finite & (number == group), log_growth, 0), 1)
+    rates = sums / each.astype(sums.dtype)
+    real = group[:, 0] < groups
+    count = groups.astype(sums.dtype)
+    mean = jnp.sum(jnp.where(real, rates, 0), 0) / jnp.maximum(count, 1)
+    squares = jnp.sum(jnp.where(real, (rates - mean) ** 2, 0), 0)
+    error = jnp.sqrt(squares / jnp.maximum(count - 1, 1) / jnp.maximum(count, 1))
+    return jnp.where(finite & (groups >= 2), error, jnp.inf)
 
 
 def kaplan_yorke(exponents: chex.Array, whole: bool) -> chex.Array:
@@ -202,15 +229,37 @@ def check_k(k: int | None, size: int) -> int:
     return int(k)
 
 
-def check_left_out(name: str, given: int | None, steps: int, part: int) -> int:
-    """How many steps to leave out; one of so many parts by default."""
+def check_left_out(name: str, given: int | None, steps: int) -> int | None:
+    """A number of steps to leave out, if there is one, which must leave some."""
     if given is None:
-        return steps // part
+        return None
     if isinstance(given, bool) or not isinstance(given, (int, np.integer)):
         raise TypeError(f"{name} must be a number of steps, 0 or more, got {given!r}")
     if not 0 <= given < steps:
         raise ValueError(f"{name} must be from 0 to T - 1 = {steps - 1}, got {given}")
     return int(given)
+
+
+def shortest_row(problem: Problem) -> int:
+    """How many steps count in the row with the fewest; T if that is not known before it runs."""
+    mask = problem.flags.mask
+    if mask is None or isinstance(mask, jax.core.Tracer):
+        return problem.length
+    return int(np.min(np.sum(np.asarray(mask), 0)))
+
+
+def refuse_resets(problem: Problem, what: str) -> None:
+    """Refuse resets of which one is True: no product of Jacobians goes through it."""
+    resets = problem.flags.resets
+    if resets is None or isinstance(resets, jax.core.Tracer) or not np.any(resets):
+        return
+    t, *row = np.argwhere(np.asarray(resets))[0].tolist()
+    where = f" of row {', '.join(map(str, row))}" if row else ""
+    raise ValueError(
+        f"resets is True at t = {t}{where}, where the product of the Jacobians becomes zero: it "
+        f"has no {what} after that. Measure each piece between two resets on its own, from the "
+        "cell's initial state."
+    )
 
 
 def check_interval(every: int, exponents: Any, condition: Any, remedy: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,6 +51,8 @@ def spectrum(
     *,
     at: int | Sequence[int] | np.ndarray | None = None,
     below: float = 0.05,
+    mask: chex.Array | None = None,
+    resets: chex.Array | None = None,
 ) -> Spectrum:
     """All singular values of the derivative of the state by the initial state, at chosen times.
 
@@ -63,6 +66,9 @@ def spectrum(
       xs: the inputs `[T, *batch, I]`.
       at: the times t to look at, one integer from 1 to T or several; None for T alone.
       below: the fraction of a gradient that no longer counts, between 0 and 1.
+      mask: bool `[T, *batch]`, as in `rx.unroll`: a step where it is False is the identity. The
+        times count all steps of xs.
+      resets: bool `[T, *batch]`: from a step where it is True every value is -inf.
 
     Returns:
       A `Spectrum`. The small values are as accurate as the large ones, however far apart: of an
@@ -96,7 +102,7 @@ def spectrum(
 
     Source: Demmel and Veselic (1992), "Jacobi's method is more accurate than QR".
     """
-    problem = pose(cell, params, state, xs)
+    problem = pose(cell, params, state, xs, mask, resets)
     if isinstance(at, jax.core.Tracer):
         raise TypeError(
             "at must be known when compiling, got a traced value. Under jax.jit make it static: "
@@ -130,7 +136,10 @@ def spectrum_of(problem: Problem, times: tuple[int, ...], below: float) -> Spect
 
 @for_each_example(1, in_turn=True)
 def _spectrum(own: Problem, path: Trajectory, times: tuple[int, ...]) -> chex.Array:
-    steps = jax.tree.map(lambda leaf: leaf[: times[-1]], (path.befores, own.xs))
+    resets = own.flags.resets
+    if resets is not None:  # there the product is zero, so what is factored need not be
+        own = dataclasses.replace(own, flags=own.flags._replace(resets=None))
+    steps = jax.tree.map(lambda leaf: leaf[: times[-1]], own.rows(path.befores))
     tracks, blocks = follow(partial(linear_map, own.step, own.params), steps, own.size)
     blocks = blocks[np.asarray(times)]
 
@@ -146,7 +155,10 @@ def _spectrum(own: Problem, path: Trajectory, times: tuple[int, ...]) -> chex.Ar
 
     nothing = jnp.zeros((len(times), own.size), own.dtype), jnp.ones(len(times), bool)
     logs: chex.Array = jax.lax.while_loop(lambda carry: jnp.any(carry[1]), some, nothing)[0]
-    return logs
+    if resets is None:
+        return logs
+    cut = jnp.cumsum(resets)[np.asarray(times) - 1] > 0
+    return jnp.where(cut[:, None], -jnp.inf, logs)
 
 
 def _triangles(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks, keys
+from recurrax.flow.decay import Decay
 from recurrax.flow.horizon import horizon, rate
 from recurrax.flow.numbers.largest import first_guess, largest_singular_value
 from recurrax.flow.numbers.scaled import power_of_two, rescale
@@ -66,6 +67,8 @@ def watch(
     examples: int = 2,
     probes: int = 4,
     key: chex.PRNGKey | None = None,
+    mask: chex.Array | None = None,
+    resets: chex.Array | None = None,
 ) -> Watched:
     """The gradient flow of the network as it trains, every so many steps.
 
@@ -87,6 +90,9 @@ def watch(
       examples: how many of the batch are measured, the first of its leading axis.
       probes: directions followed for each: see `flow.decay`.
       key: for the random directions; by default one that no user has, always the same.
+      mask: bool `[T, *batch]`, as in `rx.unroll`; steps where it is False do not count, nor do rows
+        that have no other.
+      resets: bool `[T, *batch]`, as in `rx.unroll`; of a row with one nothing of s_0 is left at T.
 
     Returns:
       A `Watched`. `record._asdict()` is what a logger takes; `rx.plot.history` draws records,
@@ -125,7 +131,8 @@ def watch(
     checks.check_arrays("params", params)
     checks.check_arrays("state", state)
     static = (cell, int(every), int(examples), int(probes))
-    found: Watched = _watch(*static, key, jnp.asarray(step, jnp.int32), last, params, state, xs)
+    given = params, state, xs, mask, resets
+    found: Watched = _watch(*static, key, jnp.asarray(step, jnp.int32), last, *given)
     return found
 
 
@@ -168,10 +175,13 @@ def _measured(
             return logs, None
         return logs, jax.vmap(partial(gate_statistics, step, own.params))(path.befores, own.xs)
 
-    (log_norm, log_frobenius), found = per_example(one, problem)
+    logs, found = per_example(one, problem)
+    decay, mask, rows = Decay(*logs, problem.counted), problem.flags.mask, None
+    if decay.steps is not None:
+        rows = decay.steps[-1] > 0
     gates, saturated, norm = {}, {}, None
     if view is not None:
-        mean, low, high = (leaf.reshape(-1, len(view.names)).mean(0) for leaf in found)
+        mean, low, high = (_mean(leaf.reshape(-1, len(view.names)), mask) for leaf in found)
         gates = dict(zip(view.names, mean, strict=True))
         both = low + high + 0 * mean  # NaN is at neither end
         saturated = dict(zip(view.names, both, strict=True))
@@ -183,14 +193,29 @@ def _measured(
         norm = jnp.max(norms) * power_of_two(exponent, norms.dtype)
     return Watched(
         step=at,
-        log_norm=jnp.median(log_norm[-1]),
-        log_frobenius=jnp.median(log_frobenius[-1]),
-        rate=jnp.median(rate(log_norm)),
-        horizon=jnp.median(horizon(log_norm).steps),
+        log_norm=_median(decay.log_norm[-1], rows),
+        log_frobenius=_median(decay.log_frobenius[-1], rows),
+        rate=_median(rate(decay), rows),
+        horizon=_median(horizon(decay).steps, rows),
         largest_singular_value=norm,
         gates=gates,
         saturated=saturated,
     )
+
+
+def _median(values: chex.Array, rows: chex.Array | None) -> chex.Array:
+    """The median over some rows, NaN if one of them is; over all rows for None."""
+    if rows is None:
+        return jnp.median(values)
+    middle = jnp.nanmedian(jnp.where(rows, values, jnp.nan))
+    return jnp.where(jnp.any(jnp.isnan(values) & rows), jnp.nan, middle)
+
+
+def _mean(values: chex.Array, mask: chex.Array | None) -> chex.Array:
+    """The mean over the rows `[M, G]` that count."""
+    if mask is None:
+        return values.mean(0)
+    return values.mean(0, where=mask.reshape(-1, 1))
 
 
 def gate_statistics(

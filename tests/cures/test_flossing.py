@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from brute_force import linear
-from close import assert_finite, says
+from close import assert_close, assert_finite, says
 from contract import make_case
 
 import recurrax as rx
@@ -30,6 +30,20 @@ def test_it_is_the_mean_over_exponents_and_batch():
     found = rx.flow.lyapunov(cell, params, state, xs, k=3, burn_in=0).exponents
     value = flossing(cell, params, state, xs, k=3, target=-0.1)
     np.testing.assert_allclose(value, np.mean((np.asarray(found) + 0.1) ** 2), rtol=1e-5)
+
+
+def test_under_a_mask_it_is_the_mean_of_the_rows_alone(x64):
+    cell = rx.cells.elman(1, 2, dtype=jnp.float64)
+    params, xs = cell.init(jax.random.key(0)), jnp.sin(jnp.arange(24.0)).reshape(12, 2, 1)
+    mask = np.stack([np.arange(12) % 4, np.arange(12) < 9], 1) > 0  # nine steps each
+
+    def penalty(params, xs, mask):
+        return flossing(cell, params, None, xs, k=2, mask=mask)
+
+    slope = jax.value_and_grad(penalty)
+    found = slope(params, jnp.where(mask[..., None], xs, jnp.nan), mask)
+    alone = slope(params, jnp.stack([xs[mask[:, row], row] for row in range(2)], 1), None)
+    assert_close(found, alone)
 
 
 def test_gradient_by_differences(x64):

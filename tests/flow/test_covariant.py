@@ -122,3 +122,42 @@ def test_nothing_left_to_measure():
         "Give more steps or leave out fewer.",
     ):
         covariant(linear, jnp.eye(2), jnp.zeros(2), jnp.zeros((8, 2)), burn_in=4, burn_out=4)
+
+
+@pytest.mark.parametrize("options", [{}, {"every": 2, "burn_in": 3, "burn_out": 1, "k": 1}])
+def test_each_row_has_its_own_vectors(options, x64):
+    cell = rx.cells.elman(1, 2, dtype=jnp.float64)
+    params = cell.init(jax.random.key(0))
+    xs = jnp.asarray(np.random.default_rng(0).standard_normal((18, 2, 1)))
+    mask = np.stack([np.arange(18) % 3, np.arange(18) < 10], 1) > 0
+    given = jnp.where(mask[..., None], xs, jnp.nan)
+    found = covariant(cell, params, None, given, mask=mask, **options)
+    for row in range(2):
+        alone = covariant(cell, params, None, xs[mask[:, row], row], **options)
+        count = len(alone.times)
+        np.testing.assert_allclose(found.exponents[row], alone.exponents, rtol=1e-12)
+        for a, b in zip(found[1:], alone[1:], strict=True):
+            np.testing.assert_allclose(a[:count, row], b, rtol=1e-12, atol=1e-12)
+        assert (found.times[count:, row] == -1).all()
+        assert np.isnan(found.vectors[count:, row]).all()
+        assert np.isnan(found.angles[count:, row]).all()
+    with says(
+        ValueError,
+        "burn_in=4, burn_out=0 and every=1 leave 1 of a row = 4 steps to measure; expected 2 or "
+        "more. Give more steps or leave out fewer.",
+    ):
+        covariant(cell, params, None, xs, mask=mask & (np.arange(18)[:, None] < 6), burn_in=4)
+    with says(
+        ValueError,
+        "resets is True at t = 0, where the product of the Jacobians becomes zero: it has no "
+        "vectors after that. Measure each piece between two resets on its own, from the cell's "
+        "initial state.",
+    ):
+        covariant(cell, params, None, xs[:, 0], resets=np.arange(18) % 5 == 0)
+    if not options:
+        traced = jax.jit(lambda m, r: covariant(cell, params, None, xs, mask=m, resets=r))
+        exponents = traced(mask & (np.arange(2) > 0), np.zeros_like(mask)).exponents
+        assert np.isnan(exponents[0]).all()
+        np.testing.assert_allclose(exponents[1], found.exponents[1], rtol=1e-12)
+        resets = np.arange(18)[:, None] == np.array([3, 30])
+        assert np.isneginf(traced(mask, resets).exponents).tolist() == [[True] * 2, [False] * 2]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import gc
 import itertools
 import weakref
@@ -12,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from brute_force import linear
+from brute_force import linear, truncated
 from close import says
 from contract import make_case
+from ragged import MASK, ragged
 
 import recurrax as rx
 
@@ -36,27 +36,20 @@ def chosen(params, name):
     return [part.w_rec for part in params] if name == "stack" else params.w_rec
 
 
-@functools.cache
-def jitted(step):
-    return jax.jit(step)
-
-
-def cut(loss, case, most):
-    """The gradient when every error is cut off after `most` steps, by one unroll for each y."""
-    step = jitted(case.cell.step)  # a loop of one small program, not one large program
-
-    def total(params):
-        ys = []
-        for t in range(len(case.xs)):
-            state = case.state
-            for s in range(t + 1):
-                if t - s == most:  # what came before hears nothing of y_t
-                    state = jax.lax.stop_gradient(state)
-                state, y = step(params, state, case.xs[s])
-            ys.append(y)
-        return loss(jnp.stack(ys))
-
-    return jax.grad(total)(case.params)
+def assert_profile(found, sums):
+    """That it says of sums of parts, `[K, P]`, what they say: the norms and where they point."""
+    whole = sums[-1]
+    parts = [sums[0], *(b - a for a, b in itertools.pairwise(sums))]
+    size = np.linalg.norm(whole)
+    norms = np.asarray([np.linalg.norm(part) for part in parts])
+    np.testing.assert_allclose(np.exp(found.log_norm), norms, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(np.exp(found.log_total), size, rtol=1e-10)
+    shares = [np.vdot(one, whole) / size**2 for one in sums]
+    np.testing.assert_allclose(found.share, shares, rtol=1e-8, atol=1e-10)
+    errors = [np.linalg.norm(whole - one) / size for one in sums]
+    np.testing.assert_allclose(found.error, errors, rtol=1e-6, atol=1e-10)
+    cosines = [np.vdot(p, whole) / size / n if n else 0 for p, n in zip(parts, norms, strict=True)]
+    np.testing.assert_allclose(found.cosine, cosines, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.usefixtures("x64")
@@ -70,19 +63,9 @@ def cut(loss, case, most):
 def test_against_truncated_gradients(name, loss):
     case = make_case(name, "float64", T=4 if name == "stack" else 5)
     found = rx.flow.lag_profile(*case, LOSSES[loss], wrt=WRT.get(name, "w_rec"))
-    sums = [flat(chosen(cut(LOSSES[loss], case, k), name)) for k in range(len(case.xs))]
-    whole = sums[-1]
-    parts = [sums[0], *(b - a for a, b in itertools.pairwise(sums))]
-    size = np.linalg.norm(whole)
-    norms = np.asarray([np.linalg.norm(part) for part in parts])
-    np.testing.assert_allclose(np.exp(found.log_norm), norms, rtol=1e-8, atol=1e-10)
-    np.testing.assert_allclose(np.exp(found.log_total), size, rtol=1e-10)
-    shares = [np.vdot(one, whole) / size**2 for one in sums]
-    np.testing.assert_allclose(found.share, shares, rtol=1e-8, atol=1e-10)
-    errors = [np.linalg.norm(whole - one) / size for one in sums]
-    np.testing.assert_allclose(found.error, errors, rtol=1e-6, atol=1e-10)
-    cosines = [np.vdot(p, whole) / size / n if n else 0 for p, n in zip(parts, norms, strict=True)]
-    np.testing.assert_allclose(found.cosine, cosines, rtol=1e-6, atol=1e-9)
+    length = range(len(case.xs))
+    sums = [flat(chosen(truncated(*case, LOSSES[loss], k), name)) for k in length]
+    assert_profile(found, sums)
 
 
 @pytest.mark.usefixtures("x64")
@@ -278,3 +261,74 @@ def test_its_derivative_by_the_inputs():
     slopes = (of(1 + 1e-5) - of(1 - 1e-5)) / 2e-5
     np.testing.assert_allclose(jax.jacrev(of)(1.0), slopes, rtol=1e-6)
     np.testing.assert_allclose(jax.jacfwd(of)(1.0), slopes, rtol=1e-6)
+
+
+# --- a mask and resets ----------------------------------------------------------------------------
+
+LAST = MASK[::-1].argmax(0)  # steps from the end
+
+
+def of_last(ys):
+    """Of the last output that counts of each row, which stand at different times."""
+    return jnp.sum(jnp.sin(3 * ys[len(ys) - 1 - LAST, jnp.arange(len(LAST))]))
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"), [("gated", of_last), ("gated", LOSSES["all"]), ("plain", LOSSES["all"])]
+)
+def test_lags_count_the_steps_that_count_and_end_at_a_reset(name, loss, x64):
+    case = ragged(name)
+    wrt = WRT["stack"] if name == "plain" else "w_rec"
+    found = rx.flow.lag_profile(*case.args, loss, wrt=wrt, **case.flags)
+    sums = [truncated(*case.args, loss, k, **case.flags) for k in range(len(MASK))]
+    name = "stack" if name == "plain" else name
+    assert_profile(found, [flat(chosen(each, name)) for each in sums])
+
+    def whole(params):
+        cell, _, state, xs = case.args
+        return loss(rx.unroll(cell, params, state, xs, **case.flags)[1])
+
+    gradient = flat(chosen(jax.grad(whole)(case.args[1]), name))
+    np.testing.assert_allclose(np.exp(found.log_total), np.linalg.norm(gradient), rtol=1e-10)
+
+
+def test_one_row_with_gaps_is_the_row_without_them(x64):
+    cell, params, state, xs = ragged("gated").args
+    state, xs, mask = jax.tree.map(lambda leaf: leaf[2], state), xs[:, 2], jnp.asarray(MASK[:, 2])
+    last = LOSSES["last"]
+    found = rx.flow.lag_profile(cell, params, state, xs, last, mask=mask)
+    alone = rx.flow.lag_profile(cell, params, state, xs[mask], last)
+    count = len(alone.lags)
+    for a, b in zip(found[1:], alone[1:], strict=True):
+        np.testing.assert_allclose(a[:count] if a.ndim else a, b, rtol=1e-12, atol=1e-12)
+    assert np.isneginf(found.log_norm[count:]).all()
+    nothing = jnp.zeros_like(mask)
+    none = rx.flow.lag_profile(cell, params, state, xs, last, mask=nothing, resets=nothing)
+    assert np.isneginf(none.log_norm).all()
+    assert none.share[-1] == 1
+
+
+def test_an_input_that_rows_share_is_masked_for_each(x64):
+    def step(w, h, x):
+        h = jnp.tanh(w * h + x["own"] + x["all"])
+        return h, 2 * h
+
+    cell = rx.Cell(init=None, initial_state=lambda w, shape=(): jnp.zeros((*shape, 2)), step=step)
+    own = jnp.asarray(np.random.default_rng(0).standard_normal((len(MASK), 4, 2)))
+    shared = own[:, 0, :1]
+    each = jnp.broadcast_to(shared[:, None], own.shape)
+    flags = ragged("gated").flags
+    found, wide = (
+        rx.flow.lag_profile(
+            cell,
+            jnp.ones(2),
+            jnp.zeros((4, 2)),
+            {"own": own, "all": x},
+            LOSSES["all"],
+            wrt=None,
+            **flags,
+        )
+        for x in (shared, each)
+    )
+    for a, b in zip(found, wide, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)

@@ -555,3 +555,64 @@ def test_neither_inputs_nor_length():
 def test_an_autonomous_system_that_blows_up():
     with pytest.raises(ValueError, match=r"state at \[t, ...\] is not finite"):
         lyapunov(logistic, 5.0, jnp.array([0.3]), length=500)
+
+
+# --- masks ----------------------------------------------------------------------------------------
+
+
+def in_rows(length):
+    """A small network, and rows of which one is whole, one has gaps, and one is short."""
+    cell = rx.cells.elman(1, 2, dtype=jnp.float64)
+    xs = jnp.asarray(np.random.default_rng(0).standard_normal((length, 3, 1)))
+    mask = np.stack([np.ones(length), np.arange(length) % 3, np.arange(length) < 9], 1) > 0
+    return cell, cell.init(jax.random.key(0)), xs, mask
+
+
+@pytest.mark.parametrize(
+    ("options", "rows"), [({}, (0, 1, 2)), ({"every": 3, "burn_in": 5, "k": 1}, (1,))]
+)
+def test_each_row_is_measured_as_it_is_alone(options, rows, x64):
+    cell, params, xs, mask = in_rows(150)
+    given = jnp.where(mask[..., None], xs, jnp.nan)
+    found = lyapunov(cell, params, None, given, mask=mask, **options)
+    for row in rows:
+        alone = lyapunov(cell, params, None, xs[mask[:, row], row], **options)
+        count = len(alone.times)
+        for name, expected in alone._asdict().items():
+            got = np.asarray(getattr(found, name))
+            if name in ("history", "times", "every"):
+                got, beyond = got[:count, row], got[count:, row]
+                last = 0 if name == "every" else got[-1]
+                np.testing.assert_allclose(beyond, np.broadcast_to(last, beyond.shape), rtol=1e-12)
+            else:
+                got = got[row]
+            within = 1e-4 if name == "condition" else 1e-9  # a quotient of what is rounded
+            np.testing.assert_allclose(got, expected, rtol=within, atol=1e-12)
+
+
+def test_what_a_mask_and_resets_may_not_be(x64):
+    cell, params, xs, mask = in_rows(30)
+    empty = mask & (np.arange(3) != 1)
+    resets = np.zeros_like(mask)
+    resets[4, 2] = True
+    with says(
+        ValueError,
+        "the mask leaves a row 0 steps that count, and burn_in=0 of them are left out: nothing is "
+        "left to measure. Drop that row, or leave out fewer.",
+    ):
+        lyapunov(cell, params, None, xs, mask=empty)
+    with says(ValueError, "every must be at most the 4 steps that are measured, got 5"):
+        lyapunov(cell, params, None, xs, mask=mask, burn_in=5, every=5)
+    with says(
+        ValueError,
+        "resets is True at t = 4 of row 2, where the product of the Jacobians becomes zero: it has "
+        "no exponents after that. Measure each piece between two resets on its own, from the "
+        "cell's initial state.",
+    ):
+        lyapunov(cell, params, None, xs, resets=resets)
+    traced = jax.jit(lambda m, r: lyapunov(cell, params, None, xs, mask=m, resets=r))
+    found = traced(empty, resets).exponents
+    np.testing.assert_array_equal(np.isnan(found), np.array([[0, 0], [1, 1], [0, 0]], bool))
+    np.testing.assert_array_equal(np.isneginf(found), np.array([[0, 0], [0, 0], [1, 1]], bool))
+    plain = lyapunov(cell, params, None, xs, resets=np.zeros_like(mask))
+    np.testing.assert_allclose(plain.exponents[0], found[0], rtol=1e-12)

@@ -9,6 +9,7 @@ import pytest
 from brute_force import batch_jacobians, chosen, linear, products
 from close import says
 from contract import make_case
+from ragged import LIVE, T, ragged
 
 import recurrax as rx
 
@@ -110,3 +111,19 @@ def test_it_has_no_derivatives():
     cell, params, state, xs = make_case("gru", "float32")
     with pytest.raises(NotImplementedError, match=r"flow\.spectrum has no derivatives"):
         jax.grad(lambda p: spectrum(cell, p, state, xs).log_singular_values.sum())(params)
+
+
+@pytest.mark.parametrize("name", ["gated", "plain"])
+def test_a_masked_step_is_the_identity_and_a_reset_leaves_nothing(name, x64):
+    case = ragged(name)
+    found = spectrum(*case.args, **case.flags, at=(T - LIVE, T - LIVE + 1, T))
+    alone = spectrum(*case.alone).log_singular_values[0]
+    np.testing.assert_allclose(found.log_singular_values[-1, 1:3], alone[:2], atol=1e-10)
+    logs = found.log_singular_values[:, 3]
+    assert np.isfinite(logs[0]).all()
+    assert np.isneginf(logs[1:]).all()
+    assert np.isinf(found.log_condition[1:, 3]).all()
+    assert found.surviving[1:, 3].tolist() == [0, 0]
+    matrices = rx.flow.jacobians(*case.args, **case.flags)[:, 2]
+    expected = np.linalg.svd(products(np.asarray(matrices))[T - LIVE], compute_uv=False)
+    np.testing.assert_allclose(np.exp(found.log_singular_values[1, 2]), expected, atol=1e-12)

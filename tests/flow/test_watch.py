@@ -9,6 +9,7 @@ import pytest
 from brute_force import linear
 from close import says
 from contract import make_case
+from ragged import MASK, ragged
 
 import recurrax as rx
 
@@ -136,3 +137,33 @@ def test_bad_options(options, kind, text):
     case = make_case("elman_tanh", "float32")
     with says(kind, text):
         rx.flow.watch(*case, **({"step": 0} | options))
+
+
+def test_only_the_steps_that_count_are_watched(x64):
+    cell, params, state, xs = ragged("gated").args
+    empty = jnp.asarray(MASK.T * np.array([[1], [1], [1], [0]], bool)).T  # and no such row
+    options = {"step": 0, "examples": 4, "probes": 6}
+    found = rx.flow.watch(cell, params, state, xs, mask=empty, **options)
+    rows = (cell, params, jax.tree.map(lambda leaf: leaf[:3], state), xs[:, :3])
+    decay = rx.flow.decay(*rows, mask=MASK[:, :3])
+    for got, expected in (
+        (found.log_norm, decay.log_norm[-1]),
+        (found.rate, rx.flow.rate(decay)),
+        (found.horizon, rx.flow.horizon(decay).steps),
+    ):
+        np.testing.assert_allclose(got, np.median(expected), rtol=1e-9)
+    gates = rx.flow.paths(*rows, mask=MASK[:, :3]).gates
+    for g, name in enumerate(gates.names):
+        np.testing.assert_allclose(found.gates[name], np.nanmean(gates.mean[..., g]), rtol=1e-9)
+    resets = jnp.zeros_like(empty).at[3, 0:2].set(True)
+    assert np.isneginf(
+        rx.flow.watch(cell, params, state, xs, mask=empty, resets=resets, **options).log_norm
+    )
+    nothing = rx.flow.watch(cell, params, state, xs, mask=jnp.zeros_like(empty), **options)
+    assert np.isnan([nothing.log_norm, nothing.rate, nothing.horizon, nothing.gates["f"]]).all()
+    with says(
+        TypeError,
+        "mask must be a bool array [T, B], got float64. Lengths become a mask with "
+        "rx.length_mask(lengths, T); numbers with mask.astype(bool).",
+    ):
+        rx.flow.watch(cell, params, state, xs, mask=jnp.ones(MASK.shape), **options)

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from recurrax import keys
 from recurrax.flow.numbers.factors import Eliminated, eliminated, orthonormal
 from recurrax.flow.numbers.scaled import log_of, power_of_two, scale_of
+from recurrax.flow.steps.blocks import slots
 from recurrax.flow.steps.jacobian import linear_maps
 from recurrax.flow.steps.problem import Problem, flatten
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     import chex
 
-_BLOCKS = 64  # at least so many where T allows, so that their spread gives an error bar
 _WIDEST = 64  # steps between eliminations, at most: beyond it there is nothing left to save
 _PUSH, _SPLIT, _IDLE = 0, 1, 2
 
@@ -39,7 +39,7 @@ _PUSH, _SPLIT, _IDLE = 0, 1, 2
 class _Seen(NamedTuple):
     """What one block did to the directions."""
 
-    basis: chex.Array  # [N, k], orthonormal
+    basis: Any  # [N, k], orthonormal; None where it is carried on
     log_growth: chex.Array  # [k]
     condition: chex.Array  # [k], the worst: the error of a growth, in units of rounding
     lost: chex.Array  # int32 [k], growths that are nothing but rounding
@@ -54,32 +54,17 @@ def first_basis(size: int, count: int, dtype: jnp.dtype) -> chex.Array:
     return orthonormal(jax.random.normal(keys.own(keys.BASIS), (count, size)).astype(dtype).T)[0]
 
 
-def block_length(length: int, every: int | None) -> int:
-    """Steps in one block: a chosen interval is not cut short by the end of one."""
-    size = max(1, length // _BLOCKS)
-    return size if every is None else min(length, -(-size // every) * every)
-
-
 def grow(
-    problem: Problem, count: int, burn_in: int, every: int | None
+    problem: Problem, count: int, burn_in: int | None, every: int | None
 ) -> tuple[chex.Array, chex.Array, chex.Array, chex.Array]:
-    """Push `count` directions through all of xs, in whole blocks, which idle steps fill up.
+    """Push `count` directions through the steps that count, in blocks, which idle slots fill up.
 
     Returns:
       Of each block after the burn-in the log growth of each direction and the worst error of it, in
-      units of rounding, `[M, k]`, and the steps between eliminations, int32 `[M]`. Of all blocks,
-      whether the state was finite.
+      units of rounding, `[M, k]`, and the steps between eliminations, int32 `[M]`: all 0 where no
+      step of the block counts. Of all blocks, whether the state was finite.
     """
-    length = problem.length
-    size = block_length(length - burn_in, every)
-    before = -(-burn_in // size)  # blocks, rounded up
-    front = before * size - burn_in
-    total = before + -(-(length - burn_in) // size)
-    back = total * size - front - length
-
-    def fold(leaf: chex.Array) -> chex.Array:
-        padding = [(front, back)] + [(0, 0)] * (leaf.ndim - 1)
-        return jnp.pad(leaf, padding, mode="edge").reshape(total, size, *leaf.shape[1:])
+    places, filled, before, size = slots(problem, burn_in, every)
 
     def block(carried: Any, now: Any) -> tuple[Any, Any]:
         """Along the trajectory of one block, push or split at each step, and orthonormalise."""
@@ -101,16 +86,23 @@ def grow(
         else:
             seen, used = attempt(interval), interval
         finite = jnp.isfinite(flatten(befores)).all() & jnp.isfinite(flatten(state)).all()
-        carried = state, seen.basis, interval, _erased(seen)
-        return carried, (seen, jnp.minimum(used, size), finite)
+        after = state, seen.basis, interval, _erased(seen)
+        seen, used = seen._replace(basis=None), jnp.minimum(used, size)
+        if problem.flags.mask is not None:  # a block may be idle as a whole: it leaves no rounding
+            some = jnp.any(live)
+            seen, used = jax.tree.map(lambda leaf: jnp.where(some, leaf, 0), (seen, used))
+            after = jax.tree.map(lambda new, old: jnp.where(some, new, old), after, carried)
+        return after, (seen, used, finite)
 
     basis = first_basis(problem.size, count, problem.dtype)
     carried = (problem.state, basis, jnp.int32(every or 1), jnp.zeros(count, bool))
-    live = jnp.pad(jnp.ones(length, bool), (front, back)).reshape(total, size)
-    _, found = jax.lax.scan(block, carried, (jax.tree.map(fold, problem.xs), live))
+    rows = jax.tree.map(lambda leaf: leaf[places], problem.xs), jnp.asarray(filled)
+    _, found = jax.lax.scan(block, carried, rows)
     (seen, used), finite = jax.tree.map(lambda leaf: leaf[before:], found[:2]), found[2]
     # Erased again and again, and not by one nearly singular step.
     gone = 2 * jnp.sum(seen.lost, 0) > jnp.sum(seen.growths)
+    if problem.flags.resets is not None:  # nothing of the first state is left
+        gone = gone | jnp.any(problem.flags.resets)
     return jnp.where(gone, -jnp.inf, seen.log_growth), seen.condition, used, finite
 
 
