@@ -154,8 +154,11 @@ def _follow(make_map: Any, parts: Any, basis: chex.Array, live: Any, every: chex
             found = eliminated(pushed())
             return (found.basis, jnp.int32(0)), (_grown(found), found.condition, found.hidden > 0)
 
-        after, seen = jax.lax.switch(action, (push, split, lambda: (carried, nothing)))
-        return after, (*seen, jnp.where(action == _IDLE, 0, exponent))
+        def idle() -> tuple[Any, Any]:
+            return (basis * power_of_two(-exponent, basis.dtype), jnp.int32(0)), nothing
+
+        after, seen = jax.lax.switch(action, (push, split, idle))
+        return after, (*seen, exponent)
 
     turn = jnp.arange(1, live.shape[0] + 1) % every == 0
     action = jnp.where(live, jnp.where(turn, _SPLIT, _PUSH), _IDLE)
@@ -169,7 +172,7 @@ def _follow(make_map: Any, parts: Any, basis: chex.Array, live: Any, every: chex
     sizes = jnp.cumsum(jnp.append(exponents, last)).astype(basis.dtype)
     after = sizes[1:] + jnp.log2(jnp.where(pivots == 0, 1, pivots))
     condition = jnp.maximum(jnp.max(conditions, 0), rest.condition)
-    condition *= detour(sizes[:-1], after, every)
+    condition *= detour(sizes[:-1], after, every, live)
     return _Seen(
         basis,
         log_growth,
@@ -193,19 +196,24 @@ def _erased(seen: _Seen) -> chex.Array:
     return jnp.isneginf(seen.log_growth) | (2 * seen.lost > seen.growths)
 
 
-def detour(before: chex.Array, after: chex.Array, every: chex.Array) -> chex.Array:
+def detour(
+    before: chex.Array, after: chex.Array, every: chex.Array, live: chex.Array
+) -> chex.Array:
     """How much larger directions were inside an interval than at its ends, as a factor.
 
     A direction that is stretched and then shrunk again has rounded away, at its longest, more of
     those beside it than can be seen at the end. It shows as a size above the straight line, in
     logs, from one end to the other; it counts twice, since what grows is mostly paid for by what it
-    is compared with. `before` and `after [S]` are binary logs of the size around each step.
+    is compared with. `before` and `after [S]` are binary logs of the size around each step; those
+    that are live stand side by side.
     """
     steps = jnp.arange(len(after))
-    first = steps - steps % every
-    last = jnp.minimum(first + every, len(after)) - 1
+    begin, turn = jnp.argmax(live), steps - steps % every
+    first = jnp.maximum(turn, begin)
+    last = jnp.minimum(turn + every, begin + jnp.sum(live)) - 1
     line = before[first] + (steps + 1 - first) / (last + 1 - first) * (after[last] - before[first])
-    above = jnp.max(after - line) - 1  # sizes are rounded to whole numbers: one says nothing
+    # Sizes are rounded to whole numbers: one says nothing.
+    above = jnp.max(jnp.where(live, after - line, 0)) - 1
     return jnp.exp2(2 * jnp.maximum(above, 0))
 
 

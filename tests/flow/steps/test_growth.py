@@ -101,11 +101,15 @@ def test_a_stretch_that_is_undone_within_an_interval_is_seen():
 def test_a_detour_counts_twice():
     steps = np.arange(12.0)
     straight = jnp.asarray(3 * steps), jnp.asarray(3 * steps + 3)
-    assert detour(*straight, jnp.int32(5)) == 1
+    live = jnp.ones(12, bool)
+    assert detour(*straight, jnp.int32(5), live) == 1
     before, after = np.zeros(12), np.zeros(12)
     after[6] = before[7] = 11  # of the interval from 5 to 9
-    assert detour(jnp.asarray(before), jnp.asarray(after), jnp.int32(5)) == 2.0**20
-    assert detour(jnp.asarray(before), jnp.asarray(after), jnp.int32(1)) == 1
+    assert detour(jnp.asarray(before), jnp.asarray(after), jnp.int32(5), live) == 2.0**20
+    assert detour(jnp.asarray(before), jnp.asarray(after), jnp.int32(1), live) == 1
+    idle = live.at[:7].set(False).at[9:].set(False)  # it goes straight down, and stays there
+    after[9:] = -9
+    assert detour(jnp.asarray(before), jnp.asarray(after), jnp.int32(5), idle) == 1
 
 
 # --- one step that is nearly singular ------------------------------------------------------------
