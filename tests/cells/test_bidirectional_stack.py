@@ -76,8 +76,11 @@ def test_the_slow_twin(x64, options):
 
 @pytest.mark.parametrize("merge", ["concat", "sum"])
 def test_how_two_directions_are_joined(x64, merge):
-    cell = rx.cells.gru(I, 4, dtype="float64")
-    both = rx.bidirectional(cell, merge=merge)
+    """Each direction a stack, which sees nothing of the other."""
+    gru = rx.cells.gru
+    both = rx.bidirectional(
+        rx.stack(gru(I, 4, dtype="float64"), gru(4, 2, dtype="float64")), merge=merge
+    )
     given = made(both, "float64")
     assert_close(rx.unroll(both, *given, mask=MASK)[1], twin(both, *given, mask=MASK)[1])
 
