@@ -135,6 +135,33 @@ def test_a_loss_is_felt_in_every_part_as_jax_grad_says(x64):
         assert_close(found, getattr(by_state[layer], way).h)
 
 
+def test_a_masked_row_is_that_row_alone(x64):
+    """Forward its padding is at the end, backward at the beginning."""
+    gru = rx.cells.gru
+    deep = rx.stack(*(rx.bidirectional(gru(size, 2, dtype="float64")) for size in (I, 4)))
+    params, state, xs = made(deep)
+    mask = rx.length_mask(jnp.array([T, 3]), T)
+    alone = params, jax.tree.map(lambda leaf: leaf[1], state), xs[:3, 1]
+
+    def loss(ys):
+        return jnp.sum(ys[..., -3:] ** 2)
+
+    decays = rx.flow.decay(deep, params, state, xs, mask=mask)
+    errors = rx.flow.loss_gradients(deep, params, state, xs, loss, mask=mask)
+    for found, one in (
+        (decays, rx.flow.decay(deep, *alone)),
+        (errors, rx.flow.loss_gradients(deep, *alone, loss)),
+    ):
+        for name in one:
+            row = found[name].log_norm[:, 1]
+            row = row[-3:] if name.endswith("backward") else row[:3]
+            assert_close(row, one[name].log_norm)
+    horizon, expected = (rx.flow.horizon(of) for of in (decays, rx.flow.decay(deep, *alone)))
+    assert_close(
+        {n: h.steps[1] for n, h in horizon.items()}, {n: h.steps for n, h in expected.items()}
+    )
+
+
 def test_every_other_question_answers_by_name():
     cell = rx.cells.gru(I, 2)
     both = rx.bidirectional(cell)
