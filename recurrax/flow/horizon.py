@@ -40,7 +40,7 @@ _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 
 def _of_each(function: _Function) -> _Function:
-    """Of several results by name, what the function says of each, by name."""
+    """What the function says of each, by name, of several results by name."""
 
     @functools.wraps(function)
     def either(*args: Any, **options: Any) -> Any:

@@ -58,7 +58,7 @@ def parts(
       cell: what `rx.bidirectional` or `rx.stack` makes, a `Cell`, or a step function.
       params: its params.
       state: the state before the first step, or None for the initial state.
-      xs: the inputs `[T, *batch, I]`.
+      xs: the inputs `[T, *batch, I]`, or None for the cells and their weights alone.
       mask: bool `[T, *batch]`, as in `rx.unroll`; each part has the same.
       resets: bool `[T, *batch]`, as in `rx.unroll`; each part has the same.
 

@@ -249,6 +249,7 @@ def test_names():
     ys = rx.unroll(elman(I, 2), params[0], None, xs)[1]
     assert_close(rx.flow.parts(plain, params, None, xs)["layer1"].xs, ys)
     step = elman(I, 2).step
+    assert rx.flow.parts(plain, params, None, None)["layer1"].xs is None
     part = rx.flow.parts(step, params[0], elman(I, 2).initial_state(params[0], (B,)), xs)["layer0"]
     assert part.cell == step
 
