@@ -9,14 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax.interop.assemble import assemble
+from recurrax.interop.layers import Layer
 from recurrax.interop.sources import Source, read
 from recurrax.words import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from recurrax.interop.layers import Layer
-
+    # The path of a layer; or several, from bottom to top, a pair being (forward, backward).
+    Prefix = str | Sequence[str | tuple[str, str]]
     Recogniser = Callable[[dict[str, np.ndarray], dict[str, Any]], list["Candidate"]]
 
 _MOST = 12  # names of arrays that a message lists
@@ -43,25 +44,57 @@ class Candidate(NamedTuple):
 
 
 def converted(
-    source: Any, recognisers: Sequence[Recogniser], prefix: str | None, **options: Any
+    source: Any, recognisers: Sequence[Recogniser], prefix: Prefix | None, **options: Any
 ) -> tuple[Any, Any]:
-    """The one layer that is found, or that a prefix names, as a cell and its params.
+    """The one layer that is found, or those that prefixes name, as a cell and its params.
 
     Raises:
-      ValueError: if there is none or no such one, or several and no prefix, if it has no such
-        option, or its weights contradict each other or are not finite.
+      ValueError: if there is none or no such one, or several and no prefix, if none has such an
+        option, or weights contradict each other or are not finite.
     """
     given = read(source)
     found = [one for recognise in recognisers for one in recognise(given.arrays, given.config)]
-    chosen = _chosen(found, prefix, given)
-    known = inspect.signature(chosen.layers).parameters
+    chosen = [[_chosen(found, name, given) for name in row] for row in _rows(prefix)]
     asked = {name: value for name, value in options.items() if value is not None}
+    every = [one for row in chosen for one in row]
+    known = {name for one in every for name in inspect.signature(one.layers).parameters}
     for name in asked:
         if name not in known:
-            raise ValueError(f"{name} says nothing of {text(chosen.found)}: leave it out")
-    for name, array in chosen.leaves.items():
-        _check_finite(name, array)
-    return assemble(chosen.layers(**asked))
+            raise ValueError(f"{name} says nothing of {_listed(every)}: leave it out")
+    for one in every:
+        for name, array in one.leaves.items():
+            _check_finite(name, array)
+    return assemble([layer for row in chosen for layer in _layers_of(row, asked)])
+
+
+def _rows(prefix: Any) -> list[tuple[str | None, ...]]:
+    """The names of each layer, from bottom to top."""
+    if prefix is None or isinstance(prefix, str):
+        return [(prefix,)]
+    rows = list(prefix) if isinstance(prefix, (tuple, list)) and prefix else [None]
+    rows = [tuple(row) if isinstance(row, (tuple, list)) else (row,) for row in rows]
+    if not all(isinstance(name, str) for row in rows for name in row):
+        raise TypeError(
+            "prefix must be the path of a layer, or a tuple of such for layers from bottom to top, "
+            f"where a pair is (forward, backward); got {prefix!r}"
+        )
+    return rows
+
+
+def _layers_of(row: list[Candidate], asked: dict[str, Any]) -> tuple[Layer, ...]:
+    """The layers of one prefix, or the one layer of a pair (forward, backward)."""
+    parts = []
+    for one in row:
+        known = inspect.signature(one.layers).parameters
+        parts.append(one.layers(**{name: asked[name] for name in asked if name in known}))
+    if len(parts) == 1:
+        return parts[0]
+    if len(parts) != 2 or any(len(part) > 1 or part[0].backward is not None for part in parts):
+        raise ValueError(
+            "where prefix has a pair, it names the cell of the forward direction and that of the "
+            f"backward one, of one layer each; got {_listed(row)}"
+        )
+    return (Layer(parts[0][0].forward, parts[1][0].forward),)
 
 
 def _chosen(found: list[Candidate], prefix: str | None, source: Source) -> Candidate:

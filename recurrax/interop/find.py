@@ -8,14 +8,18 @@ import numpy as np
 
 from recurrax.interop.assemble import take_apart
 from recurrax.interop.candidates import Candidate, Found, converted
+from recurrax.interop.equinox import recognise_equinox
 from recurrax.interop.files import load
+from recurrax.interop.flax import recognise_flax
+from recurrax.interop.haiku import recognise_haiku
 from recurrax.interop.keras import recognise_keras
 from recurrax.interop.onnx import recognise_onnx
 from recurrax.interop.sources import read
+from recurrax.interop.tensorflow import recognise_tensorflow
 from recurrax.interop.torch import recognise_torch
 
 if TYPE_CHECKING:
-    from recurrax.interop.candidates import Recogniser
+    from recurrax.interop.candidates import Prefix, Recogniser
 
 
 def _recognise_own(arrays: dict[str, np.ndarray], config: dict[str, Any]) -> list[Candidate]:
@@ -36,6 +40,10 @@ RECOGNISERS: tuple[Recogniser, ...] = (
     recognise_torch,
     recognise_keras,
     recognise_onnx,
+    recognise_flax,
+    recognise_haiku,
+    recognise_equinox,
+    recognise_tensorflow,
 )
 
 
@@ -74,13 +82,14 @@ def find(source: Any) -> tuple[Found, ...]:
     return tuple(one.found for one in _recognise(given.arrays, given.config))
 
 
-def convert(source: Any, *, prefix: str | None = None, **options: Any) -> tuple[Any, Any]:
+def convert(source: Any, *, prefix: Prefix | None = None, **options: Any) -> tuple[Any, Any]:
     """A cell and its params from anybody's weights, whichever library they are of.
 
     Args:
       source: a path (`.safetensors`, `.npz`, `.pt`, `.pth`, `.keras`, `.h5`, `.onnx`), or names
         and arrays: a state_dict, a tree of params, `get_weights()`, a module.
-      prefix: which of several recurrent layers, as `rx.interop.find` names them.
+      prefix: which of several recurrent layers, as `rx.interop.find` names them; or, as of
+        `rx.interop.from_flax`, a tuple of several that stand on each other.
       **options: of that library's converter, such as `activation` of `rx.interop.from_torch`.
 
     Returns:

@@ -83,7 +83,7 @@ def _leaves(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
         for name, part in tree.items():
             yield from _leaves(part, (*path, str(name)))
     elif isinstance(tree, (list, tuple)) and not hasattr(tree, "_fields"):
-        if path and not any(hasattr(p, "shape") or isinstance(p, Mapping) for p in tree):
+        if path and _is_numbers(tree):
             yield path, tree  # an array, written as lists
         else:
             for i, part in enumerate(tree):
@@ -96,6 +96,13 @@ def _leaves(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
             if words and words[-1] == "value":  # of a Variable of flax
                 words.pop()
             yield (*path, *words), leaf
+
+
+def _is_numbers(tree: Any) -> bool:
+    """Whether it is numbers in lists, and not arrays or modules."""
+    if isinstance(tree, (list, tuple)):
+        return all(_is_numbers(part) for part in tree)
+    return isinstance(tree, (int, float))
 
 
 def _word(key: Any) -> Any:
