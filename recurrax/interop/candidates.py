@@ -69,10 +69,11 @@ def converted(
 
 def _rows(prefix: Any) -> list[tuple[str | None, ...]]:
     """The names of each layer, from bottom to top."""
+    rows: list[tuple[str | None, ...]]
     if prefix is None or isinstance(prefix, str):
         return [(prefix,)]
-    rows = list(prefix) if isinstance(prefix, (tuple, list)) and prefix else [None]
-    rows = [tuple(row) if isinstance(row, (tuple, list)) else (row,) for row in rows]
+    given = prefix if isinstance(prefix, (tuple, list)) and prefix else [None]
+    rows = [tuple(row) if isinstance(row, (tuple, list)) else (row,) for row in given]
     if not all(isinstance(name, str) for row in rows for name in row):
         raise TypeError(
             "prefix must be the path of a layer, or a tuple of such for layers from bottom to top, "

@@ -105,8 +105,8 @@ def to_equinox(cell: Any, params: Any, like: Any, *, prefix: Prefix | None = Non
     """
     layers = take_apart("to_equinox", cell, params)
     wanted: dict[str, np.ndarray] = {}
-    for path, side in places("to_equinox", layers, "" if prefix is None else prefix, str):
-        at = path.replace(".", "/").strip("/") + "/" if path else ""
+    for where, side in places("to_equinox", layers, prefix or ""):
+        at = where.replace(".", "/").strip("/") + "/" if where else ""
         wanted |= {f"{at}{leaf}": array for leaf, array in _leaves_of(side).items()}
     given, structure = jax.tree_util.tree_flatten_with_path(like)
     leaves = []

@@ -176,7 +176,8 @@ def to_flax(
         `LSTMCell`, with one for each gate.
 
     Returns:
-      Nested dicts of arrays, with `activation_fn` and `residual=False` left to the module.
+      Nested dicts of arrays. What params do not say is the module's own: `activation_fn`,
+      `residual=False`, and how the outputs of two directions are merged.
 
     Raises:
       ValueError: if Flax has no such cell, with the reason.
@@ -196,7 +197,7 @@ def to_flax(
             "to_flax does not know what a module of nnx calls its cells: name each with prefix=, "
             'such as ("cells/0", "cells/1")'
         )
-    flat = {}
+    flat: dict[str, np.ndarray] = {}
     for path, side in places("to_flax", layers, prefix, lambda kind, i: f"{_CLASSES[kind]}_{i}"):
         at = "" if alone and prefix is None else f"{path}/"
         flat |= {f"{at}{leaf}": array for leaf, array in _leaves_of(side, api, optimized).items()}
@@ -222,7 +223,7 @@ def _leaves_of(side: Direction, api: str, optimized: bool) -> dict[str, np.ndarr
         raise ValueError(f"Flax cannot hold a cell {side.cell}: {_REFUSED[side.cell]}")
     which = "Optimized" if (api, side.cell, optimized) == ("nnx", "lstm", True) else ""
     spec = _SPECS[f"{api} {which}{_CLASSES[side.cell]}"]
-    leaves = {}
+    leaves: dict[str, np.ndarray] = {}
     for layers, leaf, array in (
         (spec.inputs, "kernel", side.w_in),
         (spec.recurrent, "kernel", side.w_rec),

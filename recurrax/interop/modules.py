@@ -56,7 +56,10 @@ def last_word(group: Group) -> str:
 
 
 def places(
-    to: str, layers: Sequence[Layer], prefix: Prefix | None, automatic: Callable[[str, int], str]
+    to: str,
+    layers: Sequence[Layer],
+    prefix: Prefix | None,
+    automatic: Callable[[str, int], str] = "{}_{}".format,
 ) -> list[tuple[str, Direction]]:
     """Where each cell goes, layer by layer, forward before backward.
 
@@ -75,8 +78,9 @@ def places(
         seen: Counter[str] = Counter()
         named = []
         for side in [side for row in cells for side in row]:
-            named.append((automatic(side.cell, seen[side.cell]), side))
-            seen[side.cell] += 1
+            name = automatic(side.cell, 0)  # which two kinds of a vanilla cell may share
+            named.append((automatic(side.cell, seen[name]), side))
+            seen[name] += 1
         return named
     given = [prefix] if isinstance(prefix, str) else list(prefix)
     paths = [[one] if isinstance(one, str) else list(one) for one in given]

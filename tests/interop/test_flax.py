@@ -164,6 +164,11 @@ def test_messages():
         to_flax(cell, noise(cell), prefix="GRUCell_0")
 
 
+def test_cells_of_one_class_are_counted_together():
+    cell = rx.stack(rx.cells.elman(3, 4), rx.cells.elman(4, 4, activation="relu"))
+    assert set(to_flax(cell, noise(cell))) == {"SimpleCell_0", "SimpleCell_1"}
+
+
 def test_numbers_in_the_paths_of_nnx():
     cell = rx.stack(rx.cells.lstm(3, 4), rx.cells.lstm(4, 4))
     tree = to_flax(cell, params := noise(cell), api="nnx", prefix=("cells/0", "cells/1"))
