@@ -28,7 +28,8 @@ def from_equinox(source: Any, *, prefix: Prefix | None = None) -> tuple[Any, Any
 
     Args:
       source: a cell of Equinox, any module or pytree with some inside, a mapping of names to
-        arrays, or a path (`.safetensors`, `.npz`).
+        arrays, or a path (`.safetensors`, `.npz`). A file of `eqx.tree_serialise_leaves` has no
+        names: let Equinox read it into the module.
       prefix: the path of one cell of several, such as `"encoder/cells/0"`; or of several as
         layers, from bottom to top, a pair inside being (forward, backward).
 

@@ -64,7 +64,8 @@ def from_flax(
 
     Args:
       source: the params or variables of linen, a module or state of nnx, a mapping of names to
-        arrays (a slash or a dot between words), or a path (`.safetensors`, `.npz`).
+        arrays (a slash or a dot between words), or a path (`.safetensors`, `.npz`). Let Flax or
+        Orbax read checkpoints of their own.
       prefix: the path of one cell of several, such as `"params/ScannedRNN_0/GRUCell_1"`; or of
         several as layers, from bottom to top: `("LSTMCell_0", "LSTMCell_1")`, a pair inside being
         (forward, backward): `(("GRUCell_0", "GRUCell_1"),)`.
