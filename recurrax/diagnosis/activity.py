@@ -6,7 +6,6 @@ and where an activation is flat (a tenth of its greatest slope or less) it lets 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,12 +20,14 @@ from recurrax.flow.steps.trajectory import walk_together
 from recurrax.gated.step import GatedStep, gate_activations
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from recurrax.flow.steps.problem import Problem
 
 _STEPS = 256  # how many steps are looked at, spread over the sequence
 # Where a sigmoid and a tanh have a tenth of their greatest slope: 4 v (1 - v) and 1 - v^2.
 # Of cells that have no `GateView`.
-_TOLD: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+_TOLD: dict[str, Any] = {
     "gru-reset-before": ("rzn", ("sigmoid", "sigmoid", "tanh")),
     "lstm-projection": ("ifgo", ("sigmoid", "sigmoid", "tanh", "sigmoid")),
 }
@@ -112,7 +113,7 @@ def _values(kind: str, step: Any, params: Any, befores: Any, xs: Any) -> Any:
         return lstm_gates(None, z, jnp.stack(jnp.split(h @ params.w_rec, count, -1)))
     w_r, w_z, w_n = jnp.split(params.w_rec, count, -1)
     both = jnp.stack([z[0] + h @ w_r, z[1] + h @ w_z])
-    gates = gate_activations(both, "sigmoid", "sigmoid")
+    gates: Any = gate_activations(both, "sigmoid", "sigmoid")
     n = jnp.tanh(z[2] + (gates[0] * h) @ w_n)
     return jnp.concatenate([gates, n[None]])
 

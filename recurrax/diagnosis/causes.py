@@ -61,14 +61,19 @@ def saturated(found: Measured) -> bool:
 
 
 def explodes(found: Measured) -> bool:
+    """Whether the gradient grows, by a factor of 2 at least in the half that is measured."""
     rate = found.flow.rate
+    grown = rate * (found.steps - found.steps // 2)
     later = rate > GROWS_IN_THE_END and found.verdict == "explodes"
-    return found.overflow is not None or rate > GROWS or later
+    return found.overflow is not None or (grown > math.log(2) and (rate > GROWS or later))
 
 
 def driven_by(found: Measured) -> str:
-    """Which part of the pre-activations is the largest."""
-    return ("inputs", "bias", "state")[max(range(3), key=lambda i: found.activity.shares[i])]
+    """Which part of the pre-activations is the largest; "unknown" of a cell that does not tell."""
+    shares = found.activity.shares
+    if math.isnan(shares[0]):
+        return "unknown"
+    return ("inputs", "bias", "state")[max(range(3), key=shares.__getitem__)]
 
 
 def _large_everywhere(found: Measured) -> bool:
@@ -84,16 +89,17 @@ def dead_relus(found: Measured) -> bool:
 
 def large_inputs(found: Measured) -> bool:
     """Inputs far above unit size, and not their weights, drive units to the flat."""
-    seen = found.activity
-    of_data = seen.input_scale > max(LARGE, seen.input_gain)
-    return saturated(found) and driven_by(found) == "inputs" and of_data
+    seen, gain = found.activity, found.activity.input_gain
+    of_data = seen.input_scale > (LARGE if math.isnan(gain) else max(LARGE, gain))
+    return saturated(found) and driven_by(found) in ("inputs", "unknown") and of_data
 
 
 def large_weights(found: Measured) -> bool:
     """Units flat by the weights: both too large, or the recurrent ones so that units latch."""
     if not saturated(found) or driven_by(found) == "bias" or large_inputs(found):
         return False
-    return _large_everywhere(found) or (driven_by(found) == "state" and not explodes(found))
+    by_state = driven_by(found) in ("state", "unknown") and not explodes(found)
+    return by_state or _large_everywhere(found)
 
 
 def inputs_dwarf(found: Measured) -> bool:
@@ -142,7 +148,7 @@ def gain_small(found: Measured) -> bool:
     if seen.memory is not None:
         return seen.recurrent_gain < SMALL_GAIN and rate < SLOW and not memory_shut(found)
     held = saturated(found) or bias_pins(found) or seen.dead > DEAD
-    if seen.recurrent_gain != seen.recurrent_gain:  # of a cell whose weights are not known
+    if math.isnan(seen.recurrent_gain):  # of a cell whose weights are not known
         return rate < FAST and not held
     return rate < (HALVES if seen.recurrent_gain < LOW_GAIN else BELOW_ALL) and not held
 

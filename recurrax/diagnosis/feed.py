@@ -64,7 +64,7 @@ def feed_each(
         for name, given in (("state", state), ("mask", mask), ("resets", resets)):
             if given is not None:
                 raise ValueError(f"{name} belongs to data: give xs as well")
-    elif xs is not None:
+    else:
         xs, state, mask, resets = _one_batch_axis(xs, state, mask, resets)
     given, before, shape = xs, "the data given", (length, _EXAMPLES)
     for i, (name, cell, params) in enumerate(models):
@@ -82,8 +82,8 @@ def feed_each(
         elif size is not None and given.shape[-1] != size:
             where = "/".join(word for word in (name, layer) if word)
             raise ValueError(
-                f"xs has {given.shape[-1]} features, but {where} takes {size}: expected xs "
-                f"[T, B, {size}], got {given.shape}"
+                f"xs has {given.shape[-1]} features, but {where} of {cell} takes {size}: expected "
+                f"xs [T, B, {size}], got {given.shape}"
             )
         shape = given.shape[:2]
         yield Feed(name, cell, params, state, given, mask, resets, before)

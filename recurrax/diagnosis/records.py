@@ -164,7 +164,7 @@ def rows_of(layer: LayerDiagnosis) -> list[tuple[str, str]]:
         if gate.kind == "relu":
             ends = f"above 0 {gate.open:.0%}, at 0 {gate.closed:.0%}"
         rows.append((f"gate {gate.name}", f"median {gate.median:.2g}; {ends}"))
-    if layer.input_share == layer.input_share:
+    if not math.isnan(layer.input_share):
         own = 1 - layer.input_share - layer.bias_share
         shares = f"inputs {layer.input_share:.0%}, bias {layer.bias_share:.0%}, state {own:.0%}"
         rows.append(("pre-activations", shares))
@@ -203,7 +203,7 @@ def pace(rate: float) -> str:
     """How fast a gradient changes: `halves every 1.3 steps`."""
     if rate == float("-inf"):
         return "is erased"
-    if abs(rate) < 1e-4 or rate != rate:
+    if abs(rate) < 1e-4 or math.isnan(rate):
         return "stays as large"
     steps = math.log(2) / abs(rate)
     if steps < 1.05:

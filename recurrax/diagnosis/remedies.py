@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 NO_CURE = {
     records.GAIN_LARGE: "clip gradients while training: rx.cures.clip_by_global_norm(1.0)",
     records.LARGE_INPUTS: "standardise the inputs",
+    records.LARGE_WEIGHTS: "begin with smaller weights, and decay them while training",
+    records.GAIN_SMALL: "begin with larger recurrent weights",
 }
 
 

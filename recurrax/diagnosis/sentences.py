@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from recurrax.diagnosis import records
@@ -57,10 +58,9 @@ def _large_inputs(name: str, found: Measured) -> str:
 
 def _large_weights(name: str, found: Measured) -> str:
     seen = found.activity
-    return (
-        f"the weights of {name} are large (gain {seen.input_gain:.2g} of w_in, "
-        f"{seen.recurrent_gain:.2g} of w_rec; about 1 in a new cell): {_stuck(found)}"
-    )
+    gains = f" (gain {seen.input_gain:.2g} of w_in, {seen.recurrent_gain:.2g} of w_rec; about 1 "
+    gains = "" if math.isnan(seen.input_gain) else f"{gains}in a new cell)"
+    return f"the weights of {name} are large{gains}: {_stuck(found)}"
 
 
 def _inputs_dwarf(name: str, found: Measured) -> str:
@@ -94,13 +94,13 @@ def _dead_relus(name: str, found: Measured) -> str:
 
 def _gain_small(name: str, found: Measured) -> str:
     gain = found.activity.recurrent_gain
-    what = f" (gain {gain:.2g}; about 1 in a new cell)" if gain == gain else ""
+    what = f" (gain {gain:.2g}; about 1 in a new cell)" if not math.isnan(gain) else ""
     return f"the recurrent gain of {name} is too small{what}: {_gradient(found)}"
 
 
 def _gain_large(name: str, found: Measured) -> str:
     gain = found.activity.recurrent_gain
-    what = f" (gain {gain:.2g})" if gain == gain else ""
+    what = f" (gain {gain:.2g})" if not math.isnan(gain) else ""
     after = _gradient(found)
     if found.overflow is not None:
         after = f"the state overflows at step {found.overflow}, and before that {after}"
