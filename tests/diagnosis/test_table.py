@@ -66,7 +66,7 @@ def test_what_is_healthy_is_called_healthy():
 def test_the_code_of_a_cure_does_what_was_measured(table):
     """It is run on the weights and data as it stands, and these are measured again."""
     tried = collections.Counter()
-    for recipe, xs, layer in table:
+    for _, xs, layer in table:
         for finding in layer.findings:
             if finding.code is None:
                 continue
