@@ -26,6 +26,7 @@ class Contents(NamedTuple):
     one_hot: frozenset[int] = frozenset()  # features that were made of words
     notes: tuple[str, ...] = ()  # sentences that the user should see
     done: Mapping[str, Any] = {}  # what was dropped, encoded and so on, for JSON
+    mask: np.ndarray | None = None  # bool, as values without their last axis; None: all is there
 
     def feature(self, i: int) -> str:
         """Return a feature as it is said."""
@@ -36,8 +37,14 @@ class Contents(NamedTuple):
         return [self.feature(int(i)) for i in np.flatnonzero(which)]
 
     def rows(self) -> np.ndarray:
-        """Return the features of all times and sequences, `[T * B, I]`."""
+        """Return the features of all times and sequences that are there, `[T * B, I]`."""
+        if self.mask is not None:
+            return self.values[self.mask]
         return self.values.reshape(-1, self.values.shape[-1])
+
+    def hidden(self) -> np.ndarray:
+        """Return what is masked, and so is not looked at, to go with `values`."""
+        return np.zeros((), bool) if self.mask is None else ~self.mask[..., None]
 
     def first(self, which: np.ndarray) -> str:
         """Return the first of some numbers, and where it stands."""
@@ -60,18 +67,18 @@ def cleaned(
 
     With `say_size` those that stay far from unit size are noted.
     """
-    infinite = np.isinf(contents.values)
+    infinite = np.isinf(contents.values) & ~contents.hidden()
     if infinite.any():
         raise Mistake(
             f"{path} is not finite: {contents.first(infinite)}; drop or cap those steps, since "
             "one spoils all later ones"
         )
-    missing = np.isnan(contents.values)
+    missing = np.isnan(contents.values) & ~contents.hidden()
     if missing.any():
         contents = _filled(path, contents, missing, fill)
     if standardise:
         return _standardised(path, contents)
-    if np.abs(contents.values).max() > np.finfo(np.float32).max:
+    if np.abs(contents.rows()).max() > np.finfo(np.float32).max:
         raise Mistake(
             f"{path} holds numbers too large for float32; rescale the data, as --standardise does"
         )
@@ -102,7 +109,8 @@ def _filled(path: Path, contents: Contents, missing: np.ndarray, how: str | None
             f"number{'' if total == 1 else 's'} in all; drop or fill them, with --fill forward "
             "(the value before) or --fill mean, since one NaN spoils all later steps"
         )
-    empty = np.argwhere(missing.all(0))
+    gap = missing | contents.hidden()
+    empty = np.argwhere(gap.all(0) & missing.any(0))
     if len(empty):
         feature = contents.feature(int(empty[0][-1]))
         raise Mistake(f"{path} has no value in {feature} to fill the others with; leave it out")
@@ -113,10 +121,10 @@ def _filled(path: Path, contents: Contents, missing: np.ndarray, how: str | None
     if how == "forward":
         words = "the value before"
         steps = np.arange(len(missing)).reshape(-1, *[1] * (missing.ndim - 1))
-        last = np.maximum.accumulate(np.where(missing, -1, steps), axis=0)
-        source = np.where(last < 0, np.argmin(missing, axis=0), last)
+        last = np.maximum.accumulate(np.where(gap, -1, steps), axis=0)
+        source = np.where(last < 0, np.argmin(gap, axis=0), last)
         values = np.take_along_axis(contents.values, source, axis=0)
-        if missing[0].any():
+        if (missing & (last < 0)).any():
             start = "; at the start, with the first that there is"
     else:
         words = "the mean"
@@ -142,9 +150,10 @@ def _standardised(path: Path, contents: Contents) -> Contents:
     scaled = rows / size
     mean, deviation = scaled.mean(0), scaled.std(0)
     constant = deviation <= _ALL_SAME
-    values = np.where(constant, 0.0, (scaled - mean) / np.where(constant, 1.0, deviation))
+    centred = contents.values / size - mean
+    values = np.where(constant, 0.0, centred / np.where(constant, 1.0, deviation))
     done = {"mean": mean * size, "deviation": np.where(constant, 0.0, deviation * size)}
-    contents = contents._replace(values=values.reshape(contents.values.shape))
+    contents = contents._replace(values=values)
     notes = []
     if constant.any():
         names = contents.features(constant)

@@ -13,6 +13,7 @@ import numpy as np
 
 from recurrax.cli.console import Mistake, as_mistakes, listed
 from recurrax.cli.data.contents import FILLS, Contents, cleaned
+from recurrax.cli.data.mask import NAMES, mask_in, without_empty
 from recurrax.cli.data.table import (
     Rows,
     chosen_columns,
@@ -73,6 +74,7 @@ class Sequences(NamedTuple):
     whole: int  # how many steps there were to choose from
     notes: tuple[str, ...] = ()  # sentences on how the file was read
     done: Mapping[str, Any] = {}  # the same for JSON
+    mask: np.ndarray | None = None  # bool [T, B], False where no step is; None: all are
 
 
 def read(source: str, length: int | None, batch: int, asked: Reading | None = None) -> Sequences:
@@ -81,7 +83,7 @@ def read(source: str, length: int | None, batch: int, asked: Reading | None = No
     Args:
       source: `digits`, or a path, whose ending says how the file is read: a table (`.csv`, `.tsv`,
         `.parquet`, `.xlsx`), arrays (`.npy`, `.npz`), sound (`.wav`), any of them in a `.gz`;
-        anything else is text, read as bytes.
+        anything else is text, read as bytes. An `.npz` may hold a `mask` or `lengths` beside it.
       length: time steps, or None for all of them, of a file at most `LONGEST`.
       batch: sequences; of one long sequence, as many windows spread over it.
       asked: which columns or array, and what is filled or rescaled; None: as it is.
@@ -106,20 +108,26 @@ def read(source: str, length: int | None, batch: int, asked: Reading | None = No
         ) from None
     if kind != "text":
         contents = cleaned(path, contents, asked.fill, asked.standardise, kind != "digits")
-    name, rows = visible(path.name), contents.values
+    name, rows, mask = visible(path.name), contents.values, contents.mask
     whole = rows.shape[0]
     if length is not None and length > whole:
         raise Mistake(f"--length {length} is longer than {name}, which has {steps_of(whole)}")
     steps = min(whole, LONGEST) if length is None else length
     if rows.ndim == 3:
         xs = rows[:steps, :batch]
+        mask = None if mask is None else mask[:steps, :batch]
     else:
         starts = np.linspace(0, whole - steps, min(batch, whole // steps)).astype(int)
         xs = np.stack([rows[start : start + steps] for start in starts], 1)
+        if mask is not None:
+            mask = np.stack([mask[start : start + steps] for start in starts], 1)
     if kind == "text":
         xs = np.eye(256, dtype=np.float32)[xs]
     notes = tuple(map(visible, contents.notes))
-    return Sequences(name, xs.astype(np.float32), whole, notes, contents.done)
+    if mask is not None:
+        xs, mask, empty = without_empty(name, xs, mask)
+        notes += empty
+    return Sequences(name, xs.astype(np.float32), whole, notes, contents.done, mask)
 
 
 def _kind_of(source: str, path: Path) -> str:
@@ -221,6 +229,7 @@ def _text(path: Path, content: bytes) -> Contents:
 def _array(path: Path, file: IO[Any], name: str | None) -> Contents:
     """Read a `.npy`, or one array of an `.npz`: `xs`, the only one, or the one of that name."""
     instead = "write it with np.save(path, xs), xs being one float array [T, I] or [T, B, I]"
+    beside: dict[str, np.ndarray] = {}
     with _readable(path, "a NumPy file of plain numbers", instead):
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -229,7 +238,10 @@ def _array(path: Path, file: IO[Any], name: str | None) -> Contents:
             array = loaded
         else:
             with loaded:
-                array = np.asarray(loaded[_chosen(path, loaded.files, name)])
+                chosen = _chosen(path, loaded.files, name)
+                array = np.asarray(loaded[chosen])
+                names = [n for n in NAMES if n in loaded.files and n != chosen]
+                beside = {n: np.asarray(loaded[n]) for n in names}
     if array.dtype.kind != "f":
         save = _HOW_TO_SAVE.get(array.dtype.kind, "numbers with xs.astype('float32')")
         raise Mistake(f"{path} holds {array.dtype}, expected floating point; save {save}")
@@ -239,12 +251,13 @@ def _array(path: Path, file: IO[Any], name: str | None) -> Contents:
             f"{path} has shape {array.shape}, expected [T, I] or [T, B, I] with T, B, I >= 1"
         )
     with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinite: refused later
-        return Contents(whole.astype(np.float64))
+        return Contents(whole.astype(np.float64), mask=mask_in(path, beside, whole.shape))
 
 
 def _chosen(path: Path, names: list[str], asked: str | None) -> str:
-    if asked is None and ("xs" in names or len(names) == 1):
-        return "xs" if "xs" in names else names[0]
+    others = [name for name in names if name not in NAMES] or names
+    if asked is None and ("xs" in names or len(others) == 1):
+        return "xs" if "xs" in names else others[0]
     there = listed(names, 12)
     if not names:
         raise Mistake(f"{path} holds no array; save one with np.savez(path, xs=xs)")

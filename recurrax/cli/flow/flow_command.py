@@ -10,7 +10,7 @@ import tyro
 
 from recurrax.cells import CELLS
 from recurrax.cli import console
-from recurrax.cli.data.read import Reading, read
+from recurrax.cli.data.data_options import DataOptions
 from recurrax.cli.flow.cells_to_measure import DEFAULT, EXACT_UP_TO, PROBES, choose, measure
 from recurrax.cli.flow.html_page import EXAMPLES, Results, page_of
 from recurrax.cli.flow.measurement import COLUMNS, WORDS, difference
@@ -26,29 +26,13 @@ _LONGEST_NAME = 40  # letters of a file's name in a title
 
 
 @dataclasses.dataclass(frozen=True)
-class FlowOptions:
+class FlowOptions(DataOptions):
     """Measure how the gradient of h_t by h_0 vanishes or explodes, on real data.
 
     Prints a table, and writes gradient_flow.png and gradient_flow.json into --out; with --report
     gradient_report.html, with all pictures inside, and gradient_report.json.
     """
 
-    data: Annotated[str, arg("DATA")] = "digits"
-    """digits (scikit-learn's, pixel by pixel), or a path to a table, one time step a row (.csv, .tsv, .xlsx, .parquet), to an array [T, I] or [T, B, I] (.npy, .npz), to sound (.wav, one feature a channel), or to any text file (read as bytes, one-hot); each may be a .gz."""  # noqa: E501
-    columns: Annotated[str | None, arg("NAMES", "all that hold numbers")] = None
-    """Columns of a table to measure, by name or by number from 1, comma-separated; words among them become one-hot, dates days since the first."""  # noqa: E501
-    array: Annotated[str | None, arg("NAME", "xs, or the only one")] = None
-    """Array of an .npz to measure."""
-    fill: Annotated[str | None, arg("HOW", "missing numbers are refused")] = None
-    """forward (the value before, at the start the first there is) or mean (of the whole column): what stands for a missing number, such as an empty cell, NA, nan, null or ?."""  # noqa: E501
-    standardise: bool = False
-    """Subtract each feature's mean over the whole file, and divide by its standard deviation."""
-    length: Annotated[int | None, arg("INT", "all; of a file at most 256"), integer("--length")] = (
-        None
-    )
-    """Time steps T to measure."""
-    batch: Annotated[int, integer("--batch")] = 16
-    """Sequences B to measure; one long sequence is cut into as many windows."""
     cells: Annotated[
         str | None, arg("NAMES", DEFAULT, f"Which to measure, comma-separated: {', '.join(CELLS)}.")
     ] = None
@@ -81,8 +65,7 @@ class FlowOptions:
     def run(self) -> int:
         """Run the command; return the exit code."""
         check_folder(self.out)
-        reading = Reading(self.columns, self.array, self.fill, self.standardise)
-        sequences = read(self.data, self.length, self.batch, reading)
+        sequences = self.sequences()
         subjects = choose(self, sequences.xs.shape[-1])
         for note in sequences.notes:
             console.say(note)
