@@ -21,6 +21,7 @@ COMMANDS = {
     "flow": "recurrax.cli.flow.flow_command:FlowOptions",
     "train": "recurrax.cli.train.train_command:TrainOptions",
     "compare": "recurrax.cli.compare.compare_command:CompareOptions",
+    "diagnose": "recurrax.cli.diagnose.diagnose_command:DiagnoseOptions",
 }
 _CONFIG = (tyro.conf.FlagCreatePairsOff,)
 
@@ -57,6 +58,7 @@ def run(args: Sequence[str]) -> int:
         if name not in COMMANDS:
             raise Mistake(f"unknown command {name!r}; choose from {known} (see recurrax --help)")
         kind: Any = pkgutil.resolve_name(COMMANDS[name])
+        words = getattr(kind, "arranged", list)(words)
         options, unknown = tyro.cli(
             kind, prog=f"recurrax {name}", args=words, config=_CONFIG, return_unknown_args=True
         )

@@ -3,6 +3,7 @@
 from recurrax.plot.axes import blank_axes, save
 from recurrax.plot.comparison import comparison
 from recurrax.plot.decay import decay
+from recurrax.plot.diagnosis import diagnosis
 from recurrax.plot.gradient_map import gradient_map
 from recurrax.plot.lag_profile import lag_profile
 from recurrax.plot.loss_gradients import loss_gradients
@@ -16,6 +17,7 @@ __all__ = [
     "blank_axes",
     "comparison",
     "decay",
+    "diagnosis",
     "gradient_map",
     "history",
     "lag_profile",

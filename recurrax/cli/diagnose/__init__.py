@@ -1,0 +1,1 @@
+"""`recurrax diagnose`: a model of any library, what is wrong with it, and what to do."""

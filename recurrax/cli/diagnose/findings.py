@@ -1,0 +1,74 @@
+"""What a diagnosis says: tables and sentences on the terminal, the same in a page, and numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from recurrax.cli import console
+from recurrax.cli.page import page, picture, sentence, table, text
+from recurrax.diagnosis.records import rows_of
+from recurrax.plot.diagnosis import panels
+
+if TYPE_CHECKING:
+    from recurrax.diagnosis import Diagnosis, LayerDiagnosis
+
+_HEADINGS = ("measured", "value")
+
+
+def print_diagnosis(found: Diagnosis) -> None:
+    """Print one table a layer with what is wrong below it, and at the end all causes in a line."""
+    screen = console.terminal()
+    for layer in found.layers:
+        console.print_table(layer.name or "the model", _HEADINGS, rows_of(layer), left=_HEADINGS)
+        for finding in layer.findings:
+            screen.print(str(finding))
+            if finding.code is not None:
+                screen.print(f"    {finding.code}", soft_wrap=True)
+        screen.print()
+    screen.print(in_short(found))
+
+
+def in_short(found: Diagnosis) -> str:
+    """Return what is most to blame in each layer, in one sentence."""
+    if found.healthy:
+        every = "The layer is" if len(found.layers) == 1 else f"All {len(found.layers)} layers are"
+        return f"In short: {every.lower()} healthy."
+    causes: dict[str, list[str]] = {}
+    for layer in found.layers:
+        causes.setdefault(layer.cause, []).append(layer.name or "the model")
+    parts = [f"{console.listed(names, 8)}: {cause}" for cause, names in causes.items()]
+    return f"In short: {'; '.join(parts)}."
+
+
+def page_of(found: Diagnosis, title: str, notes: tuple[str, ...]) -> tuple[str, list[str]]:
+    """Return the whole page, and a sentence for each picture that could not be drawn."""
+    failed: list[str] = []
+    heads = ("layer", "cell", "verdict", "horizon (steps)", "rate (nats a step)", "most to blame")
+    rows = [
+        (part.name, part.kind, part.verdict, part.horizon, part.rate, part.cause)
+        for part in found.layers
+    ]
+    parts = [
+        f"<p><strong>{text(in_short(found))}</strong></p>",
+        table(heads, rows),
+        f"<p>Fed: {text(found.data)}. Logs are natural; a nat is a factor of e.</p>",
+        *(f"<p>{sentence(note)}.</p>" for note in notes),
+        picture(lambda: panels(found), title, failed),
+    ]
+    for layer in found.layers:
+        parts += [f"<h2>{text(layer.name or 'the model')}</h2>"]
+        for finding in layer.findings:
+            parts += [f"<p>{sentence(str(finding))}</p>"]
+            if finding.code is not None:
+                parts += [f"<pre>{text(finding.code)}</pre>"]
+        parts += [table(_HEADINGS, rows_of(layer))]
+    return page(title, parts), failed
+
+
+def numbers_of(layer: LayerDiagnosis) -> dict[str, Any]:
+    """Return all that was measured of a layer but its weights, for JSON."""
+    numbers = layer._asdict()
+    for name in ("cell", "params", "decay"):
+        del numbers[name]
+    numbers["log_norm"], numbers["log_frobenius"] = layer.decay
+    return {"cause": layer.cause, **numbers}
