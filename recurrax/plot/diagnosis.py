@@ -1,4 +1,4 @@
-"""The picture of a diagnosis: how the gradient travels, where the gates stand, what a loss feels."""
+"""The picture of a diagnosis: how the gradient travels, where gates stand, what a loss feels."""
 
 from __future__ import annotations
 

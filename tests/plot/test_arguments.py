@@ -20,7 +20,8 @@ ONE = {"gradient_map": "GradientMap", "paths": "Paths", "report": "Report"}
 
 
 def test_every_picture_is_in_the_tables():
-    own = {"comparison", "training"}  # of rx.train, not of rx.flow: each has tests of its own
+    # Of rx.train and rx.diagnose, not of rx.flow: each has tests of its own.
+    own = {"comparison", "diagnosis", "training"}
     assert {*SEVERAL, *ONE, *own, "blank_axes", "save"} == set(rx.plot.__all__)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
+import tyro  # noqa: TC002 (which reads the annotations)
 
 from recurrax.cli import console
 from recurrax.cli.data.data_options import DataOptions
@@ -124,9 +124,12 @@ class DiagnoseOptions(DataOptions):
         try:
             return diagnose(model, None, xs, prefix=self.prefix, **given, **options)
         except (ValueError, TypeError, OSError, ImportError) as error:
-            flags = [flag_of(n) for n in ("prefix", *_OF_THE_MODEL) if f"{n}=" in str(error)]
+            words = str(error)
+            if sequences is not None and words.startswith("xs "):
+                words = f"--data {sequences.name}: {words}"
+            flags = [flag_of(n) for n in ("prefix", *_OF_THE_MODEL) if f"{n}=" in words]
             also = f" (on the command line {', '.join(flags)})" if flags else ""
-            raise console.Mistake(f"{error}{also}") from None
+            raise console.Mistake(f"{words}{also}") from None
 
     def _numbers(self, found: Diagnosis, sequences: Sequences | None) -> str:
         """Return the JSON: what was asked, the data, each layer by name."""
