@@ -83,5 +83,5 @@ def test_what_is_cut_off_is_marked_and_said():
 def test_what_cannot_be_drawn():
     with says(TypeError, "result must be what rx.diagnose returns, got Decay"):
         rx.plot.diagnosis(decay())
-    with says(ValueError, "field must be one of"):
+    with says(ValueError, "field must be one of 'decay', 'gates', 'loss'; got 'horizon'"):
         rx.plot.diagnosis(TWO, field="horizon")
