@@ -76,6 +76,11 @@ class Sequences(NamedTuple):
     done: Mapping[str, Any] = {}  # the same for JSON
     mask: np.ndarray | None = None  # bool [T, B], False where no step is; None: all are
 
+    def first(self, count: int) -> Sequences:
+        """Return the same with the first few sequences alone."""
+        mask = None if self.mask is None else self.mask[:, :count]
+        return self._replace(xs=self.xs[:, :count], mask=mask)
+
 
 def read(source: str, length: int | None, batch: int, asked: Reading | None = None) -> Sequences:
     """Read `digits` or a file, clean it as asked, and cut it to length and batch.

@@ -70,5 +70,6 @@ def numbers_of(layer: LayerDiagnosis) -> dict[str, Any]:
     numbers = layer._asdict()
     for name in ("cell", "params", "decay"):
         del numbers[name]
-    numbers["log_norm"], numbers["log_frobenius"] = layer.decay
+    numbers["log_norm"] = layer.decay.log_norm
+    numbers["log_frobenius"] = layer.decay.log_frobenius
     return {"cause": layer.cause, **numbers}

@@ -29,15 +29,15 @@ EXACT_UP_TO = 512  # joint state size N above which 32 random directions stand f
 PROBES = 32
 
 
-def measure(subject: Subject, xs: np.ndarray) -> Measurement:
-    """Return all that the table says of one cell, along the sequences `[T, B, I]`."""
+def measure(subject: Subject, xs: np.ndarray, mask: np.ndarray | None = None) -> Measurement:
+    """Return all that the table says of one cell, along the steps of `[T, B, I]` that a mask leaves."""
     name, cell, params = subject
     state = cell.initial_state(params, (xs.shape[1],))
     size = sum(leaf[0].size for leaf in jax.tree.leaves(state))
     probes = None if size <= EXACT_UP_TO else PROBES
     inputs = jax.numpy.asarray(xs, jax.tree.leaves(state)[0].dtype)
     with as_mistakes(ValueError):
-        decay = flow.decay(cell, params, state, inputs, probes=probes)
+        decay = flow.decay(cell, params, state, inputs, probes=probes, mask=mask)
         bounds = flow.bounds(cell, params) if isinstance(cell.step, GatedStep) else None
     rate, verdict = np.asarray(flow.rate(decay)), flow.verdict(decay)
     steps, reached = map(np.asarray, flow.horizon(decay))

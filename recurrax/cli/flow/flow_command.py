@@ -66,6 +66,7 @@ class FlowOptions(DataOptions):
         """Run the command; return the exit code."""
         check_folder(self.out)
         sequences = self.sequences()
+        few = sequences.first(EXAMPLES)
         subjects = choose(self, sequences.xs.shape[-1])
         for note in sequences.notes:
             console.say(note)
@@ -74,11 +75,11 @@ class FlowOptions(DataOptions):
         answers: list[list[Answer]] = []
         with console.progress("measuring", len(subjects) * (1 + len(questions))) as update:
             for subject in subjects:
-                cells.append(measure(subject, sequences.xs))
+                cells.append(measure(subject, sequences.xs, sequences.mask))
                 answers.append([])
                 update(advance=1)
                 for question in questions:
-                    answers[-1].append(answer(question, subject, sequences.xs[:, :EXAMPLES]))
+                    answers[-1].append(answer(question, subject, few.xs, few.mask))
                     update(advance=1)
         change = difference(*cells) if self.compare else None
         length, batch, _ = sequences.xs.shape

@@ -40,6 +40,22 @@ class Case(NamedTuple):
     params: Any
     state: Any
     xs: Any
+    mask: Any = None  # bool [T, B]; None: every step is there
+
+    def put(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Ask a function of `rx.flow`."""
+        flags = {} if self.mask is None else {"mask": self.mask}
+        return function(*self[:4], *args, **options, **flags)
+
+    def ending_together(self) -> Case:
+        """The same sequences moved to the right, so that the last output of each is that at T."""
+        if self.mask is None:
+            return self
+        length = len(self.mask)
+        gone = np.argmax(self.mask[::-1], 0)  # steps after the last that is there
+        order = (np.arange(length)[:, None] - gone) % length
+        mask = np.take_along_axis(self.mask, order, 0)
+        return self._replace(xs=jnp.take_along_axis(self.xs, order[..., None], 0), mask=mask)
 
     @property
     def state_size(self) -> int:
@@ -82,11 +98,13 @@ class _LeftOut(Exception):
     """A question does not apply to this cell; the message is the reason."""
 
 
-def answer(question: Question, subject: Subject, xs: np.ndarray) -> Answer:
-    """Answer a question along `[T, B, I]`; one that does not apply says why."""
+def answer(
+    question: Question, subject: Subject, xs: np.ndarray, mask: np.ndarray | None = None
+) -> Answer:
+    """Answer a question along the steps of `[T, B, I]` that a mask leaves, or say why not."""
     _, cell, params = subject
     state = cell.initial_state(params, (xs.shape[1],))
-    case = Case(cell, params, state, jnp.asarray(xs, jax.tree.leaves(state)[0].dtype))
+    case = Case(cell, params, state, jnp.asarray(xs, jax.tree.leaves(state)[0].dtype), mask)
     try:
         with as_mistakes(ValueError):
             result, words = question.ask(case)
@@ -101,7 +119,7 @@ def last_output(ys: Any) -> Any:
 
 
 def _report(case: Case) -> tuple[Any, str]:
-    found = flow.report(*case)
+    found = case.put(flow.report)
     wrong = [row.name for row in found.rows if row.agrees is False]
     return found, (
         f"Not borne out: {', '.join(wrong)}." if wrong else "All that is claimed is borne out."
@@ -109,7 +127,7 @@ def _report(case: Case) -> tuple[Any, str]:
 
 
 def _lyapunov(case: Case) -> tuple[Any, str]:
-    found = flow.lyapunov(*case, k=min(case.state_size, _LARGEST))
+    found = case.put(flow.lyapunov, k=min(case.state_size, _LARGEST))
     top = float(np.median(found.exponents[..., 0]))
     return found, (
         f"Small differences {growth_in_words(top)}; "
@@ -130,7 +148,7 @@ def _spectrum(case: Case) -> tuple[Any, str]:
         raise _LeftOut(f"All singular values are found for a state of up to N = {_LARGEST}.")
     length = len(case.xs)
     times = sorted({1, math.isqrt(length), length // 4 or 1, length})
-    found = flow.spectrum(*case, at=tuple(times))
+    found = case.put(flow.spectrum, at=tuple(times))
     left = ", ".join(
         f"{_median(row):.0f} at t = {t}" for t, row in zip(found.t, found.surviving, strict=True)
     )
@@ -140,7 +158,7 @@ def _spectrum(case: Case) -> tuple[Any, str]:
 
 def _gradient_map(case: Case) -> tuple[Any, str]:
     every = -(-len(case.xs) // _TIMES)
-    found = flow.gradient_map(*case, probes=_PROBES, every=every)
+    found = case.put(flow.gradient_map, probes=_PROBES, every=every)
     exact = case.state_size <= _PROBES
     return found, (
         "A row shows from which times the gradient at t gets its error, a column how far an event "
@@ -149,7 +167,7 @@ def _gradient_map(case: Case) -> tuple[Any, str]:
 
 
 def _loss_gradients(case: Case) -> tuple[Any, str]:
-    found = flow.loss_gradients(*case, last_output)
+    found = case.ending_together().put(flow.loss_gradients, last_output)
     left = _median(found.log_norm[0]) - _median(found.log_norm[-1])
     return found, (
         "Of the loss at the last output (half its mean square), "
@@ -159,7 +177,7 @@ def _loss_gradients(case: Case) -> tuple[Any, str]:
 
 
 def _lag_profile(case: Case) -> tuple[Any, str]:
-    found = flow.lag_profile(*case, last_output)
+    found = case.ending_together().put(flow.lag_profile, last_output)
     return found, (
         f"Errors need to travel {steps_of(int(flow.truncation(found)))} of {len(case.xs)} for 95 % "
         "of d L / d w_rec, of the same loss: the shortest truncation of backpropagation through "
@@ -169,7 +187,7 @@ def _lag_profile(case: Case) -> tuple[Any, str]:
 
 def _paths(case: Case) -> tuple[Any, str]:
     try:
-        found = flow.paths(*case)
+        found = case.put(flow.paths)
     except ValueError as reason:  # not gated, or without a direct path
         raise _LeftOut(str(reason)) from None
     half = np.asarray(jnp.median(found.share.reshape(len(found.share), -1), 1)) > 0.5

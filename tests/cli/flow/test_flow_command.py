@@ -109,6 +109,21 @@ def test_weights_of_other_kinds(tmp_path, cell):
     assert run(["flow", *args, "--length", "4", "--batch", "1"]) == 0
 
 
+def test_sequences_of_different_lengths(tmp_path):
+    """A row that ends before the others is measured as it is alone."""
+    xs = np.random.default_rng(0).normal(size=(9, 2, 3)).astype(np.float32)
+    np.savez(tmp_path / "both.npz", xs=xs, lengths=np.array([9, 5]))
+    np.savez(tmp_path / "short.npz", xs=xs[:5, 1:])
+    args = ["--cells", "elman", "--hidden", "4", "--out", str(tmp_path)]
+    assert run(["flow", "--data", str(tmp_path / "both.npz"), *args]) == 0
+    both = measured(tmp_path)["elman"]
+    assert run(["flow", "--data", str(tmp_path / "short.npz"), *args]) == 0
+    short = measured(tmp_path)["elman"]
+    np.testing.assert_allclose(np.array(both["log_norm"])[:5, 1:], short["log_norm"], rtol=1e-4)
+    np.testing.assert_allclose(np.array(both["log_norm"])[4:, 1], short["log_norm"][4] * 5, 1e-4)
+    np.testing.assert_allclose(both["rate"][1:], short["rate"], rtol=1e-4)
+
+
 def test_large_state_is_probed_and_says_so(tmp_path, capsys):
     args = ["--cells", "elman", "--hidden", "513", "--length", "3", "--batch", "1"]
     assert run(["flow", *args, "--out", str(tmp_path)]) == 0
