@@ -26,6 +26,7 @@ table { border-collapse: collapse; font-size: .85rem; margin: 1rem 0 }
 th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #e4e4e4; vertical-align: top }
 td.number { text-align: right; font-variant-numeric: tabular-nums }
 .questions { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem 2rem }
+pre { overflow-x: auto; background: #f4f4f4; padding: .4rem .8rem; font-size: .85rem }
 img { max-width: 100%; height: auto } .wide { grid-column: 1 / -1 } .no { font-weight: bold }
 footer { margin-top: 3rem; color: #666; font-size: .85rem }
 @media print { .questions { display: block } h2 { break-before: page } }

@@ -97,6 +97,10 @@ class DiagnoseOptions(DataOptions):
     def _model(self) -> str:
         """Return the one path that was given."""
         if len(self.model) == 1:
+            if Path(self.model[0]).is_dir():
+                raise console.Mistake(
+                    f"{self.model[0]} is a folder; name the file of weights in it"
+                )
             return self.model[0]
         came = f"{len(self.model)}: {', '.join(self.model)}" if self.model else "none"
         raise console.Mistake(
@@ -122,7 +126,7 @@ class DiagnoseOptions(DataOptions):
         if sequences is not None:
             xs, given = sequences.xs, {"mask": sequences.mask}
         try:
-            return diagnose(model, None, xs, prefix=self.prefix, **given, **options)
+            found = diagnose(model, None, xs, prefix=self.prefix, **given, **options)
         except (ValueError, TypeError, OSError, ImportError) as error:
             words = str(error)
             if sequences is not None and words.startswith("xs "):
@@ -130,6 +134,9 @@ class DiagnoseOptions(DataOptions):
             flags = [flag_of(n) for n in ("prefix", *_OF_THE_MODEL) if f"{n}=" in words]
             also = f" (on the command line {', '.join(flags)})" if flags else ""
             raise console.Mistake(f"{words}{also}") from None
+        if sequences is None:
+            return found
+        return found._replace(data=found.data.replace("the data given", sequences.name, 1))
 
     def _numbers(self, found: Diagnosis, sequences: Sequences | None) -> str:
         """Return the JSON: what was asked, the data, each layer by name."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from recurrax.cli import console
 from recurrax.cli.page import page, picture, sentence, table, text
-from recurrax.diagnosis.records import rows_of
+from recurrax.diagnosis.records import count_text, rows_of
 from recurrax.plot.diagnosis import panels
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def page_of(found: Diagnosis, title: str, notes: tuple[str, ...]) -> tuple[str, 
     failed: list[str] = []
     heads = ("layer", "cell", "verdict", "horizon (steps)", "rate (nats a step)", "most to blame")
     rows = [
-        (part.name, part.kind, part.verdict, part.horizon, part.rate, part.cause)
+        (part.name, part.kind, part.verdict, count_text(part.horizon), part.rate, part.cause)
         for part in found.layers
     ]
     parts = [

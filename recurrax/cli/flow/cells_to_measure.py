@@ -30,7 +30,7 @@ PROBES = 32
 
 
 def measure(subject: Subject, xs: np.ndarray, mask: np.ndarray | None = None) -> Measurement:
-    """Return all that the table says of one cell, along the steps of `[T, B, I]` that a mask leaves."""
+    """Return all that the table says of one cell, along the steps that a mask leaves."""
     name, cell, params = subject
     state = cell.initial_state(params, (xs.shape[1],))
     size = sum(leaf[0].size for leaf in jax.tree.leaves(state))
