@@ -30,12 +30,11 @@ def print_diagnosis(found: Diagnosis) -> None:
 
 def in_short(found: Diagnosis) -> str:
     """Return what is most to blame in each layer, in one sentence."""
-    if found.healthy:
-        every = "The layer is" if len(found.layers) == 1 else f"All {len(found.layers)} layers are"
-        return f"In short: {every.lower()} healthy."
     causes: dict[str, list[str]] = {}
     for layer in found.layers:
         causes.setdefault(layer.cause, []).append(layer.name or "the model")
+    if len(causes) == 1 and len(found.layers) > 1:
+        return f"In short: all {len(found.layers)} layers: {found.layers[0].cause}."
     parts = [f"{console.listed(names, 8)}: {cause}" for cause, names in causes.items()]
     return f"In short: {'; '.join(parts)}."
 
