@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro  # noqa: TC002 (which reads the annotations)
+import tyro
 
 from recurrax.cli import console
 from recurrax.cli.data.data_options import DataOptions
@@ -36,7 +36,11 @@ class DiagnoseOptions(DataOptions):
 
     model: Annotated[
         tyro.conf.Positional[tuple[str, ...]],
-        arg("MODEL", None, f"Weights of torch, Keras, Flax, Haiku, Equinox or ONNX: {_ENDINGS}."),
+        tyro.conf.arg(
+            metavar="MODEL",
+            help=f"Weights of torch, Keras, Flax, Haiku, Equinox or ONNX: {_ENDINGS}.",
+            help_behavior_hint="(one file)",
+        ),
     ] = ()
     data: Annotated[str | None, arg("DATA", "unit normal noise")] = None
     """What the model reads: digits (scikit-learn's), or a path to a table, one time step a row (.csv, .tsv, .xlsx, .parquet), to an array [T, I] or [T, B, I] (.npy, .npz; beside it in the .npz mask, bool [T, B], or lengths, ints [B]), to sound (.wav), or to any text file (read as bytes, one-hot); each may be a .gz."""  # noqa: E501
@@ -62,13 +66,15 @@ class DiagnoseOptions(DataOptions):
     @staticmethod
     def arranged(words: list[str]) -> list[str]:
         """Return the words with MODEL first, which a number's option would take after its value."""
-        first, rest = [], []
-        for i, word in enumerate(words):
-            before, second = ["", "", *words][i + 1], ["", "", *words][i]
-            after_value = second.startswith("--") and "=" not in second and before[:1] != "-"
-            after_both = before.startswith("--") and "=" in before
-            plain = not word.startswith("-")
-            (first if plain and (after_value or after_both) else rest).append(word)
+        first: list[str] = []
+        rest: list[str] = []
+        option, before = "", ""
+        for word in words:
+            # A value stands after its option, or in one word with it.
+            alone = option.startswith("--") and "=" not in option and not before.startswith("-")
+            joined = before.startswith("--") and "=" in before
+            (first if not word.startswith("-") and (alone or joined) else rest).append(word)
+            option, before = before, word
         return first + rest
 
     def run(self) -> int:

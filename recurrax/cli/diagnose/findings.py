@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from recurrax.cli import console
 from recurrax.cli.page import page, picture, sentence, table, text
 from recurrax.diagnosis.records import count_text, rows_of
+from recurrax.literal import visible
 from recurrax.plot.diagnosis import panels
 
 if TYPE_CHECKING:
@@ -19,13 +20,14 @@ def print_diagnosis(found: Diagnosis) -> None:
     """Print one table a layer with what is wrong below it, and at the end all causes in a line."""
     screen = console.terminal()
     for layer in found.layers:
-        console.print_table(layer.name or "the model", _HEADINGS, rows_of(layer), left=_HEADINGS)
+        title = visible(layer.name or "the model")
+        console.print_table(title, _HEADINGS, rows_of(layer), left=_HEADINGS)
         for finding in layer.findings:
-            screen.print(str(finding))
+            screen.print(visible(str(finding)))
             if finding.code is not None:
                 screen.print(f"    {finding.code}", soft_wrap=True)
         screen.print()
-    screen.print(in_short(found))
+    screen.print(visible(in_short(found)))
 
 
 def in_short(found: Diagnosis) -> str:
