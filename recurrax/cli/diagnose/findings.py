@@ -33,11 +33,11 @@ def print_diagnosis(found: Diagnosis) -> None:
 def in_short(found: Diagnosis) -> str:
     """Return what is most to blame in each layer, in one sentence."""
     causes: dict[str, list[str]] = {}
-    for layer in found.layers:
+    for layer in sorted(found.layers, key=lambda layer: layer.healthy):
         causes.setdefault(layer.cause, []).append(layer.name or "the model")
     if len(causes) == 1 and len(found.layers) > 1:
-        return f"In short: all {len(found.layers)} layers: {found.layers[0].cause}."
-    parts = [f"{console.listed(names, 8)}: {cause}" for cause, names in causes.items()]
+        causes = {found.layers[0].cause: [f"all {len(found.layers)} layers"]}
+    parts = [f"{cause} ({console.listed(names, 8)})" for cause, names in causes.items()]
     return f"In short: {'; '.join(parts)}."
 
 

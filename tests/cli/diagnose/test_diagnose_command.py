@@ -89,7 +89,7 @@ def test_the_page_holds_everything(diagnosed):
     assert "<h1>Diagnosis of model.npz</h1>" in page
     assert re.findall("<h2>(.*?)</h2>", page) == LAYERS
     assert page.count('src="data:image/png;base64,') == 1
-    assert "In short: " in page
+    assert "In short: forget gates shut (layer1/forward and layer1/backward); " in page
     assert "<pre>params = params._replace(b=params.b.at[4:8].add(" in page
     assert re.search(r"\(with it: .*horizon \S+ -&gt; ", page)
     assert "FORGET GATES SHUT: " in page

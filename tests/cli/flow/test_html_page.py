@@ -17,7 +17,7 @@ from recurrax.cli.console import plain
 from recurrax.cli.data.read import Sequences
 from recurrax.cli.flow.html_page import Results, page_of
 from recurrax.cli.flow.measurement import Measurement, difference
-from recurrax.cli.flow.questions import ANSWERED, LEFT_TO_CODE, growth_in_words
+from recurrax.cli.flow.questions import ANSWERED, LEFT_TO_CODE, Case, growth_in_words
 
 SMALL = ["flow", "--hidden", "3", "--batch", "2", "--length", "6"]
 QUESTIONS = [
@@ -116,6 +116,18 @@ def test_the_numbers_are_those_of_the_library(reported):
     loss = 0.5 * np.mean(np.square(rx.unroll(cell, params, None, xs)[1][-1]))
     np.testing.assert_allclose(gru["loss_gradients"]["loss"], loss, rtol=1e-5)
     assert set(gru["loss_gradients"]) == {"loss", "log_norm"}
+
+
+def test_sequences_of_different_lengths_end_together_where_the_last_output_is_asked_for():
+    mask = np.array([[True, False, True], [True, True, False], [False, True, False]])
+    xs = np.arange(9.0).reshape(3, 3, 1)
+    moved = Case(None, None, None, xs, mask).ending_together()
+    assert moved.mask[-1].all()
+    np.testing.assert_array_equal(moved.mask.sum(0), mask.sum(0))
+    for b in range(3):  # what is left, in its order
+        np.testing.assert_array_equal(moved.xs[moved.mask[:, b], b], xs[mask[:, b], b])
+    case = Case(None, None, None, xs)
+    assert case.ending_together() is case
 
 
 # --- two files of weights ------------------------------------------------------------------------
