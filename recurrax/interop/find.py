@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from recurrax.interop.assemble import take_apart
 from recurrax.interop.candidates import Candidate, Found, converted
 from recurrax.interop.equinox import recognise_equinox
@@ -19,6 +17,8 @@ from recurrax.interop.tensorflow import recognise_tensorflow
 from recurrax.interop.torch import recognise_torch
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from recurrax.interop.candidates import Prefix, Recogniser
 
 
