@@ -100,10 +100,12 @@ def decay(
     key = keys.own(keys.DIRECTIONS) if key is None else key
     checks.check_key(key)
     if probes is None:
-        return Decay(*exact_decay(problem, rows, columns), steps=problem.counted)
+        log_norm, log_frobenius = exact_decay(problem, rows, columns)
+        return Decay(log_norm, log_frobenius, problem.counted)
     checks.check_positive_int("probes", probes)
     probes = min(int(probes), len(indices(columns)))
-    return Decay(*_probed_decay(problem, rows, columns, probes, key), steps=problem.counted)
+    log_norm, log_frobenius = _probed_decay(problem, rows, columns, probes, key)
+    return Decay(log_norm, log_frobenius, problem.counted)
 
 
 @for_each_example(1, 2)

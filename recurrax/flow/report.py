@@ -133,7 +133,7 @@ def report(
             )
         problem = dataclasses.replace(problem, flags=Flags(problem.flags.mask), start=None)
     whole = ((0, problem.size),)
-    found = Decay(*exact_decay(problem, whole, whole), steps=problem.counted)
+    found = Decay(*exact_decay(problem, whole, whole))._replace(steps=problem.counted)
     tied = untied = None
     if isinstance(problem.step, GatedStep) and mask is None:
         begin = dataclasses.replace(problem, xs=problem.xs[:_TIED_STEPS])
