@@ -2,7 +2,6 @@
 
 from recurrax.diagnosis.diagnose import diagnose
 from recurrax.diagnosis.records import (
-    CAUSES,
     Diagnosis,
     Finding,
     GateSummary,
@@ -11,7 +10,6 @@ from recurrax.diagnosis.records import (
 )
 
 __all__ = [
-    "CAUSES",
     "Diagnosis",
     "Finding",
     "GateSummary",

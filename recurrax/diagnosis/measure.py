@@ -111,7 +111,8 @@ def felt_by_the_last_output(layer: Layer) -> np.ndarray:
 def of_jacobians(layer: Layer) -> tuple[float, float]:
     """Spectral radius and norm of d s_t / d s_{t-1}: medians over some steps of an example."""
     problem = pose(layer.cell, layer.params, layer.state, layer.xs)
-    matrices = np.asarray(_jacobians(problem, 8 if problem.size <= 256 else 2), np.float64)
+    few = problem.size > _EXACT  # eigenvalues of a large matrix take a second each
+    matrices = np.asarray(_jacobians(problem, 2 if few else 8), np.float64)
     radii = np.abs(np.linalg.eigvals(matrices)).max(-1)
     norms = np.linalg.norm(matrices, 2, axis=(-2, -1))
     return float(np.median(radii)), float(np.median(norms))

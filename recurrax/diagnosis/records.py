@@ -58,7 +58,7 @@ class GradientFlow(NamedTuple):
 class Finding(NamedTuple):
     """One thing that is wrong, why, and what to do."""
 
-    cause: str  # one of the causes of `recurrax.diagnosis.CAUSES`
+    cause: str  # one of `recurrax.diagnosis.records.CAUSES`
     sentence: str  # what was measured and why it is so, with numbers
     cure: str | None  # what to do, in words; None where nothing need be done
     code: str | None  # lines of Python that do it to `params`, or `xs`; None where there is none
