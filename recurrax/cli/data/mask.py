@@ -86,8 +86,8 @@ def _from_lengths(path: Path, lengths: np.ndarray, shape: tuple[int, ...]) -> np
 
 def without_empty(
     name: str, xs: np.ndarray, mask: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Return the sequences `[T, B, I]` that have a step, zero where none is, and a note on others.
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return the sequences `[T, B, I]` that have a step, zero where none is, and a note.
 
     Raises:
       Mistake: if none has one.
@@ -98,7 +98,9 @@ def without_empty(
             f"{name}: no sequence has a step among the first {steps_of(len(mask))}, as its mask "
             "says; --length measures more"
         )
-    empty = int((~there).sum())
-    words = (f"{name}: {empty} of {len(there)} sequences have no step there and are left out",)
     mask = mask[:, there]
-    return np.where(mask[..., None], xs[:, there], 0), mask, words if empty else ()
+    counts = mask.sum(0)
+    note = f"{name}: its sequences have {counts.min()} to {steps_of(counts.max())}"
+    if not there.all():
+        note += f"; {int((~there).sum())} of {len(there)} have none and are left out"
+    return np.where(mask[..., None], xs[:, there], 0), mask, note

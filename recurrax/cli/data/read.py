@@ -130,8 +130,8 @@ def read(source: str, length: int | None, batch: int, asked: Reading | None = No
         xs = np.eye(256, dtype=np.float32)[xs]
     notes = tuple(map(visible, contents.notes))
     if mask is not None:
-        xs, mask, empty = without_empty(name, xs, mask)
-        notes += empty
+        xs, mask, note = without_empty(name, xs, mask)
+        contents, notes = contents.noted(steps=mask.sum(0)), (*notes, note)
     return Sequences(name, xs.astype(np.float32), whole, notes, contents.done, mask)
 
 

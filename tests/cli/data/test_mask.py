@@ -25,7 +25,9 @@ def test_steps_that_are_not_there(tmp_path, beside, name):
     np.testing.assert_array_equal(data.mask, MASK[:, [0, 2]])
     np.testing.assert_array_equal(data.xs[:, 0], XS[:, 0])
     np.testing.assert_array_equal(data.xs[:, 1], np.where(MASK[:, 2, None], XS[:, 2], 0))
-    assert data.notes[-1] == "data.npz: 1 of 3 sequences have no step there and are left out"
+    said = "data.npz: its sequences have 2 to 4 steps; 1 of 3 have none and are left out"
+    assert data.notes[-1] == said
+    np.testing.assert_array_equal(data.done["steps"], [4, 2])
 
 
 def test_what_is_not_there_is_not_looked_at(tmp_path):
