@@ -38,9 +38,8 @@ class Contents(NamedTuple):
 
     def rows(self) -> np.ndarray:
         """Return the features of all times and sequences that are there, `[T * B, I]`."""
-        if self.mask is not None:
-            return self.values[self.mask]
-        return self.values.reshape(-1, self.values.shape[-1])
+        rows: np.ndarray = self.values.reshape(-1, self.values.shape[-1])
+        return rows if self.mask is None else rows[self.mask.ravel()]
 
     def hidden(self) -> np.ndarray:
         """Return what is masked, and so is not looked at, to go with `values`."""

@@ -92,7 +92,7 @@ def without_empty(
     Raises:
       Mistake: if none has one.
     """
-    there = mask.any(0)
+    there = np.asarray(mask.any(0))
     if not there.any():
         raise Mistake(
             f"{name}: no sequence has a step among the first {steps_of(len(mask))}, as its mask "
