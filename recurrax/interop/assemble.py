@@ -42,7 +42,7 @@ def _layer(layer: Layer) -> tuple[Any, Any]:
 def _direction(direction: Direction) -> tuple[Cell, Any]:
     row = CELLS[direction.cell]
     dtypes = {array.dtype for array in direction[1:] if array is not None}
-    dtype = jnp.zeros(0, np.result_type(*dtypes)).dtype
+    dtype = jnp.asarray(np.zeros(0, np.result_type(*dtypes))).dtype
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"weights must be floating point, got {dtype}: save them as float32")
 
