@@ -9,6 +9,7 @@ import re
 import sys
 import zipfile
 from contextlib import redirect_stdout
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -120,6 +121,15 @@ def test_noise_is_said_and_json_alone_is_printed(tmp_path, capsys):
     assert "no data was given" in document["data"]["fed"]
     assert [name.split("/")[0] for name in document["layers"]] == ["head", "tail"]
     assert document["options"]["activation"] == "tanh"
+
+
+def test_a_cell_that_does_not_tell_its_gates(tmp_path, capsys):
+    pytest.importorskip("onnx")
+    golden = Path(__file__).parents[2] / "golden" / "cells.onnx"
+    args = ["--prefix", "before", "--length", "8", "--out", str(tmp_path)]
+    assert run(["diagnose", str(golden), *args]) == 0
+    assert "gru-reset-before, 3 inputs, 4 units" in capsys.readouterr().out
+    assert (tmp_path / "diagnosis.png").exists()
 
 
 def test_a_picture_that_fails_leaves_the_rest(diagnosed, tmp_path, capsys, monkeypatch):
