@@ -105,7 +105,7 @@ def _node(node: Any, place: int, arrays: dict[str, np.ndarray]) -> _Node:
                 f"the weight {weight!r} of {name} is no constant of the graph: export the model "
                 "with its trained weights, not quantised"
             )
-    hidden = int(said.get("hidden_size", arrays[node.input[2]].shape[-1]))
+    hidden = int(said.get("hidden_size") or arrays[node.input[2]].shape[-1])
     return _Node(name, node.op_type, list(node.input), list(node.output), said, hidden)
 
 
@@ -140,7 +140,8 @@ def _layers(
                 if backwards
                 else f"reverse=True is for nodes of direction 'reverse', which {node.name} is not"
             )
-        layers.append(Layer(*_sides(node, leaves)))
+        forward, *backward = _sides(node, leaves)
+        layers.append(Layer(forward, *backward))
     return tuple(layers)
 
 
@@ -164,8 +165,8 @@ def _sides(node: _Node, leaves: dict[str, np.ndarray]) -> Iterator[Direction]:
         elif node.kind == "GRU":
             b_n = of_state[2 * hidden :]
             of_state = np.concatenate([of_state[: 2 * hidden], np.zeros_like(b_n)])
-        ours = (reordered(weights[side], order, 0).T for weights in (w_in, w_rec))
-        yield Direction(cell, *ours, of_input + of_state, b_n)
+        ours_in, ours_rec = (reordered(weights[side], order, 0).T for weights in (w_in, w_rec))
+        yield Direction(cell, ours_in, ours_rec, of_input + of_state, b_n)
 
 
 def _activations(node: _Node) -> list[str]:
