@@ -28,7 +28,7 @@ class Found(NamedTuple):
 
     prefix: str  # what picks it: the begin of the names of its arrays, or the layer's own name
     library: str  # "torch", "keras", ...
-    kind: str  # "lstm", "gru", "gru-reset-before", "lstm-projection", "rnn" or "elman-relu", ...
+    kind: str  # "lstm", "gru", "gru-reset-before", "lstm-projection", "elman", "elman-relu"
     input_size: int
     hidden_size: int
     layers: int

@@ -17,7 +17,7 @@ from recurrax.interop.layers import Direction, Layer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_KINDS = {1: "rnn", 3: "gru", 4: "lstm"}
+_KINDS = {1: "elman", 3: "gru", 4: "lstm"}
 _GRU = (1, 0, 2)  # Keras has z r h, the library r z n; the same swap both ways
 _LEAVES = ("kernel", "recurrent_kernel", "bias")
 _Leaves: TypeAlias = "dict[str, np.ndarray]"  # kernel, recurrent kernel and bias, by their names
@@ -77,21 +77,24 @@ def from_keras(
 
 
 def recognise_keras(arrays: dict[str, np.ndarray], config: dict[str, Any]) -> list[Candidate]:
-    """One candidate for each layer, or pair of layers, whose kernels fit each other."""
+    """One candidate for each layer, or pair of layers, in the model's order where that is said."""
     said = config.get("keras", {"model": None, "names": {}})
     layers = _layers_of(_cells_of(arrays))
     names = {path: said["names"].get(path, path.rpartition("/")[2]) for path in layers}
     candidates = []
     for path, sides in layers.items():
         name = names[path] if list(names.values()).count(names[path]) == 1 else path
-        about = what_is_said(said["model"], path, names[path])
+        place, about = what_is_said(said["model"], path, names[path])
         leaves = {leaf: array for side in sides for leaf, array in side.items()}
         kind, size, hidden = _sizes(sides[0])
         if kind == "gru" and about[0].reset_after is False:
             kind = "gru-reset-before"
         found = Found(name, "keras", kind, size, hidden, 1, len(sides))
-        candidates.append(Candidate(found, leaves, partial(_convert, found, sides, about)))
-    return candidates
+        layers = partial(_convert, found, sides, about)
+        if kind == "elman" and about[0].activation == "relu":
+            found = found._replace(kind="elman-relu")
+        candidates.append((place, Candidate(found, leaves, layers)))
+    return [one for _, one in sorted(candidates, key=lambda pair: pair[0])]
 
 
 def _cells_of(arrays: Mapping[str, np.ndarray]) -> dict[str, _Leaves]:
@@ -169,7 +172,7 @@ def _listed_pairs(cells: Mapping[str, _Leaves]) -> dict[str, tuple[str, str]]:
         listed = path.rpartition("/")[2].isdecimal() and after.rpartition("/")[2].isdecimal()
         taken = any(path == other for _, other in pairs.values())
         if listed and first == second and first[0][0] != first[1][0] and not taken:
-            pairs[path] = "" if len(cells) == 2 else path, after
+            pairs[path] = path, after
     return pairs
 
 
@@ -212,14 +215,14 @@ def _convert(
 
 def _direction(found: Found, leaves: _Leaves, said: Said) -> Direction:
     names, hidden = list(leaves), found.hidden_size
-    columns = {"rnn": 1, "lstm": 4}.get(found.kind, 3) * hidden
+    columns = {"elman": 1, "lstm": 4}.get(found.kind, 3) * hidden
     kernel = take(leaves, names[0], found.input_size, columns)
     recurrent = take(leaves, names[1], hidden, columns)
     cell = said.function("activation", found)
     after = "gru" in found.kind and _resets_after(found, [leaves[name] for name in names[2:]], said)
     rows = (2, columns) if after else (columns,)
     bias = take(leaves, names[2], *rows) if len(names) > 2 else np.zeros(rows, kernel.dtype)
-    if found.kind == "rnn":
+    if found.kind == "elman":
         return Direction("elman" if cell == "tanh" else "elman-relu", kernel, recurrent, bias)
     said.function("recurrent_activation", found)
     if found.kind == "lstm":

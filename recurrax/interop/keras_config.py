@@ -29,7 +29,7 @@ class Said(NamedTuple):
           ValueError: if it is another one, or an RNN's that is not said.
         """
         value = getattr(self, name)
-        if found.kind == "rnn":
+        if found.kind == "elman":
             known, cell = ("tanh", "relu"), "elman"
             if value is None:
                 raise ValueError(
@@ -67,12 +67,13 @@ class Said(NamedTuple):
             )
 
 
-def what_is_said(model: Any, path: str, name: str) -> list[Said]:
-    """Of the layer with this place in a `.weights.h5` or this name: its one or two cells."""
-    for place, node in _walk(model, ""):
+def what_is_said(model: Any, path: str, name: str) -> tuple[int, list[Said]]:
+    """Of the layer with this path or name: its place in the model, and its one or two cells."""
+    at = 0
+    for at, (place, node) in enumerate(_walk(model, "")):
         if path == place or node["config"].get("name") == name:
-            return _said(node)
-    return [Said()]
+            return at, _said(node)
+    return at + 1, [Said()]
 
 
 def _walk(node: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _LEAF = re.compile(r"((?:.*[./])?)((?:weight|bias)_(?:ih|hh|hr)(?:_l(\d+)(?:_reverse)?)?)")
 # A norm and a direction in the place of a weight, as torch names them now and named them once.
 _NORMED = re.compile(r"((?:.*[./])?)parametrizations[./](weight_\w+)[./]original(\d?)")
-_OLD_NORMED = re.compile(r"((?:.*[./])?weight_(?:ih|hh|hr)_l\d+(?:_reverse)?)_([gv])")
-_KINDS = {1: "rnn", 3: "gru", 4: "lstm"}
+_OLD_NORMED = re.compile(r"((?:.*[./])?)(weight_(?:ih|hh|hr)_l\d+(?:_reverse)?)_([gv])")
+_KINDS = {1: "elman", 3: "gru", 4: "lstm"}
 
 
 def from_torch(
@@ -70,9 +70,9 @@ def recognise_torch(arrays: dict[str, np.ndarray], config: dict[str, Any]) -> li
         name = prefix.rstrip("./")
         found = _found(name, f"{prefix}{{}}{number}", named)
         layers = partial(_layers, found, f"{prefix}{{}}{number}", named)
-        if found.kind == "rnn":
+        if found.kind == "elman":
             nonlinearity = said.get(name)
-            found = found._replace(kind="elman-relu" if nonlinearity == "relu" else "rnn")
+            found = found._replace(kind="elman-relu" if nonlinearity == "relu" else "elman")
             layers = partial(_rnn_layers, layers, name, nonlinearity)
         candidates.append(Candidate(found, leaves, layers))
     return candidates
@@ -176,7 +176,7 @@ def _direction(
 ) -> Direction:
     """One set of weights, `leaf` being its names with the word left open."""
     hidden = found.hidden_size
-    rows = {"rnn": 1, "gru": 3}.get(found.kind, 4) * hidden
+    rows = {"elman": 1, "gru": 3}.get(found.kind, 4) * hidden
     w_in = take(named, leaf.format("weight_ih"), rows, size).T
     w_rec = take(named, leaf.format("weight_hh"), rows, given).T
     b = b_rec = np.zeros(rows, w_in.dtype)
