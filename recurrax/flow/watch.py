@@ -141,7 +141,10 @@ def _watch(
     cell: Any, every: int, examples: int, probes: int, key: Any, step: Any, last: Any, *given: Any
 ) -> Watched:
     def now() -> Watched:
-        return _measured(cell, *given, examples=examples, probes=probes, key=key, at=step)
+        *begun, mask, resets = given
+        flags = {"mask": mask, "resets": resets}
+        options = {"examples": examples, "probes": probes, "key": key, "at": step}
+        return _measured(cell, *begun, **flags, **options)
 
     blank = jax.tree.map(not_measured, jax.eval_shape(now))
     came, expected = checks.show(last), checks.show(blank)
@@ -156,10 +159,20 @@ def _watch(
 
 @by_layer
 def _measured(
-    cell: Any, params: Any, state: Any, xs: Any, *, examples: int, probes: int, key: Any, at: Any
+    cell: Any,
+    params: Any,
+    state: Any,
+    xs: Any,
+    *,
+    mask: Any = None,
+    resets: Any = None,
+    examples: int,
+    probes: int,
+    key: Any,
+    at: Any,
 ) -> Watched:
     # Here and not outside, where concrete values would be checked: a record says NaN instead.
-    problem = pose(cell, params, state, xs)
+    problem = pose(cell, params, state, xs, mask, resets)
     shape = problem.batch.shape
     if shape and shape[0] > examples:
         problem = problem.at((slice(examples),), (examples, *shape[1:]))
@@ -175,8 +188,8 @@ def _measured(
             return logs, None
         return logs, jax.vmap(partial(gate_statistics, step, own.params))(path.befores, own.xs)
 
-    logs, found = per_example(one, problem)
-    decay, mask, rows = Decay(*logs, problem.counted), problem.flags.mask, None
+    (log_norm, log_frobenius), found = per_example(one, problem)
+    decay, mask, rows = Decay(log_norm, log_frobenius, problem.counted), problem.flags.mask, None
     if decay.steps is not None:
         rows = decay.steps[-1] > 0
     gates, saturated, norm = {}, {}, None
