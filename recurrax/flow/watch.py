@@ -141,10 +141,7 @@ def _watch(
     cell: Any, every: int, examples: int, probes: int, key: Any, step: Any, last: Any, *given: Any
 ) -> Watched:
     def now() -> Watched:
-        *begun, mask, resets = given
-        flags = {"mask": mask, "resets": resets}
-        options = {"examples": examples, "probes": probes, "key": key, "at": step}
-        return _measured(cell, *begun, **flags, **options)
+        return _measured(cell, *given, examples=examples, probes=probes, key=key, at=step)
 
     blank = jax.tree.map(not_measured, jax.eval_shape(now))
     came, expected = checks.show(last), checks.show(blank)
@@ -163,9 +160,9 @@ def _measured(
     params: Any,
     state: Any,
     xs: Any,
-    *,
     mask: Any = None,
     resets: Any = None,
+    *,
     examples: int,
     probes: int,
     key: Any,
