@@ -138,7 +138,9 @@ def covariant_vectors(
         rates = jnp.sum(growth[begin + 1 : end], 0) / ((end - begin - 1) * every)
         times = jnp.arange(begin + 1, end + 1, dtype=jnp.int32) * every
         return CovariantVectors(rates, vectors[begin:end], angles[begin:end], times)
-    return _of_rows(problem, (burn_in, burn_out, every), growth, vectors, angles)
+    options = burn_in, burn_out, every
+    own: CovariantVectors = _of_rows(problem, options, growth, vectors, angles)
+    return own
 
 
 def _standing(steps: Any, burn_in: int | None, burn_out: int | None, every: int) -> tuple[Any, Any]:

@@ -140,8 +140,11 @@ def watch(
 def _watch(
     cell: Any, every: int, examples: int, probes: int, key: Any, step: Any, last: Any, *given: Any
 ) -> Watched:
+    *of, mask, resets = given
+    flags = {"mask": mask, "resets": resets}
+
     def now() -> Watched:
-        return _measured(cell, *given, examples=examples, probes=probes, key=key, at=step)
+        return _measured(cell, *of, **flags, examples=examples, probes=probes, key=key, at=step)
 
     blank = jax.tree.map(not_measured, jax.eval_shape(now))
     came, expected = checks.show(last), checks.show(blank)
@@ -160,9 +163,9 @@ def _measured(
     params: Any,
     state: Any,
     xs: Any,
-    mask: Any = None,
-    resets: Any = None,
     *,
+    mask: chex.Array | None = None,
+    resets: chex.Array | None = None,
     examples: int,
     probes: int,
     key: Any,
@@ -186,9 +189,8 @@ def _measured(
         return logs, jax.vmap(partial(gate_statistics, step, own.params))(path.befores, own.xs)
 
     (log_norm, log_frobenius), found = per_example(one, problem)
-    decay, mask, rows = Decay(log_norm, log_frobenius, problem.counted), problem.flags.mask, None
-    if decay.steps is not None:
-        rows = decay.steps[-1] > 0
+    decay, mask = Decay(log_norm, log_frobenius, problem.counted), problem.flags.mask
+    rows = None if decay.steps is None else decay.steps[-1] > 0
     gates, saturated, norm = {}, {}, None
     if view is not None:
         mean, low, high = (_mean(leaf.reshape(-1, len(view.names)), mask) for leaf in found)

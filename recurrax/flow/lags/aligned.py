@@ -92,6 +92,7 @@ def _for_each_row(x: chex.Array, has: bool, shape: tuple[int, ...]) -> chex.Arra
 
 def without_return(maps: StepMaps, befores: Any, errors: Any, cut: chex.Array) -> StepMaps:
     """Return the maps of which no error goes back beyond the steps of a cut."""
+    go_on: Any
     if isinstance(errors, tuple):  # one error `[T, B, H]` for each field
         go_on = (~cut.reshape(len(cut), -1, 1),) * len(errors)
     else:

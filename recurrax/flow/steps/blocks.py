@@ -32,11 +32,9 @@ class Slots(NamedTuple):
 
 def block_length(length: Any, every: int | None) -> Any:
     """Steps in one block, of a number or of numbers: no end of one cuts a chosen interval short."""
-    least, most = (min, max) if isinstance(length, int) else (jnp.minimum, jnp.maximum)
-    if isinstance(length, np.ndarray):
-        least, most = np.minimum, np.maximum
-    size = most(1, length // _BLOCKS)
-    return size if every is None else least(length, -(-size // every) * every)
+    of: Any = np if isinstance(length, np.ndarray) else jnp
+    size = of.maximum(1, length // _BLOCKS)
+    return size if every is None else of.minimum(length, -(-size // every) * every)
 
 
 def left_out(given: int | None, steps: Any, part: int) -> Any:
