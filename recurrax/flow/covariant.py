@@ -20,8 +20,7 @@ from recurrax.flow.lyapunov import (
 from recurrax.flow.numbers.factors import nonzero_diagonal, orthonormal, triangular_inverse
 from recurrax.flow.numbers.scaled import Scaled, rescale, root
 from recurrax.flow.parts import by_layer
-from recurrax.flow.steps.blocks import counted_steps, in_order, left_out
-from recurrax.flow.steps.growth import first_basis
+from recurrax.flow.steps.growth import counted_steps, first_basis, in_order, left_out
 from recurrax.flow.steps.jacobian import linear_map
 from recurrax.flow.steps.trajectory import Trajectory, for_each_example, pose, with_inputs
 from recurrax.flow.summary import summary

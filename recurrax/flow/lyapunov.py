@@ -12,8 +12,7 @@ import numpy as np
 
 from recurrax import checks
 from recurrax.flow.parts import by_layer
-from recurrax.flow.steps.blocks import block_length, counted_steps, left_out
-from recurrax.flow.steps.growth import grow
+from recurrax.flow.steps.growth import block_length, counted_steps, grow, left_out
 from recurrax.flow.steps.trajectory import per_example, pose, refuse_overflow, with_inputs
 from recurrax.flow.summary import summary
 
