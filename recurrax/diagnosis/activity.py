@@ -103,8 +103,8 @@ def look(problem: Problem, kind: str) -> Seen:
 
 def _values(kind: str, step: Any, params: Any, befores: Any, xs: Any) -> Any:
     if isinstance(step, GatedStep) and step.view is not None:
-        z = step.pre_activations(params, befores.h, xs)
-        return jnp.stack(list(step.view.values(params.unit, *z)))
+        both = step.pre_activations(params, befores.h, xs)
+        return jnp.stack(list(step.view.values(params.unit, *both)))
     if kind not in _TOLD:
         return None
     h, count = befores.h, len(_TOLD[kind][0])
@@ -112,8 +112,8 @@ def _values(kind: str, step: Any, params: Any, befores: Any, xs: Any) -> Any:
     if kind == "lstm-projection":
         return lstm_gates(None, z, jnp.stack(jnp.split(h @ params.w_rec, count, -1)))
     w_r, w_z, w_n = jnp.split(params.w_rec, count, -1)
-    both = jnp.stack([z[0] + h @ w_r, z[1] + h @ w_z])
-    gates: Any = gate_activations(both, "sigmoid", "sigmoid")
+    z_gates = jnp.stack([z[0] + h @ w_r, z[1] + h @ w_z])
+    gates: Any = gate_activations(z_gates, "sigmoid", "sigmoid")
     n = jnp.tanh(z[2] + (gates[0] * h) @ w_n)
     return jnp.concatenate([gates, n[None]])
 

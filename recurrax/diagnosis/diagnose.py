@@ -83,8 +83,9 @@ def diagnose(
       >>> found = rx.diagnose(cell, cell.init(jax.random.key(0)), length=50)
       >>> found.layers[0].cause
       'forget gates shut'
-      >>> found.layers[0].findings[0].code
-      'params = params._replace(b=params.b.at[16:32].add(6.3))'
+      >>> cured = found.layers[0].findings[0].after
+      >>> cured.horizon > 10 * found.layers[0].horizon
+      True
 
     Source: the measurements are those of `recurrax.flow`.
     """
