@@ -1,8 +1,12 @@
 """The microscope: where a gradient goes in a recurrent network, one question a function.
 
 All take `(cell, params, state, xs)`, look at the whole state of each example, and carry every
-product in log scale. `d s_t / d s_0 = A_t ... A_2 A_1`. Sequences are measured whole: there is no
-mask. A loss, `loss(ys) -> scalar` of the outputs of `rx.unroll`, comes fifth.
+product in log scale. `d s_t / d s_0 = A_t ... A_2 A_1`. A loss, `loss(ys) -> scalar` of the outputs
+of `rx.unroll`, comes fifth.
+
+`mask` and `resets` mean what they do in `rx.unroll`. A masked step is `A_t = 1`, and counts in no
+rate, horizon or exponent, so that a row of a ragged batch is measured as it would be alone; a reset
+is `A_t = 0`.
 
 What `rx.bidirectional` makes, or `rx.stack` of such, is measured layer by layer and direction by
 direction, each on the outputs of the layer below as given data: the answer of every question is
