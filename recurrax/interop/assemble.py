@@ -10,8 +10,9 @@ import numpy as np
 from recurrax.cell import Cell
 from recurrax.cells import CELLS
 from recurrax.cells.bidirectional import Bidirectional, Directions, bidirectional
+from recurrax.cells.combined import StackStep
 from recurrax.cells.gru import GRUUnit
-from recurrax.cells.stack import BidirectionalStack, StackStep, stack
+from recurrax.cells.stack import BidirectionalStack, stack
 from recurrax.interop.layers import Direction, Layer
 
 if TYPE_CHECKING:
@@ -95,10 +96,10 @@ def _taken(to: str, cell: Any, params: Any) -> Direction:
     step = getattr(cell, "step", cell)
     for name, row in CELLS.items():
         if isinstance(params, row.params) and step == row.build(1, 1).step:
-            arrays = [np.array(leaf) for leaf in (params.w_in, params.w_rec, params.b)]
+            w_in, w_rec, b = (np.array(leaf) for leaf in (params.w_in, params.w_rec, params.b))
             unit, proj = getattr(params, "unit", None), getattr(params, "w_proj", None)
             b_n = None if unit is None else np.array(unit.b_n)
-            return Direction(name, *arrays, b_n, None if proj is None else np.array(proj))
+            return Direction(name, w_in, w_rec, b, b_n, None if proj is None else np.array(proj))
     raise ValueError(
         f"{to} takes the cells of rx.cells, and stacks and directions of them, with their params; "
         f"got {cell!r} with {type(params).__name__}"

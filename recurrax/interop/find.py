@@ -104,9 +104,9 @@ def convert(source: Any, *, prefix: Prefix | None = None, **options: Any) -> tup
 
     Example:
       >>> import jax, recurrax as rx
-      >>> cell = rx.cells.lstm(3, 8)
+      >>> cell = rx.cells.gru(3, 8)
       >>> weights = rx.interop.to_torch(cell, cell.init(jax.random.key(0)))
       >>> rx.interop.convert(weights)[0]
-      lstm(3, 8, float32)
+      gru(3, 8, float32)
     """
     return converted(source, [_recognise], prefix, **options)

@@ -12,7 +12,7 @@ import numpy as np
 from recurrax.interop.assemble import take_apart
 from recurrax.interop.candidates import Candidate, Found, converted, reordered, take
 from recurrax.interop.keras_config import Said, what_is_said
-from recurrax.interop.layers import Direction, Layer
+from recurrax.interop.layers import Direction, Layer, layer_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,7 +81,7 @@ def recognise_keras(arrays: dict[str, np.ndarray], config: dict[str, Any]) -> li
     said = config.get("keras", {"model": None, "names": {}})
     layers = _layers_of(_cells_of(arrays))
     names = {path: said["names"].get(path, path.rpartition("/")[2]) for path in layers}
-    candidates = []
+    candidates: list[tuple[int, Candidate]] = []
     for path, sides in layers.items():
         name = names[path] if list(names.values()).count(names[path]) == 1 else path
         place, about = what_is_said(said["model"], path, names[path])
@@ -90,10 +90,10 @@ def recognise_keras(arrays: dict[str, np.ndarray], config: dict[str, Any]) -> li
         if kind == "gru" and about[0].reset_after is False:
             kind = "gru-reset-before"
         found = Found(name, "keras", kind, size, hidden, 1, len(sides))
-        layers = partial(_convert, found, sides, about)
+        convert = partial(_convert, found, sides, about)
         if kind == "elman" and about[0].activation == "relu":
             found = found._replace(kind="elman-relu")
-        candidates.append((place, Candidate(found, leaves, layers)))
+        candidates.append((place, Candidate(found, leaves, convert)))
     return [one for _, one in sorted(candidates, key=lambda pair: pair[0])]
 
 
@@ -166,7 +166,7 @@ def _listed_pairs(cells: Mapping[str, _Leaves]) -> dict[str, tuple[str, str]]:
     Of two layers the second takes the H features of the first, and so has another shape, unless
     both take H: then they are two.
     """
-    pairs = {}
+    pairs: dict[str, tuple[str, str]] = {}
     for path, after in itertools.pairwise(cells):
         first, second = ([array.shape for array in cells[one].values()] for one in (path, after))
         listed = path.rpartition("/")[2].isdecimal() and after.rpartition("/")[2].isdecimal()
@@ -210,7 +210,7 @@ def _convert(
     told = [said._replace(**given) for said in (*about, *about)[: len(sides)]]
     told[0].check_directions(found)
     cells = [_direction(found, leaves, said) for leaves, said in zip(sides, told, strict=True)]
-    return (Layer(*cells, merge=told[0].merge_mode or "concat"),)  # type: ignore[misc]
+    return (layer_of(cells, told[0].merge_mode or "concat"),)
 
 
 def _direction(found: Found, leaves: _Leaves, said: Said) -> Direction:

@@ -30,7 +30,7 @@ class Said(NamedTuple):
         """
         value = getattr(self, name)
         if found.kind == "elman":
-            known, cell = ("tanh", "relu"), "elman"
+            known: tuple[str, ...] = ("tanh", "relu")
             if value is None:
                 raise ValueError(
                     f"{found.prefix!r} is a SimpleRNN without its configuration, and the weights "
@@ -38,11 +38,11 @@ class Said(NamedTuple):
                     '"relu"'
                 )
         else:
-            known, cell = ("tanh" if name == "activation" else "sigmoid",), found.kind
+            known = ("tanh" if name == "activation" else "sigmoid",)
             value = known[0] if value is None else value
         if value not in known:
             raise ValueError(
-                f"{found.prefix!r} has {name}={_name(value)!r}, but a recurrax {cell} has "
+                f"{found.prefix!r} has {name}={_name(value)!r}, but a recurrax {found.kind} has "
                 f"{' or '.join(known)}; write a cell of your own with rx.gated_cell"
             )
         return str(value)
@@ -70,9 +70,12 @@ class Said(NamedTuple):
 def what_is_said(model: Any, path: str, name: str) -> tuple[int, list[Said]]:
     """Of the layer with this path or name: its place in the model, and its one or two cells."""
     at = 0
-    for at, (place, node) in enumerate(_walk(model, "")):
-        if path == place or node["config"].get("name") == name:
-            return at, _said(node)
+    try:
+        for at, (place, node) in enumerate(_walk(model, "")):
+            if path == place or node["config"].get("name") == name:
+                return at, _said(node)
+    except (AttributeError, KeyError, TypeError):
+        raise ValueError(f"what the configuration says of {name!r} is damaged") from None
     return at + 1, [Said()]
 
 
@@ -106,7 +109,8 @@ def _said(node: dict[str, Any]) -> list[Said]:
         return [both[0], both[1]._replace(go_backwards=False)]
     inner = config.get("cell")
     cell = inner["config"] if isinstance(inner, dict) and "config" in inner else config
-    return [Said(*(cell.get(field) for field in Said._fields[:3]), config.get("go_backwards"))]
+    said = {field: cell.get(field) for field in Said._fields[:3]}
+    return [Said(**said, go_backwards=config.get("go_backwards"))]
 
 
 def _name(value: Any) -> Any:

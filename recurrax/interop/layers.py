@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
 
@@ -25,3 +27,9 @@ class Layer(NamedTuple):
     forward: Direction
     backward: Direction | None = None
     merge: str = "concat"  # how the outputs of two directions are joined
+
+
+def layer_of(sides: Sequence[Direction], merge: str = "concat") -> Layer:
+    """The layer of one direction or two."""
+    forward, *back = sides
+    return Layer(forward, back[0] if back else None, merge)

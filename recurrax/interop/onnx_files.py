@@ -34,6 +34,8 @@ def graph_arrays(graph: Any, path: Path | None) -> dict[str, np.ndarray]:
             tensors |= {
                 out: a.t for a in node.attribute for out in node.output if a.type == a.TENSOR
             }
+    if not all(isinstance(name, str) for name in tensors):
+        raise Refused(f"{path or 'the model'} is damaged: its tensors have names that are no text")
     arrays = {name: _array(name, tensor, path) for name, tensor in tensors.items()}
     return {name: array for name, array in arrays.items() if array is not None}
 

@@ -47,8 +47,10 @@ def read(source: Any) -> Source:
     if isinstance(source, Mapping):
         name = "the mapping"
     elif hasattr(source, "state_dict"):  # a module of torch
-        modules = getattr(source, "named_modules", dict)()
-        said = {path: m.nonlinearity for path, m in modules if hasattr(m, "nonlinearity")}
+        modules: Any = getattr(source, "named_modules", list)()
+        said: dict[str, Any] = {
+            path: m.nonlinearity for path, m in modules if hasattr(m, "nonlinearity")
+        }
         return Source(name, flat(source.state_dict()), {"torch": said})
     elif hasattr(source, "get_config") and hasattr(source, "weights"):  # a layer of Keras
         said = {"class_name": type(source).__name__, "config": source.get_config()}

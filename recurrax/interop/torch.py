@@ -11,7 +11,7 @@ import numpy as np
 from recurrax import checks
 from recurrax.interop.assemble import take_apart
 from recurrax.interop.candidates import Candidate, Found, converted, take
-from recurrax.interop.layers import Direction, Layer
+from recurrax.interop.layers import Direction, Layer, layer_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,8 +50,8 @@ def from_torch(
       >>> import numpy as np, recurrax as rx
       >>> shapes = {"weight_ih_l0": (32, 3), "weight_hh_l0": (32, 8)}  # nn.LSTM(3, 8, bias=False)
       >>> cell, params = rx.interop.from_torch({n: np.ones(s, "f") for n, s in shapes.items()})
-      >>> cell, params.w_in.shape
-      (lstm(3, 8, float32), (3, 32))
+      >>> cell == rx.cells.lstm(3, 8), params.w_in.shape
+      (True, (3, 32))
 
     Source: torch.nn's documentation of LSTM, GRU and RNN.
     """
@@ -149,7 +149,7 @@ def _layers(found: Found, leaf: str, named: dict[str, np.ndarray]) -> tuple[Laye
             _direction(found, leaf.format("{}", number) + ending, named, size, given)
             for ending in ("", "_reverse")[: found.directions]
         ]
-        layers.append(Layer(*sides))
+        layers.append(layer_of(sides))
         size = given * found.directions
     return tuple(layers)
 
@@ -223,7 +223,7 @@ def to_torch(cell: Any, params: Any, *, prefix: str = "", bias: bool = True) -> 
     """
     layers = take_apart("to_torch", cell, params)
     _check_one_module(layers)
-    weights = {}
+    weights: dict[str, np.ndarray] = {}
     for number, layer in enumerate(layers):
         for ending, side in zip(("", "_reverse"), layer[:2], strict=True):
             if side is not None:
