@@ -103,9 +103,9 @@ def _chosen(found: list[Candidate], prefix: str | None, source: Source) -> Candi
     if not found:
         raise ValueError(f"{source.name} holds no recurrent layer. {_held(source)}")
     if prefix is not None:
-        wanted = prefix.strip("./")
-        same = [one for one in found if one.found.prefix == wanted]
-        below = [one for one in found if one.found.prefix.startswith((f"{wanted}.", f"{wanted}/"))]
+        wanted = _plain(prefix)
+        same = [one for one in found if _plain(one.found.prefix) == wanted]
+        below = [one for one in found if _plain(one.found.prefix).startswith(f"{wanted}/")]
         picked = same or below
         if not picked:
             names = [one.found.prefix for one in found]
@@ -121,6 +121,11 @@ def _chosen(found: list[Candidate], prefix: str | None, source: Source) -> Candi
             f"{_listed(found)}"
         )
     return found[0]
+
+
+def _plain(prefix: str) -> str:
+    """A prefix whose levels are parted by `/`, whichever of the two marks the source has."""
+    return prefix.replace(".", "/").strip("/")
 
 
 def text(found: Found) -> str:

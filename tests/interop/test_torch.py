@@ -136,7 +136,8 @@ def test_several_layers_are_listed_and_picked():
         "'b.rnn': lstm of torch, 3 -> 5",
     ):
         from_torch(weights)
-    assert from_torch(weights, prefix="b")[0] == rx.cells.lstm(3, 5)
+    for prefix in ("b", "b.rnn", "b/rnn.", "/b/rnn"):
+        assert from_torch(weights, prefix=prefix)[0] == rx.cells.lstm(3, 5)
     with says(
         ValueError,
         "the mapping holds no recurrent layer under prefix 'b.rn'; did you mean 'b.rnn'? It holds "
