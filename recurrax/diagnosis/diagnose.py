@@ -23,7 +23,7 @@ from recurrax.diagnosis.measure import (
     of_jacobians,
 )
 from recurrax.diagnosis.records import Diagnosis, Finding, LayerDiagnosis
-from recurrax.diagnosis.remedies import NO_CURE, best_cure
+from recurrax.diagnosis.remedies import best_cure, without_cure
 from recurrax.diagnosis.sentences import sentence
 from recurrax.diagnosis.sequences import sequences_of, sequences_text
 from recurrax.flow.parts import parts
@@ -40,7 +40,7 @@ def diagnose(
     state: Any = None,
     mask: chex.Array | None = None,
     resets: chex.Array | None = None,
-    prefix: str | None = None,
+    prefix: Any = None,
     length: int = 128,
     key: chex.PRNGKey | None = None,
     **options: Any,
@@ -70,8 +70,8 @@ def diagnose(
 
     Returns:
       A `Diagnosis`, which prints as one table for each layer and sentences below it. Measured are
-      at most four sequences, the longest ones, cut to one length; a masked step is left out, and a
-      reset begins a new sequence. Where the state overflows, what comes before.
+      at most four sequences, the longest ones, cut to one length, 1000 steps at most; a masked step
+      is left out, and a reset begins a new sequence. Where the state overflows, what comes before.
 
     Raises:
       ValueError, TypeError: as `rx.unroll` and `rx.interop.convert` do; if weights or data that
@@ -103,7 +103,7 @@ def diagnose(
     return Diagnosis(tuple(found), data, time.perf_counter() - began)
 
 
-def _models(source: Any, params: Any, prefix: str | None, options: dict[str, Any]) -> list[Model]:
+def _models(source: Any, params: Any, prefix: Any, options: dict[str, Any]) -> list[Model]:
     """Every model of a source, or the one that is given."""
     if isinstance(source, (Cell, Bidirectional, BidirectionalStack)):
         if params is None:
@@ -145,8 +145,8 @@ def _examined(layer: Layer) -> LayerDiagnosis:
     found = measure(layer)
     if found.overflow is not None:
         layer = layer._replace(xs=layer.xs[: found.steps])
-    causes = causes_of(found)
-    findings = tuple(_finding(cause, layer, found) for cause in causes)
+    findings = [_finding(cause, layer, found) for cause in causes_of(found)]
+    findings.sort(key=lambda finding: finding.after is None)  # what a cure bore out comes first
     seen, (radius, norm) = found.activity, of_jacobians(layer)
     radii, norms = _of_blocks(layer, found)
     input_share, bias_share, _ = seen.shares
@@ -171,7 +171,7 @@ def _examined(layer: Layer) -> LayerDiagnosis:
         loss_gradients=felt_by_the_last_output(layer),
         input_share=input_share,
         bias_share=bias_share,
-        findings=findings,
+        findings=tuple(findings),
     )
 
 
@@ -179,7 +179,7 @@ def _finding(cause: str, layer: Layer, found: Measured) -> Finding:
     says = sentence(cause, layer.name, found)
     tried = best_cure(cause, layer, found)
     if tried is None:
-        return Finding(cause, says, NO_CURE.get(cause), None, found.flow, None)
+        return Finding(cause, says, without_cure(cause, layer), None, found.flow, None)
     return Finding(cause, says, tried.cure.words, tried.cure.code, found.flow, tried.after)
 
 

@@ -76,15 +76,17 @@ def feed_each(
                     "xs is needed: a cell of your own does not tell how many features it takes. "
                     "Give xs [T, B, I]"
                 )
-            dtype = jax.tree.leaves(params)[0].dtype
-            noise = jax.random.normal(jax.random.fold_in(key, i), (*shape, size))
-            given, before = noise.astype(dtype), "unit normal noise"
+            given = jax.random.normal(jax.random.fold_in(key, i), (*shape, size))
+            before = "unit normal noise"
         elif size is not None and given.shape[-1] != size:
             where = "/".join(word for word in (name, layer) if word)
             raise ValueError(
                 f"xs has {given.shape[-1]} features, but {where} of {cell} takes {size}: expected "
                 f"xs [T, B, {size}], got {given.shape}"
             )
+        dtype = jnp.result_type(jax.tree.leaves(params)[0])
+        if jnp.issubdtype(dtype, jnp.floating):
+            given = given.astype(dtype)
         shape = given.shape[:2]
         yield Feed(name, cell, params, state, given, mask, resets, before)
         if i < len(models) - 1:

@@ -59,6 +59,14 @@ def best_cure(cause: str, layer: Layer, found: Measured) -> Tried | None:
     return None
 
 
+def without_cure(cause: str, layer: Layer) -> str | None:
+    """What to say where none was measured to help."""
+    if cause == records.HEALTHY or cause in NO_CURE:
+        return NO_CURE.get(cause)
+    known = getattr(layer.params, "w_rec", None) is not None
+    return "no usual cure helped when it was tried on a copy" if known else None
+
+
 def helps(cause: str, before: Measured, after: Measured) -> bool:
     """Whether a cure does what it is for: the gradient lives longer, explodes less, or units move.
 

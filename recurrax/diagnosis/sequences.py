@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from recurrax.flow.parts import Part
 
 _EXAMPLES = 4  # how many; the gradients of four differ less than those of four seeds
+_STEPS = 1000  # at most; a horizon beyond them is extrapolated
 
 
 class _Sequence(NamedTuple):
@@ -48,7 +49,7 @@ def sequences_of(part: Part) -> tuple[Any, Any]:
         raise ValueError("mask leaves no step of any example, so there is nothing to measure")
     found.sort(key=lambda sequence: -len(sequence.steps))
     found = [s for s in found[:_EXAMPLES] if 2 * len(s.steps) >= len(found[0].steps)]
-    shortest = len(found[-1].steps)
+    shortest = min(len(found[-1].steps), _STEPS)
     xs = np.asarray(part.xs)
     xs = np.stack([xs[s.steps[:shortest], s.example] for s in found], 1)
     return _states(part, found, count), jnp.asarray(xs)

@@ -9,6 +9,7 @@ import pytest
 
 import recurrax as rx
 from recurrax.diagnosis import records
+from recurrax.diagnosis.remedies import CURES
 
 KEY = jax.random.key(0)
 LSTM = rx.cells.lstm(3, 6)
@@ -88,6 +89,17 @@ def test_a_state_that_overflows_is_measured_up_to_there():
     large = params._replace(w_in=jnp.full_like(params.w_in, 3e38))
     with pytest.raises(ValueError, match=r"\Athe state of layer0 overflows at the first step"):
         rx.diagnose(cell, large, XS)
+
+
+def test_a_cause_without_a_cure_that_helps(monkeypatch):
+    """It says so, and comes after one that a cure bears out."""
+    params = PARAMS._replace(b=jnp.full_like(PARAMS.b, -6.0))
+    causes = [f.cause for f in rx.diagnose(LSTM, params, XS).layers[0].findings]
+    assert causes == [records.BIAS_PINS, records.FORGET_SHUT]
+    monkeypatch.setitem(CURES, records.BIAS_PINS, lambda layer, found: iter(()))
+    findings = rx.diagnose(LSTM, params, XS).layers[0].findings
+    assert [finding.cause for finding in findings] == causes[::-1]
+    assert str(findings[1]).endswith("; no usual cure helped when it was tried on a copy.")
 
 
 def test_one_step_is_no_explosion():

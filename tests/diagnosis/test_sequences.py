@@ -58,6 +58,16 @@ def test_a_ragged_batch_is_diagnosed_as_its_rows_are_alone():
     np.testing.assert_allclose(ragged.decay.log_norm, np.stack(rows, 1), rtol=1e-4, atol=1e-5)
 
 
+def test_long_sequences_are_cut():
+    cell, params, state, xs = make_case("lstm", "float32")
+    xs = jnp.zeros((1100, *xs.shape[1:]))
+    assert sequences_of(Part(cell, params, state, xs, None, None))[1].shape == (
+        1000,
+        4,
+        xs.shape[2],
+    )
+
+
 def test_no_step_counts():
     cell, params, state, xs = make_case("lstm", "float32")
     none = np.zeros(xs.shape[:2], bool)
