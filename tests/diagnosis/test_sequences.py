@@ -60,12 +60,8 @@ def test_a_ragged_batch_is_diagnosed_as_its_rows_are_alone():
 
 def test_long_sequences_are_cut():
     cell, params, state, xs = make_case("lstm", "float32")
-    xs = jnp.zeros((1100, *xs.shape[1:]))
-    assert sequences_of(Part(cell, params, state, xs, None, None))[1].shape == (
-        1000,
-        4,
-        xs.shape[2],
-    )
+    part = Part(cell, params, state, jnp.zeros((1100, *xs.shape[1:])), None, None)
+    assert len(sequences_of(part)[1]) == 1000
 
 
 def test_no_step_counts():
