@@ -17,17 +17,16 @@ if TYPE_CHECKING:
 
     from recurrax.diagnosis.measure import Measured
 
-# A gradient that falls faster than this, in nats a step, is gone (5 % left) within six steps: less
-# than any of the usual initialisations of a gated cell lose, and what tanh(x + h) of unit normal
-# inputs loses (-0.4) is not yet counted as broken.
+# A gradient that falls faster than this, in nats a step, is gone (5 % left) within six steps, which
+# no usual initialisation of a gated cell does to it; tanh(x + h) of unit normal inputs loses 0.4.
 FAST = -0.5
 SLOW = -0.25  # half of it: gone within twelve steps, a fault if there is a cause besides
 # One that doubles within fourteen steps, or slower but twentyfold over the sequence. Networks at
 # the edge of chaos wander within some hundredths of 0.
 GROWS, GROWS_IN_THE_END = 0.05, 0.03
-# A memory gate that keeps less than this leaves 5 % of a memory after three steps.
-SHUT = 0.3
-HALF_SHUT = 0.45  # below what zero biases give, 0.5: to blame only where nothing else is
+# A memory gate that keeps less than this leaves 5 % of a memory after three steps. Zero biases give
+# 0.5; what is a little below is to blame if the gradient falls faster than with those.
+SHUT, HALF_SHUT = 0.3, 0.45
 # Half of the units of tanh(z) are flat where z has a standard deviation of 2.7, as inputs of
 # three times unit scale give. A critical network of tanh, which is healthy, has 0.3. Where two in
 # three are flat nothing is learned, even if a gradient finds its way along open gates.
@@ -126,10 +125,13 @@ def bias_pins(found: Measured) -> bool:
     ) and not (seen.dead > DEAD)
 
 
-def memory_shut(found: Measured, most: float = SHUT) -> bool:
+def memory_shut(found: Measured) -> bool:
+    """Whether the gate that keeps the old state lets it go, and nothing else makes it do so."""
     gate = found.activity.gate(found.activity.memory)
-    elsewhere = saturated(found) and driven_by(found) != "bias"
-    return gate is not None and gate.median < most and pace(found) < FAST and not elsewhere
+    if gate is None or (saturated(found) and driven_by(found) != "bias"):
+        return False
+    fast = pace(found)
+    return fast < FAST and gate.median < (HALF_SHUT if fast < BELOW_ALL else SHUT)
 
 
 def forget_shut(found: Measured) -> bool:
