@@ -166,6 +166,10 @@ def test_a_report_of_rows_of_their_own_lengths():
     found = rx.flow.report(cell, params, None, xs, mask=mask, resets=jnp.zeros_like(mask))
     alone = rx.flow.report(cell, params, None, xs[:8])
     assert_close(found.rate[1], alone.rate[1])
+    assert_close(found.lyapunov.exponents[1], alone.lyapunov.exponents[1])
+    assert_close(
+        found.spectrum.log_singular_values[-1, 1], alone.spectrum.log_singular_values[-1, 1]
+    )
     assert_close(found.bounds.log_upper[-1, 1], alone.bounds.log_upper[-1, 1])
     assert found.row("log norm at T").reason == "T = 12, of which 8 to 12 steps count in each row"
     assert found.row("tied").reason == "no prediction: not units of one population, all in step"
