@@ -134,13 +134,15 @@ def _layers_of(cells: Mapping[str, _Leaves]) -> dict[str, list[_Leaves]]:
     """The cells of each layer, two where it has both directions."""
     pairs = _named_pairs(cells) | _listed_pairs(cells)
     seconds = {second for _, second in pairs.values()}
+    owners = {path: re.sub(r"(^|/)(\w+_)?cell(_\d+)?$", "", path) for path in cells}
     layers: dict[str, list[_Leaves]] = {}
     for path, leaves in cells.items():
         if path in pairs:
             place, second = pairs[path]
             layers[place] = [leaves, cells[second]]
-        elif path not in seconds:
-            layers[re.sub(r"(^|/)(\w+_)?cell(_\d+)?$", "", path)] = [leaves]
+        elif path not in seconds:  # cells that one RNN stacks keep their own names
+            alone = list(owners.values()).count(owners[path]) == 1
+            layers[owners[path] if alone else path] = [leaves]
     return layers
 
 

@@ -87,6 +87,9 @@ def _walk(node: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
     layers = config if isinstance(config, list) else (config or {}).get("layers", [])
     if isinstance(config, dict):
         yield place, node
+    inner = config.get("cell") if isinstance(config, dict) else None
+    for cell in config.get("cells", [inner]) if isinstance(config, dict) else ():
+        yield from _walk(cell, f"{place}/cell")
     seen: dict[str, int] = {}
     for child in layers:
         if not isinstance(child, dict):

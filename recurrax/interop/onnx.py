@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from recurrax.interop.candidates import Candidate, Found, converted, reordered, take
-from recurrax.interop.layers import Direction, Layer
+from recurrax.interop.layers import Direction, Layer, layer_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,8 +140,7 @@ def _layers(
                 if backwards
                 else f"reverse=True is for nodes of direction 'reverse', which {node.name} is not"
             )
-        forward, *backward = _sides(node, leaves)
-        layers.append(Layer(forward, *backward))
+        layers.append(layer_of(list(_sides(node, leaves))))
     return tuple(layers)
 
 

@@ -16,6 +16,7 @@ from interop_golden import GOLDEN, assert_same_model, golden, outputs_and_gradie
 
 import recurrax as rx
 from recurrax.interop import find, from_keras, to_keras
+from recurrax.interop.keras import recognise_keras
 
 CLOSE = {"rtol": 1e-6, "atol": 1e-6}
 LSTM, GRU, BEFORE = rx.cells.lstm, rx.cells.gru, rx.cells.gru_reset_before
@@ -206,6 +207,27 @@ def test_lists_of_a_whole_model():
     assert both == ("0", "keras", "lstm", 2, 3, 1, 2)
     named = {"forward_layer": above, "backward_layer": above}
     assert from_keras(named)[0] == rx.bidirectional(LSTM(3, 3))
+
+
+def test_cells_that_one_rnn_stacks():
+    """Each is found by itself, and what its own configuration says is read."""
+    shapes = {"kernel": (2, 12), "recurrent_kernel": (3, 12), "bias": (12,)}
+    weights = {f"rnn/lstm_cell{i}/{n}": np.ones(s) for i in ("", "_1") for n, s in shapes.items()}
+    cells = [
+        {"class_name": "LSTMCell", "config": {"name": "lstm_cell", "activation": "tanh"}},
+        {"class_name": "LSTMCell", "config": {"name": "lstm_cell_1", "activation": "relu"}},
+    ]
+    stacked = {"class_name": "StackedRNNCells", "config": {"cells": cells}}
+    model = {"class_name": "RNN", "config": {"name": "rnn", "cell": stacked}}
+    below, above = recognise_keras(weights, {"keras": {"model": model, "names": {}}})
+    assert (below.found.prefix, above.found.prefix) == ("lstm_cell", "lstm_cell_1")
+    assert below.layers()[0].forward.cell == "lstm"
+    with says(
+        ValueError,
+        "'lstm_cell_1' has activation='relu', but a recurrax lstm has tanh; write a cell of your "
+        "own with rx.gated_cell",
+    ):
+        above.layers()
 
 
 def test_weights_by_name_that_contradict_each_other():
