@@ -1,6 +1,5 @@
 """Weights to and from files and other libraries, none of which is imported, and never by pickle."""
 
-from recurrax.interop.candidates import Found
 from recurrax.interop.describe import describe
 from recurrax.interop.equinox import from_equinox, to_equinox
 from recurrax.interop.files import Weights, load, save
@@ -8,6 +7,7 @@ from recurrax.interop.find import convert, find
 from recurrax.interop.flax import from_flax, to_flax
 from recurrax.interop.haiku import from_haiku, to_haiku
 from recurrax.interop.keras import from_keras, to_keras
+from recurrax.interop.layouts.candidates import Found
 from recurrax.interop.onnx import from_onnx
 from recurrax.interop.tensorflow import from_tensorflow
 from recurrax.interop.torch import from_torch, to_torch

@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax.interop.assemble import take_apart
-from recurrax.interop.candidates import Candidate, Found, converted, take
-from recurrax.interop.layers import Direction, Layer
-from recurrax.interop.modules import groups, places
+from recurrax.interop.layouts.assemble import converted, take_apart
+from recurrax.interop.layouts.candidates import Candidate, Found, take
+from recurrax.interop.layouts.layers import Direction, Layer
+from recurrax.interop.layouts.modules import groups, places
 
 if TYPE_CHECKING:
-    from recurrax.interop.candidates import Prefix
-    from recurrax.interop.modules import Group
+    from recurrax.interop.layouts.candidates import Prefix
+    from recurrax.interop.layouts.modules import Group
 
 _KINDS = {"cell": ("weight_ih weight_hh", "bias bias_n")}
 

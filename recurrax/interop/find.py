@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from recurrax.interop.assemble import take_apart
-from recurrax.interop.candidates import Candidate, Found, converted
 from recurrax.interop.equinox import recognise_equinox
 from recurrax.interop.files import load
 from recurrax.interop.flax import recognise_flax
 from recurrax.interop.haiku import recognise_haiku
 from recurrax.interop.keras import recognise_keras
+from recurrax.interop.layouts.assemble import converted, take_apart
+from recurrax.interop.layouts.candidates import Candidate, Found
 from recurrax.interop.onnx import recognise_onnx
-from recurrax.interop.sources import read
+from recurrax.interop.reading.sources import read
 from recurrax.interop.tensorflow import recognise_tensorflow
 from recurrax.interop.torch import recognise_torch
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from recurrax.interop.candidates import Prefix, Recogniser
+    from recurrax.interop.layouts.candidates import Prefix, Recogniser
 
 
 def _recognise_own(arrays: dict[str, np.ndarray], config: dict[str, Any]) -> list[Candidate]:

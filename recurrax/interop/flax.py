@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from recurrax import checks
-from recurrax.interop.assemble import take_apart
-from recurrax.interop.candidates import Candidate, Found, converted, take
-from recurrax.interop.layers import Direction, Layer
-from recurrax.interop.modules import groups, nested, places
+from recurrax.interop.layouts.assemble import converted, take_apart
+from recurrax.interop.layouts.candidates import Candidate, Found, take
+from recurrax.interop.layouts.layers import Direction, Layer
+from recurrax.interop.layouts.modules import groups, nested, places
 
 if TYPE_CHECKING:
-    from recurrax.interop.candidates import Prefix
-    from recurrax.interop.modules import Group
+    from recurrax.interop.layouts.candidates import Prefix
+    from recurrax.interop.layouts.modules import Group
 
 
 class _Spec(NamedTuple):

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recurrax import checks
-from recurrax.interop.assemble import take_apart
-from recurrax.interop.candidates import Candidate, Found, converted, reordered, take
-from recurrax.interop.layers import Direction, Layer
-from recurrax.interop.modules import groups, last_word, places
+from recurrax.interop.layouts.assemble import converted, take_apart
+from recurrax.interop.layouts.candidates import Candidate, Found, forgetting, reordered, take
+from recurrax.interop.layouts.layers import Direction, Layer
+from recurrax.interop.layouts.modules import groups, last_word, places
 
 if TYPE_CHECKING:
-    from recurrax.interop.candidates import Prefix
-    from recurrax.interop.modules import Group
+    from recurrax.interop.layouts.candidates import Prefix
+    from recurrax.interop.layouts.modules import Group
 
 _KINDS = {
     "lstm": ("linear/w linear/b", ""),
@@ -109,14 +108,6 @@ def _lstm(group: Group, found: Found, *, forget_bias: float = 1.0) -> tuple[Laye
     w = reordered(take(group.leaves, f"{group.path}linear/w", size + hidden, 4 * hidden), _IGFO)
     b = reordered(take(group.leaves, f"{group.path}linear/b", 4 * hidden), _IGFO)
     return (Layer(Direction("lstm", w[:size], w[size:], forgetting(b, forget_bias))),)
-
-
-def forgetting(b: np.ndarray, forget_bias: float) -> np.ndarray:
-    """The bias of an LSTM with so much more for the forget gate, the second of four."""
-    checks.check_number("forget_bias", forget_bias)
-    blocks = np.split(b, 4)
-    blocks[1] = blocks[1] + np.asarray(forget_bias, b.dtype)
-    return np.concatenate(blocks)
 
 
 def _gru(group: Group, found: Found) -> tuple[Layer, ...]:

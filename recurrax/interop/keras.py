@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from recurrax.interop.assemble import take_apart
-from recurrax.interop.candidates import Candidate, Found, converted, reordered, take
 from recurrax.interop.keras_config import Said, what_is_said
-from recurrax.interop.layers import Direction, Layer, layer_of
+from recurrax.interop.layouts.assemble import converted, take_apart
+from recurrax.interop.layouts.candidates import Candidate, Found, reordered, take
+from recurrax.interop.layouts.layers import Direction, Layer, layer_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

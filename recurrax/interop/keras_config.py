@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from recurrax.interop.candidates import Found
+    from recurrax.interop.layouts.candidates import Found
 
 NO_MERGE = "none"  # a Bidirectional that gives its two outputs apart
 

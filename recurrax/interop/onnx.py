@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from recurrax.interop.candidates import Candidate, Found, converted, reordered, take
-from recurrax.interop.layers import Direction, Layer, layer_of
+from recurrax.interop.layouts.assemble import converted
+from recurrax.interop.layouts.candidates import Candidate, Found, reordered, take
+from recurrax.interop.layouts.layers import Direction, Layer, layer_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recurrax.interop.candidates import Candidate, Found, converted, reordered, take
-from recurrax.interop.haiku import forgetting
-from recurrax.interop.layers import Direction, Layer
-from recurrax.interop.modules import groups, last_word
+from recurrax.interop.layouts.assemble import converted
+from recurrax.interop.layouts.candidates import Candidate, Found, forgetting, reordered, take
+from recurrax.interop.layouts.layers import Direction, Layer
+from recurrax.interop.layouts.modules import groups, last_word
 
 if TYPE_CHECKING:
-    from recurrax.interop.candidates import Prefix
-    from recurrax.interop.modules import Group
+    from recurrax.interop.layouts.candidates import Prefix
+    from recurrax.interop.layouts.modules import Group
 
 _PEEPHOLES = "w_f_diag w_i_diag w_o_diag"
 _KINDS = {

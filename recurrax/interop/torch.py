@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recurrax import checks
-from recurrax.interop.assemble import take_apart
-from recurrax.interop.candidates import Candidate, Found, converted, take
-from recurrax.interop.layers import Direction, Layer, layer_of
+from recurrax.interop.layouts.assemble import converted, take_apart
+from recurrax.interop.layouts.candidates import Candidate, Found, take
+from recurrax.interop.layouts.layers import Direction, Layer, layer_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax.interop.limits import Refused, check_members, readable
+from recurrax.interop.reading.limits import Refused, check_members, readable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from recurrax.interop.candidates import Prefix
-    from recurrax.interop.layers import Direction, Layer
+    from recurrax.interop.layouts.candidates import Prefix
+    from recurrax.interop.layouts.layers import Direction, Layer
 
 
 class Group(NamedTuple):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax.interop.assemble import assemble
-from recurrax.interop.layers import Layer
-from recurrax.interop.sources import Source, read
+from recurrax import checks
 from recurrax.words import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from recurrax.interop.layouts.layers import Layer
+    from recurrax.interop.reading.sources import Source
 
     # The path of a layer; or several, from bottom to top, a pair being (forward, backward).
     Prefix = str | Sequence[str | tuple[str, str]]
@@ -43,62 +43,7 @@ class Candidate(NamedTuple):
     layers: Callable[..., tuple[Layer, ...]]  # layers(**options), keywords that may be None
 
 
-def converted(
-    source: Any, recognisers: Sequence[Recogniser], prefix: Prefix | None, **options: Any
-) -> tuple[Any, Any]:
-    """The one layer that is found, or those that prefixes name, as a cell and its params.
-
-    Raises:
-      ValueError: if there is none or no such one, or several and no prefix, if none has such an
-        option, or weights contradict each other or are not finite.
-    """
-    given = read(source)
-    found = [one for recognise in recognisers for one in recognise(given.arrays, given.config)]
-    chosen = [[_chosen(found, name, given) for name in row] for row in _rows(prefix)]
-    asked = {name: value for name, value in options.items() if value is not None}
-    every = [one for row in chosen for one in row]
-    known = {name for one in every for name in inspect.signature(one.layers).parameters}
-    for name in asked:
-        if name not in known:
-            raise ValueError(f"{name} says nothing of {_listed(every)}: leave it out")
-    for one in every:
-        for name, array in one.leaves.items():
-            _check_finite(name, array)
-    return assemble([layer for row in chosen for layer in _layers_of(row, asked)])
-
-
-def _rows(prefix: Any) -> list[tuple[str | None, ...]]:
-    """The names of each layer, from bottom to top."""
-    rows: list[tuple[str | None, ...]]
-    if prefix is None or isinstance(prefix, str):
-        return [(prefix,)]
-    given = prefix if isinstance(prefix, (tuple, list)) and prefix else [None]
-    rows = [tuple(row) if isinstance(row, (tuple, list)) else (row,) for row in given]
-    if not all(isinstance(name, str) for row in rows for name in row):
-        raise TypeError(
-            "prefix must be the path of a layer, or a tuple of such for layers from bottom to top, "
-            f"where a pair is (forward, backward); got {prefix!r}"
-        )
-    return rows
-
-
-def _layers_of(row: list[Candidate], asked: dict[str, Any]) -> tuple[Layer, ...]:
-    """The layers of one prefix, or the one layer of a pair (forward, backward)."""
-    parts = []
-    for one in row:
-        known = inspect.signature(one.layers).parameters
-        parts.append(one.layers(**{name: asked[name] for name in asked if name in known}))
-    if len(parts) == 1:
-        return parts[0]
-    if len(parts) != 2 or any(len(part) > 1 or part[0].backward is not None for part in parts):
-        raise ValueError(
-            "where prefix has a pair, it names the cell of the forward direction and that of the "
-            f"backward one, of one layer each; got {_listed(row)}"
-        )
-    return (Layer(parts[0][0].forward, parts[1][0].forward),)
-
-
-def _chosen(found: list[Candidate], prefix: str | None, source: Source) -> Candidate:
+def choose(found: list[Candidate], prefix: str | None, source: Source) -> Candidate:
     """The only one, or the one that the prefix names or leads to."""
     if not found:
         raise ValueError(f"{source.name} holds no recurrent layer. {_held(source)}")
@@ -112,13 +57,13 @@ def _chosen(found: list[Candidate], prefix: str | None, source: Source) -> Candi
             near = nearest(prefix, names) or "."
             raise ValueError(
                 f"{source.name} holds no recurrent layer under prefix {prefix!r}{near} "
-                f"It holds {_listed(found)}"
+                f"It holds {listed(found)}"
             )
         found = picked
     if len(found) > 1:
         raise ValueError(
             f"{source.name} holds {len(found)} recurrent layers; name one with prefix=: "
-            f"{_listed(found)}"
+            f"{listed(found)}"
         )
     return found[0]
 
@@ -137,7 +82,7 @@ def text(found: Found) -> str:
     return ", ".join(words)
 
 
-def _listed(found: Iterable[Candidate]) -> str:
+def listed(found: Iterable[Candidate]) -> str:
     return "; ".join(text(one.found) for one in found)
 
 
@@ -149,7 +94,7 @@ def _held(source: Source) -> str:
     return f"It holds {', '.join(names[:_MOST])}{more}."
 
 
-def _check_finite(name: str, array: np.ndarray) -> None:
+def check_finite(name: str, array: np.ndarray) -> None:
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(
             f"{name} holds {array.dtype}, expected floating point: save the weights as float32"
@@ -181,3 +126,11 @@ def reordered(array: np.ndarray, order: Sequence[int], axis: int = -1) -> np.nda
     """The blocks of the gates, side by side on an axis, in this order."""
     blocks = np.split(array, len(order), axis)
     return np.concatenate([blocks[i] for i in order], axis)
+
+
+def forgetting(b: np.ndarray, forget_bias: float) -> np.ndarray:
+    """The bias of an LSTM with so much more for the forget gate, the second of four."""
+    checks.check_number("forget_bias", forget_bias)
+    blocks = np.split(b, 4)
+    blocks[1] = blocks[1] + np.asarray(forget_bias, b.dtype)
+    return np.concatenate(blocks)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax.interop.limits import Refused, check_members, check_unpacked, readable
+from recurrax.interop.reading.limits import Refused, check_members, check_unpacked, readable
 
 if TYPE_CHECKING:
     from pathlib import Path

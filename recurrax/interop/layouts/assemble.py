@@ -1,7 +1,8 @@
-"""From layers in the library's own layout to a cell with its params, and back."""
+"""From a source to a cell with its params, and from these back to layers in our layout."""
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
@@ -13,10 +14,69 @@ from recurrax.cells.bidirectional import Bidirectional, Directions, bidirectiona
 from recurrax.cells.combined import StackStep
 from recurrax.cells.gru import GRUUnit
 from recurrax.cells.stack import BidirectionalStack, stack
-from recurrax.interop.layers import Direction, Layer
+from recurrax.interop.layouts.candidates import Candidate, check_finite, choose, listed
+from recurrax.interop.layouts.layers import Direction, Layer
+from recurrax.interop.reading.sources import read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from recurrax.interop.layouts.candidates import Prefix, Recogniser
+
+
+def converted(
+    source: Any, recognisers: Sequence[Recogniser], prefix: Prefix | None, **options: Any
+) -> tuple[Any, Any]:
+    """The one layer that is found, or those that prefixes name, as a cell and its params.
+
+    Raises:
+      ValueError: if there is none or no such one, or several and no prefix, if none has such an
+        option, or weights contradict each other or are not finite.
+    """
+    given = read(source)
+    found = [one for recognise in recognisers for one in recognise(given.arrays, given.config)]
+    chosen = [[choose(found, name, given) for name in row] for row in _rows(prefix)]
+    asked = {name: value for name, value in options.items() if value is not None}
+    every = [one for row in chosen for one in row]
+    known = {name for one in every for name in inspect.signature(one.layers).parameters}
+    for name in asked:
+        if name not in known:
+            raise ValueError(f"{name} says nothing of {listed(every)}: leave it out")
+    for one in every:
+        for name, array in one.leaves.items():
+            check_finite(name, array)
+    return assemble([layer for row in chosen for layer in _layers_of(row, asked)])
+
+
+def _rows(prefix: Any) -> list[tuple[str | None, ...]]:
+    """The names of each layer, from bottom to top."""
+    rows: list[tuple[str | None, ...]]
+    if prefix is None or isinstance(prefix, str):
+        return [(prefix,)]
+    given = prefix if isinstance(prefix, (tuple, list)) and prefix else [None]
+    rows = [tuple(row) if isinstance(row, (tuple, list)) else (row,) for row in given]
+    if not all(isinstance(name, str) for row in rows for name in row):
+        raise TypeError(
+            "prefix must be the path of a layer, or a tuple of such for layers from bottom to top, "
+            f"where a pair is (forward, backward); got {prefix!r}"
+        )
+    return rows
+
+
+def _layers_of(row: list[Candidate], asked: dict[str, Any]) -> tuple[Layer, ...]:
+    """The layers of one prefix, or the one layer of a pair (forward, backward)."""
+    parts = []
+    for one in row:
+        known = inspect.signature(one.layers).parameters
+        parts.append(one.layers(**{name: asked[name] for name in asked if name in known}))
+    if len(parts) == 1:
+        return parts[0]
+    if len(parts) != 2 or any(len(part) > 1 or part[0].backward is not None for part in parts):
+        raise ValueError(
+            "where prefix has a pair, it names the cell of the forward direction and that of the "
+            f"backward one, of one layer each; got {listed(row)}"
+        )
+    return (Layer(parts[0][0].forward, parts[1][0].forward),)
 
 
 def assemble(layers: Sequence[Layer]) -> tuple[Any, Any]:

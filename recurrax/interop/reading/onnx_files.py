@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recurrax.interop.limits import Refused, readable
+from recurrax.interop.reading.limits import Refused, readable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax.interop.keras_files import read_h5, read_keras
-from recurrax.interop.limits import Refused, check_unpacked
-from recurrax.interop.onnx_files import graph_arrays, read_onnx
-from recurrax.interop.tensor_files import read_npz, read_safetensors, read_torch
+from recurrax.interop.reading.keras_files import read_h5, read_keras
+from recurrax.interop.reading.limits import Refused, check_unpacked
+from recurrax.interop.reading.onnx_files import graph_arrays, read_onnx
+from recurrax.interop.reading.tensor_files import read_npz, read_safetensors, read_torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

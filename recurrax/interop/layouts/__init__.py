@@ -1,0 +1,1 @@
+"""What every converter shares: layers in the library's own layout, found, chosen and built."""

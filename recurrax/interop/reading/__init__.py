@@ -1,0 +1,1 @@
+"""Files and trees as one flat mapping of names to arrays, nothing believed that they say."""
