@@ -6,13 +6,11 @@ keras_libraries.py, of which golden files hold the numbers for everybody else.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from close import assert_close
-from interop_golden import outputs_and_gradients, part
+from interop_golden import GOLDEN, assert_same_model, outputs_and_gradients, part
 
 import recurrax as rx
 from recurrax.interop import convert, find, from_keras, from_onnx, from_torch, to_keras, to_torch
@@ -48,6 +46,13 @@ def test_torch_there_and_back(name, tmp_path):
     other.load_state_dict({key: torch.from_numpy(array) for key, array in written.items()})
     again = other(torch.from_numpy(found["x"]))[0].detach().numpy()
     np.testing.assert_allclose(again, found["y"], **CLOSE)
+
+
+def test_the_golden_file_of_torch():
+    """The same weights as the .safetensors that the other tests read, below other things."""
+    pytest.importorskip("torch")
+    expected = from_torch(GOLDEN / "torch_gru.safetensors")
+    assert_same_model(from_torch(GOLDEN / "torch_gru.pt", prefix="model"), expected)
 
 
 def test_a_model_of_torch():
@@ -102,10 +107,9 @@ def test_a_model_of_keras(tmp_path):
 def test_onnxruntime():
     """The installed version computes the same."""
     onnxruntime = pytest.importorskip("onnxruntime")
-    folder = Path(__file__).parents[1] / "golden"
-    with np.load(folder / "onnx.npz") as wanted:
+    with np.load(GOLDEN / "onnx.npz") as wanted:
         x = wanted["x"]
-    session = onnxruntime.InferenceSession(folder / "deep_lstm.onnx")
+    session = onnxruntime.InferenceSession(GOLDEN / "deep_lstm.onnx")
     (expected,) = session.run(None, {"x": x})
-    ys = rx.unroll(*from_onnx(folder / "deep_lstm.onnx"), None, x)[1]
+    ys = rx.unroll(*from_onnx(GOLDEN / "deep_lstm.onnx"), None, x)[1]
     np.testing.assert_allclose(ys, expected, **ROUNDING)
