@@ -17,6 +17,8 @@ from recurrax.interop.layouts.layers import Direction, Layer, layer_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from recurrax.interop.candidates import Prefix
+
 _KINDS = {1: "elman", 3: "gru", 4: "lstm"}
 _GRU = (1, 0, 2)  # Keras has z r h, the library r z n; the same swap both ways
 _LEAVES = ("kernel", "recurrent_kernel", "bias")
@@ -26,7 +28,7 @@ _Leaves: TypeAlias = "dict[str, np.ndarray]"  # kernel, recurrent kernel and bia
 def from_keras(
     source: Any,
     *,
-    prefix: str | None = None,
+    prefix: Prefix | None = None,
     activation: str | None = None,
     recurrent_activation: str | None = None,
     reset_after: bool | None = None,
@@ -43,7 +45,7 @@ def from_keras(
       source: a path (`.keras`, `.weights.h5`, `.h5`, which need h5py), a layer or a model, what
         `get_weights()` returns, or names and arrays.
       prefix: which of several recurrent layers: its name in Keras, in a list the number of its
-        first array.
+        first array; or a tuple of several that stand on each other, from bottom to top.
       activation: `"tanh"` or `"relu"` of a SimpleRNN. Needed where the source has no configuration,
         as in a list or a `.weights.h5`. LSTM and GRU have tanh here; a configuration that says
         another is refused.
@@ -56,7 +58,7 @@ def from_keras(
         configuration says, without one `"concat"`.
 
     Returns:
-      The cell, or what `rx.bidirectional` makes of two, and its params.
+      The cell, or what `rx.bidirectional` or `rx.stack` makes of several, and its params.
 
     Raises:
       FileNotFoundError, ValueError, TypeError, ImportError: as `rx.interop.convert` does.

@@ -88,6 +88,8 @@ def test_files(file, below, above):
     with np.load(GOLDEN / "keras_model.npz") as wanted:
         ys = rx.unroll(*writer, None, rx.unroll(*reader, None, wanted["x"])[1])[1]
         np.testing.assert_allclose(ys @ wanted["kernel"] + wanted["bias"], wanted["y"], atol=1e-6)
+    if not above:
+        assert from_keras(path, prefix=("reader", "writer"))[0] == rx.stack(reader[0], writer[0])
     found = {one.prefix: (one.kind, *one[3:]) for one in find(path)}
     kind = "elman" if above else "elman-relu"
     assert found == {
