@@ -66,6 +66,8 @@ def diagnosis(result: Diagnosis, ax: Axes | None = None, *, field: str = "decay"
     lines = curves.each_over_time(logs)
     curves.draw(ax, lines)
     curves.draw_faint(ax)
+    low, high = ax.get_ylim()
+    ax.set_ylim(min(low, -1.0), max(high, 1.0))  # so that rounding does not look like growth
     curves.finish(ax, curves.STEPS, curves.LOG_NORM if field == "decay" else _LOSS, lines)
     return ax
 

@@ -43,6 +43,11 @@ def test_lines_hold_the_numbers(field, order):
     assert ax.get_ylabel().endswith("(nats)")
 
 
+def test_a_gradient_that_holds_is_flat():
+    ax = rx.plot.diagnosis(result(layer("a", scale=1e-6)), rx.plot.blank_axes())
+    assert ax.get_ylim() == (-1.0, 1.0)
+
+
 def test_bars_are_the_shares_of_each_gate():
     ax = rx.plot.diagnosis(TWO, rx.plot.blank_axes(), field="gates")
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["layer0  f", "g", "layer1  f"]
