@@ -29,7 +29,16 @@ from recurrax.diagnosis.sequences import sequences_of, sequences_text
 from recurrax.flow.parts import parts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import chex
+
+
+# The kinds of layers that an option of a converter is about, where a source holds others too.
+_ABOUT = {
+    "activation": ("elman", "elman-relu"),
+    "forget_bias": ("lstm", "lstm-projection"),
+}
 
 
 def diagnose(
@@ -125,13 +134,18 @@ def _models(source: Any, params: Any, prefix: Any, options: dict[str, Any]) -> l
     if prefix is not None:
         return [Model("", *interop.convert(source, prefix=prefix, **options))]
     every = interop.find(source)
-    if len(every) < 2:
-        return [
-            Model("", *interop.convert(source, **options))
-        ]  # which says what there is, if nothing fits
-    return [
-        Model(one.prefix, *interop.convert(source, prefix=one.prefix, **options)) for one in every
-    ]
+    if len(every) < 2:  # `convert` says what there is, if nothing fits
+        return [Model("", *interop.convert(source, **options))]
+    models = []
+    for one in every:
+        other = [o for o, kinds in _ABOUT.items() if one.kind not in kinds and _some(every, kinds)]
+        own = {option: value for option, value in options.items() if option not in other}
+        models.append(Model(one.prefix, *interop.convert(source, prefix=one.prefix, **own)))
+    return models
+
+
+def _some(every: Sequence[Any], kinds: tuple[str, ...]) -> bool:
+    return any(one.kind in kinds for one in every)
 
 
 def kind_of(params: Any) -> str:

@@ -156,3 +156,16 @@ def test_several_layers_of_a_source_are_fed_one_by_the_other_or_noise():
     state = LSTM.initial_state(PARAMS, (4,))
     with pytest.raises(ValueError, match="state is that of one model, and there are 'a', 'b', 'c'"):
         rx.diagnose(weights, xs=XS, state=state)
+
+
+def test_an_option_is_for_the_layers_that_it_is_about():
+    lstm, rnn = rx.cells.lstm(2, 4), rx.cells.elman(2, 4)
+    weights = {
+        **rx.interop.to_torch(lstm, lstm.init(jax.random.key(0)), prefix="first"),
+        **rx.interop.to_torch(rnn, rnn.init(jax.random.key(1)), prefix="second"),
+    }
+    found = rx.diagnose(weights, length=8, activation="tanh")
+    assert [layer.kind for layer in found.layers] == ["lstm", "elman"]
+    weights = {name: array for name, array in weights.items() if name.startswith("first")}
+    with pytest.raises(ValueError, match="activation says nothing of 'first'"):
+        rx.diagnose(weights, length=8, activation="tanh")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from recurrax.cli import console
@@ -25,7 +26,7 @@ def print_diagnosis(found: Diagnosis) -> None:
         for finding in layer.findings:
             screen.print(visible(str(finding)))
             if finding.code is not None:
-                screen.print(f"    {finding.code}", soft_wrap=True)
+                screen.print(textwrap.indent(finding.code, "    "), soft_wrap=True)
         screen.print()
     screen.print(visible(in_short(found)))
 
