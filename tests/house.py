@@ -168,6 +168,8 @@ MOST = {
     "rx.flow.gradient_map": 8,
     "rx.train.fit": 7,
 }
+
+
 def figures() -> list[Figure]:
     chain = longest_chain(imports())
     return [

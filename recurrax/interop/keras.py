@@ -17,7 +17,7 @@ from recurrax.interop.layouts.layers import Direction, Layer, layer_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from recurrax.interop.candidates import Prefix
+    from recurrax.interop.layouts.candidates import Prefix
 
 _KINDS = {1: "elman", 3: "gru", 4: "lstm"}
 _GRU = (1, 0, 2)  # Keras has z r h, the library r z n; the same swap both ways
