@@ -181,7 +181,8 @@ def layer_text(layer: LayerDiagnosis) -> str:
 def finding_text(finding: Finding) -> str:
     words = f"{finding.cause.upper()}: {finding.sentence}"
     if finding.cure:
-        words += f"; {finding.cure}"
+        reason = "; if your task needs more: " if finding.cause == HEALTHY else "; "
+        words += f"{reason}{finding.cure}"
     if finding.before and finding.after:
         words += f" (with it: {change_text(finding.before, finding.after)})"
     return f"{words}."
