@@ -100,8 +100,11 @@ def stack(*cells: Cell | BothWays) -> Cell | BidirectionalStack:
     if not cells:
         raise ValueError("stack needs at least one cell, got none")
     for cell in cells:
-        if not isinstance(cell, BothWays):
-            check_cell("stack", cell)
+        if not isinstance(cell, (Cell, BothWays)):
+            raise TypeError(
+                f"stack takes cells and what rx.bidirectional makes, got {type(cell).__name__}. "
+                "Wrap a bare step function as rx.Cell(init=..., initial_state=..., step=...)."
+            )
     for i, (below, above) in enumerate(itertools.pairwise(cells)):
         gives, takes = known_sizes(below)[1], known_sizes(above)[0]
         if gives is not None and takes is not None and gives != takes:

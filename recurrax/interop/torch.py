@@ -160,8 +160,9 @@ def _rnn_layers(
     """As `_layers`, of an RNN, whose function the weights do not tell."""
     activation = activation or said
     if activation is None:
+        what = f"{name!r} is" if name else "this is"
         raise ValueError(
-            f"{name!r} is an RNN, and a state_dict does not say of which activation: give "
+            f"{what} an RNN, and a state_dict does not say of which activation: give "
             'activation="tanh" (torch\'s default) or "relu"'
         )
     checks.check_choice("activation", activation, ("tanh", "relu"))

@@ -195,7 +195,7 @@ def test_what_a_state_dict_does_not_say():
     rnn = {"weight_ih_l0": np.ones((3, 2), "f"), "weight_hh_l0": np.ones((3, 3), "f")}
     with says(
         ValueError,
-        "'' is an RNN, and a state_dict does not say of which activation: give "
+        "this is an RNN, and a state_dict does not say of which activation: give "
         'activation="tanh" (torch\'s default) or "relu"',
     ):
         from_torch(rnn)
