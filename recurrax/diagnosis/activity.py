@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from recurrax.flow.steps.problem import Problem
 
 _STEPS = 256  # how many steps are looked at, spread over the sequence
-# Where a sigmoid and a tanh have a tenth of their greatest slope: 4 v (1 - v) and 1 - v^2.
 # Of cells that have no `GateView`.
 _TOLD: dict[str, Any] = {
     "gru-reset-before": ("rzn", ("sigmoid", "sigmoid", "tanh")),
     "lstm-projection": ("ifgo", ("sigmoid", "sigmoid", "tanh", "sigmoid")),
 }
+# Where a sigmoid and a tanh have a tenth of their greatest slope: 4 v (1 - v) and 1 - v^2.
 _FLAT = {"sigmoid": 0.5 - 0.225**0.5, "tanh": 0.9**0.5}
 
 

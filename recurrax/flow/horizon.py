@@ -64,7 +64,7 @@ def rate(decay: Decay | chex.Array) -> chex.Array:
 
     Returns:
       The rate `[*batch]`, in nats a step: negative where the gradient vanishes, -inf where it is
-      zero at T, as after a reset.
+      zero at the last step that counts, as after a reset.
 
     Raises:
       ValueError: if there are no time steps, or a row's concrete mask lets no step count; a traced
@@ -241,4 +241,9 @@ def _logs_and_times(decay: Any) -> tuple[chex.Array, chex.Array | None]:
                 f"decay has no step that counts{where}, since the mask is False throughout: "
                 "without time there is no rate and no horizon. Leave such rows out."
             )
-    return log_norm, counted
+    if counted is None:
+        return log_norm, None
+    # What follows a row's last step that counts is no part of it, a reset there included.
+    end = jnp.argmax(counted == counted[-1], axis=0)[None]
+    within = jnp.arange(len(counted)).reshape(-1, *(1,) * (counted.ndim - 1)) <= end
+    return jnp.where(within, log_norm, jnp.take_along_axis(log_norm, end, 0)), counted

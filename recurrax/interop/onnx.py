@@ -79,9 +79,9 @@ def recognise_onnx(arrays: dict[str, np.ndarray], config: dict[str, Any]) -> lis
     if graph is None:
         return []
     nodes = [_node(node, i, arrays) for i, node in enumerate(graph.node) if node.op_type in _ORDER]
-    below = {node.outputs[0]: node.name for node in nodes}
+    below = {node.outputs[0]: node.name for node in nodes if node.outputs}
     for node in graph.node:  # in the order of the computation
-        if node.op_type in _MOVES and node.input[0] in below:
+        if node.op_type in _MOVES and node.input and node.input[0] in below:
             below |= dict.fromkeys(node.output, below[node.input[0]])
     chains: list[list[_Node]] = []
     for node in nodes:
@@ -100,11 +100,21 @@ def _node(node: Any, place: int, arrays: dict[str, np.ndarray]) -> _Node:
     said = {one.name: helper.get_attribute_value(one) for one in node.attribute}
     said = {k: v.decode() if isinstance(v, bytes) else v for k, v in said.items()}
     name = node.name or (node.output[0] if node.output and node.output[0] else f"node {place}")
+    if len(node.input) < 3:
+        raise ValueError(
+            f"{name} is damaged: an {node.op_type} has the inputs X, W and R at least, and it has "
+            f"{len(node.input)}"
+        )
     for weight in node.input[1:3]:
         if weight not in arrays:
             raise ValueError(
                 f"the weight {weight!r} of {name} is no constant of the graph: export the model "
                 "with its trained weights, not quantised"
+            )
+        if arrays[weight].ndim != 3:
+            raise ValueError(
+                f"the weight {weight!r} of {name} should have three axes (directions, gates, "
+                f"features), got shape {list(arrays[weight].shape)}"
             )
     hidden = int(said.get("hidden_size") or arrays[node.input[2]].shape[-1])
     return _Node(name, node.op_type, list(node.input), list(node.output), said, hidden)
@@ -121,8 +131,8 @@ def _candidate(chain: list[_Node], arrays: dict[str, np.ndarray]) -> Candidate:
         kind = "gru-reset-before"
     size = int(arrays[first.inputs[1]].shape[-1])
     found = Found(first.name, "onnx", kind, size, first.hidden, len(chain), first.directions)
-    names = {name for node in chain for name in node.inputs[1:] if name in arrays}
-    leaves = {name: arrays[name] for name in sorted(names) if arrays[name].dtype.kind == "f"}
+    names = {node.weight(place) for node in chain for place in (1, 2, 3, 7)}  # W, R, B, P
+    leaves = {name: arrays[name] for name in sorted(names) if name in arrays}
     return Candidate(found, leaves, partial(_layers, chain, leaves))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,14 @@ from recurrax.interop.layouts.candidates import Candidate, Found, take
 from recurrax.interop.layouts.layers import Direction, Layer, layer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _LEAF = re.compile(r"((?:.*[./])?)((?:weight|bias)_(?:ih|hh|hr)(?:_l(\d+)(?:_reverse)?)?)")
 # A norm and a direction in the place of a weight, as torch names them now and named them once.
 _NORMED = re.compile(r"((?:.*[./])?)parametrizations[./](weight_\w+)[./]original(\d?)")
 _OLD_NORMED = re.compile(r"((?:.*[./])?)(weight_(?:ih|hh|hr)_l\d+(?:_reverse)?)_([gv])")
+_NUMBER = re.compile(r"_l(\d+)(?:_reverse)?$")
+_BIAS = re.compile(r"(?:^|[./])bias_[ih]h(?:_l\d+(?:_reverse)?)?$")
 _KINDS = {1: "elman", 3: "gru", 4: "lstm"}
 
 
@@ -63,19 +66,24 @@ def recognise_torch(arrays: dict[str, np.ndarray], config: dict[str, Any]) -> li
     said = config.get("torch", {})
     candidates = []
     for prefix, (leaves, weights) in _groups(arrays).items():
-        number = "_l{}" if "weight_hh_l0" in weights or "weight_ih_l0" in weights else ""
-        if not number and {f"{prefix}bias", f"{prefix}bias_n"} & set(arrays):
+        numbered = "weight_hh_l0" in weights or "weight_ih_l0" in weights
+        if not numbered and {f"{prefix}bias", f"{prefix}bias_n"} & set(arrays):
             continue  # a cell of equinox
         named = {f"{prefix}{leaf}": array for leaf, array in weights.items()}
         name = prefix.rstrip("./")
-        found = _found(name, f"{prefix}{{}}{number}", named)
-        layers = partial(_layers, found, f"{prefix}{{}}{number}", named)
+        leaf = partial(_leaf_name, prefix, numbered)
+        found = _found(name, leaf, named)
+        layers = partial(_layers, found, leaf, named)
         if found.kind == "elman":
             nonlinearity = said.get(name)
             found = found._replace(kind="elman-relu" if nonlinearity == "relu" else "elman")
             layers = partial(_rnn_layers, layers, name, nonlinearity)
         candidates.append(Candidate(found, leaves, layers))
     return candidates
+
+
+def _leaf_name(prefix: str, numbered: bool, word: str, layer: int = 0, ending: str = "") -> str:
+    return f"{prefix}{word}_l{layer}{ending}" if numbered else f"{prefix}{word}"
 
 
 def _groups(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
@@ -114,9 +122,9 @@ def _multiplied_out(g: np.ndarray, v: np.ndarray) -> np.ndarray:
     return product
 
 
-def _found(name: str, leaf: str, named: dict[str, np.ndarray]) -> Found:
+def _found(name: str, leaf: Callable[..., str], named: dict[str, np.ndarray]) -> Found:
     """The kind and the sizes, from the first layer's shapes and the names of the others."""
-    w_ih, w_hh, w_hr = (leaf.format(f"weight_{word}", 0) for word in ("ih", "hh", "hr"))
+    w_ih, w_hh, w_hr = (leaf(f"weight_{word}") for word in ("ih", "hh", "hr"))
     for needed in (w_ih, w_hh):
         if needed not in named or named[needed].ndim != 2:
             take(named, needed, *(0, 0)[: 0 if needed in named else 2])
@@ -129,24 +137,29 @@ def _found(name: str, leaf: str, named: dict[str, np.ndarray]) -> Found:
             f"{list(named[w_hh].shape)} are no RNN, GRU or LSTM, whose rows are 1, 3 or 4 times "
             f"the {hidden} hidden units"
         )
-    layers = 1
-    while leaf.endswith("_l{}") and any(
-        leaf.format(f"weight_{word}", layers) in named for word in ("ih", "hh")
-    ):
-        layers += 1
+    numbers = {int(match[1]) for match in map(_NUMBER.search, named) if match}
+    layers = max(numbers, default=0) + 1
+    if numbers and len(numbers) < layers:
+        missing = next(number for number in itertools.count() if number not in numbers)
+        beside = ", ".join(map(str, sorted(numbers)))
+        raise ValueError(
+            f"{leaf('weight_ih', missing)} is missing: there are weights of the layers {beside}"
+        )
     directions = 1 + any(other.endswith("_reverse") for other in named)
     kind = "lstm-projection" if w_hr in named else gates
     return Found(name, "torch", kind, size, hidden, layers, directions)
 
 
-def _layers(found: Found, leaf: str, named: dict[str, np.ndarray]) -> tuple[Layer, ...]:
+def _layers(
+    found: Found, leaf: Callable[..., str], named: dict[str, np.ndarray]
+) -> tuple[Layer, ...]:
     given = found.hidden_size
     if found.kind == "lstm-projection":
-        given = named[leaf.format("weight_hr", 0)].shape[0]
+        given = named[leaf("weight_hr")].shape[0]
     layers, size = [], found.input_size
     for number in range(found.layers):
         sides = [
-            _direction(found, leaf.format("{}", number) + ending, named, size, given)
+            _direction(found, partial(leaf, layer=number, ending=ending), named, size, given)
             for ending in ("", "_reverse")[: found.directions]
         ]
         layers.append(layer_of(sides))
@@ -173,22 +186,22 @@ def _rnn_layers(
 
 
 def _direction(
-    found: Found, leaf: str, named: dict[str, np.ndarray], size: int, given: int
+    found: Found, leaf: Callable[[str], str], named: dict[str, np.ndarray], size: int, given: int
 ) -> Direction:
-    """One set of weights, `leaf` being its names with the word left open."""
+    """One set of weights; `leaf` gives the whole name of a word."""
     hidden = found.hidden_size
     rows = {"elman": 1, "gru": 3}.get(found.kind, 4) * hidden
-    w_in = take(named, leaf.format("weight_ih"), rows, size).T
-    w_rec = take(named, leaf.format("weight_hh"), rows, given).T
+    w_in = take(named, leaf("weight_ih"), rows, size).T
+    w_rec = take(named, leaf("weight_hh"), rows, given).T
     b = b_rec = np.zeros(rows, w_in.dtype)
-    if any("bias_" in name for name in named):
-        b = take(named, leaf.format("bias_ih"), rows)
-        b_rec = take(named, leaf.format("bias_hh"), rows)
+    if any(map(_BIAS.search, named)):
+        b = take(named, leaf("bias_ih"), rows)
+        b_rec = take(named, leaf("bias_hh"), rows)
     b_n = proj = None
     if found.kind == "gru":
         b_n, b_rec = b_rec[2 * hidden :], np.concatenate([b_rec[: 2 * hidden], 0 * b[:hidden]])
     if found.kind == "lstm-projection":
-        proj = take(named, leaf.format("weight_hr"), given, hidden).T
+        proj = take(named, leaf("weight_hr"), given, hidden).T
     return Direction(found.kind, w_in, w_rec, b + b_rec, b_n, proj)
 
 

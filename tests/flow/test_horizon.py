@@ -212,3 +212,21 @@ def test_another_result_than_a_decay(question):
             "rx.flow.decay(cell, params, state, xs) gives one.",
         ):
             question(got)
+
+
+def test_what_follows_the_last_step_that_counts_is_no_part_of_a_row():
+    """An episode ends within the padding: the row is as it would be alone."""
+    alone = jnp.asarray([-1.0, -2.0])
+    padded = jnp.asarray([-1.0, -2.0, -2.0, -jnp.inf])
+    row = Decay(padded, padded, jnp.asarray([1, 2, 2, 2]))
+    assert rate(row) == rate(alone)
+    assert horizon(row).steps == horizon(alone).steps
+    assert verdict(row) == verdict(alone) == "holds"
+
+
+def test_a_reset_between_steps_that_count_cuts():
+    logs = jnp.asarray([-1.0, -jnp.inf, -jnp.inf])
+    row = Decay(logs, logs, jnp.asarray([1, 1, 2]))
+    assert rate(row) == -jnp.inf
+    assert horizon(row).steps == 2
+    assert verdict(row) == "vanishes"

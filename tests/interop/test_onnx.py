@@ -82,6 +82,21 @@ def test_weights_that_the_graph_computes_are_refused():
         rx.interop.from_onnx(given)
 
 
+def test_damaged_nodes_are_refused():
+    cut = model()
+    del cut.graph.node[0].input[2:]
+    flat, whole = model(), model()
+    flat.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.ones((), "f4"), "R"))
+    whole.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ones((1, 8, 3), int), "W"))
+    for given, message in (
+        (cut, "rnn is damaged: an LSTM has the inputs X, W and R at least, and it has 2"),
+        (flat, r"'R' of rnn should have three axes .* got shape \[\]"),
+        (whole, "W holds int64, expected floating point"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rx.interop.from_onnx(given)
+
+
 def test_a_model_without_recurrence_says_what_it_holds():
     weight = numpy_helper.from_array(np.ones((3, 2), "f4"), "head.weight")
     node = helper.make_node("MatMul", ["x", "head.weight"], ["y"])

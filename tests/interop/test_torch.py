@@ -179,6 +179,10 @@ def test_several_layers_are_listed_and_picked():
             "weight_ih_l0 holds int64, expected floating point: save the weights as float32",
         ),
         (
+            lstm_weights() | {"weight_ih_l999999999": np.ones((12, 3))},
+            "weight_ih_l1 is missing: there are weights of the layers 0, 999999999",
+        ),
+        (
             {"parametrizations.weight_hh_l0.original": np.ones((12, 3))},
             "parametrizations.weight_hh_l0.original is a weight under a parametrization that is "
             "no weight_norm: call torch.nn.utils.parametrize.remove_parametrizations(module, "
@@ -189,6 +193,20 @@ def test_several_layers_are_listed_and_picked():
 def test_weights_that_are_no_layer(weights, text):
     with says(ValueError, text):
         from_torch(weights)
+
+
+@pytest.mark.parametrize("prefix", ["bias_net.rnn", "a{b}", "{}"])
+def test_names_of_modules_mean_nothing(prefix):
+    weights = {"weight_ih_l0": np.ones((12, 2), "f"), "weight_hh_l0": np.ones((12, 3), "f")}
+    weights = {f"{prefix}.{name}": array for name, array in weights.items()}
+    assert find(weights)[0].prefix == prefix
+    assert from_torch(weights)[0] == rx.cells.lstm(2, 3)
+
+
+def test_halves_of_two_kinds_become_what_holds_both():
+    weights = {name: array.astype(np.float16) for name, array in lstm_weights().items()}
+    weights["weight_hh_l0"] = weights["weight_hh_l0"].astype(jnp.bfloat16)
+    assert from_torch(weights)[1].w_rec.dtype == jnp.float32
 
 
 def test_what_a_state_dict_does_not_say():

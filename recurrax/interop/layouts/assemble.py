@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,8 @@ def _layer(layer: Layer) -> tuple[Any, Any]:
 def _direction(direction: Direction) -> tuple[Cell, Any]:
     row = CELLS[direction.cell]
     dtypes = {array.dtype for array in direction[1:] if array is not None}
-    dtype = jnp.asarray(np.zeros(0, np.result_type(*dtypes))).dtype
+    widest = functools.reduce(jnp.promote_types, dtypes)  # of float16 and bfloat16 as well
+    dtype = jnp.asarray(np.zeros(0, widest)).dtype
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"weights must be floating point, got {dtype}: save them as float32")
 
