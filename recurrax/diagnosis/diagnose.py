@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from recurrax.diagnosis.remedies import best_cure, without_cure
 from recurrax.diagnosis.sentences import sentence
 from recurrax.diagnosis.sequences import sequences_of, sequences_text
 from recurrax.flow.parts import parts
+from recurrax.gated.step import GatedStep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +126,7 @@ def _models(source: Any, params: Any, prefix: Any, options: dict[str, Any]) -> l
             if value is not None:
                 raise TypeError(f"{name} is for weights that are converted; a cell was given")
         return [Model("", source, params)]
-    if callable(source) and not hasattr(source, "shape") and not hasattr(source, "parameters"):
+    if inspect.isroutine(source) or isinstance(source, (type, GatedStep)):
         as_step(source)
         check_cell("rx.diagnose", source)
     if params is not None:

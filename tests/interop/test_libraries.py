@@ -88,14 +88,15 @@ def test_keras_there_and_back(name):
 @ITS_OWN
 def test_a_model_of_keras(tmp_path):
     """From the object and from its three files, whose names for it are the same."""
-    pytest.importorskip("keras")
+    keras = pytest.importorskip("keras")
     from keras_libraries import drawn, model
 
     made = drawn(model(), 3)
     made.save(tmp_path / "m.keras")
     made.save_weights(tmp_path / "m.weights.h5")
     prefixes = ["reader", "writer"]
-    for source in (made, tmp_path / "m.keras", tmp_path / "m.weights.h5"):
+    loaded = keras.models.load_model(tmp_path / "m.keras")  # whose weights have shorter paths
+    for source in (made, loaded, tmp_path / "m.keras", tmp_path / "m.weights.h5"):
         assert [one.prefix for one in find(source)] == prefixes
     x = np.random.default_rng(0).normal(size=(5, 2, 3)).astype("f")
     reader, writer = (from_keras(made, prefix=name) for name in prefixes)

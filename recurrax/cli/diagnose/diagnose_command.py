@@ -136,7 +136,7 @@ class DiagnoseOptions(DataOptions):
         except (ValueError, TypeError, OSError, ImportError) as error:
             words = str(error)
             if sequences is not None and words.startswith("xs "):
-                words = f"--data {sequences.name}: {words}"
+                raise console.Mistake(f"--data {sequences.name}: {words}") from None
             flags = [flag_of(n) for n in ("prefix", *_OF_THE_MODEL) if f"{n}=" in words]
             also = f" (on the command line {', '.join(flags)})" if flags else ""
             raise console.Mistake(f"{words}{also}") from None

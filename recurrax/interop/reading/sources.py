@@ -54,8 +54,12 @@ def read(source: Any) -> Source:
         return Source(name, flat(source.state_dict()), {"torch": said})
     elif hasattr(source, "get_config") and hasattr(source, "weights"):  # a layer of Keras
         said = {"class_name": type(source).__name__, "config": source.get_config()}
-        arrays = flat({weight.path: np.asarray(weight) for weight in source.weights})
-        return Source(name, arrays, {"keras": {"model": said, "names": {}}})
+        arrays = {
+            _path_below(layer.name, weight.path): np.asarray(weight)
+            for layer in getattr(source, "layers", None) or [source]
+            for weight in layer.weights
+        }
+        return Source(name, flat(arrays), {"keras": {"model": said, "names": {}}})
     elif hasattr(source, "graph") and hasattr(source, "opset_import"):
         return Source(name, graph_arrays(source.graph, None), {"onnx": source.graph})
     arrays = flat(source)
@@ -65,6 +69,11 @@ def read(source: Any) -> Source:
             f"get_weights(), a module); got {type(source).__name__}"
         )
     return Source(name, arrays, {})
+
+
+def _path_below(layer: str, path: str) -> str:
+    """The path of a weight with the name of its layer, which that of a loaded model leaves out."""
+    return path if layer in path.split("/") else f"{layer}/{path}"
 
 
 def flat(tree: Any) -> dict[str, np.ndarray]:

@@ -218,7 +218,7 @@ def test_files_that_declare_too_much(tmp_path, capsys):
         (
             one_layer("a.") | one_layer("b."),
             ["--data", "data.npy", "--activation", "tanh"],
-            r"--data data\.npy: xs has 3 features, but a.* takes 2",
+            r"--data data\.npy: xs has 3 features, but a.* takes 2: .*, 3\)$",
         ),
     ],
 )
