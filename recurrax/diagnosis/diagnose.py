@@ -31,8 +31,6 @@ from recurrax.flow.parts import parts
 from recurrax.gated.step import GatedStep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import chex
 
 
@@ -139,15 +137,14 @@ def _models(source: Any, params: Any, prefix: Any, options: dict[str, Any]) -> l
     if len(every) < 2:  # `convert` says what there is, if nothing fits
         return [Model("", *interop.convert(source, **options))]
     models = []
+    there = {one.kind for one in every}
     for one in every:
-        other = [o for o, kinds in _ABOUT.items() if one.kind not in kinds and _some(every, kinds)]
-        own = {option: value for option, value in options.items() if option not in other}
+        own = dict(options)
+        for option, kinds in _ABOUT.items():
+            if one.kind not in kinds and there.intersection(kinds):  # it is about another layer
+                own.pop(option, None)
         models.append(Model(one.prefix, *interop.convert(source, prefix=one.prefix, **own)))
     return models
-
-
-def _some(every: Sequence[Any], kinds: tuple[str, ...]) -> bool:
-    return any(one.kind in kinds for one in every)
 
 
 def kind_of(params: Any) -> str:
