@@ -15,7 +15,7 @@ from recurrax.unrolling import length_mask, unroll, unroll_states
 from recurrax.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from recurrax import cures, interop, plot, tasks, train
+    from recurrax import cures, interop, plot, published, tasks, train
     from recurrax.diagnosis import diagnose
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "interop",
     "length_mask",
     "plot",
+    "published",
     "residual",
     "stack",
     "tasks",
@@ -45,7 +46,7 @@ __all__ = [
 
 # Loaded when first named: they import optax, matplotlib or scikit-learn, which a measurement
 # does not need.
-_LAZY = ("cures", "interop", "plot", "tasks", "train")
+_LAZY = ("cures", "interop", "plot", "published", "tasks", "train")
 
 
 def __getattr__(name: str) -> Any:
