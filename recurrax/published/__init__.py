@@ -6,9 +6,115 @@ the file of its subject and a row of `CLAIMS` here.
 
 from __future__ import annotations
 
-from recurrax.published.claim import Claim, Row, compared, not_comparable, stated
+from typing import TYPE_CHECKING
 
-__all__ = ["CLAIMS", "Claim", "Row", "compared", "not_comparable", "stated"]
+from recurrax.published import chaotic_flows, newton
+from recurrax.published.claim import Claim, Row, Tolerance, compared, not_comparable, stated
+from recurrax.published.measured import Reproduced, measured
+from recurrax.words import unknown
 
-CLAIMS: dict[str, Claim] = {claim.name: claim for claim in ()}
-"""By name; those that train for minutes last."""
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = [
+    "Claim",
+    "Reproduced",
+    "Row",
+    "Tolerance",
+    "compared",
+    "get",
+    "names",
+    "not_comparable",
+    "reproduce",
+    "stated",
+]
+
+# By name, in the order in which they are measured; those that train for minutes come last. Their
+# modules load no Optax before they measure.
+CLAIMS: dict[str, Claim] = {
+    claim.name: claim
+    for claim in (
+        chaotic_flows.EXPONENTS,
+        chaotic_flows.OBSERVERS,
+        chaotic_flows.STEPS,
+        newton.STEPS,
+    )
+}
+
+
+def names(*, long: bool = False) -> tuple[str, ...]:
+    """The names of the claims, in the order in which they are measured.
+
+    Args:
+      long: also of those that take minutes.
+
+    Example:
+      >>> import recurrax as rx
+      >>> rx.published.names()[0], len(rx.published.names(long=True)) >= len(rx.published.names())
+      ('chaotic-flows', True)
+    """
+    return tuple(name for name, claim in CLAIMS.items() if long or not claim.long)
+
+
+def get(name: str) -> Claim:
+    """A claim by its name.
+
+    Args:
+      name: one of `rx.published.names(long=True)`.
+
+    Raises:
+      ValueError: if there is no such claim, with the nearest name.
+
+    Example:
+      >>> import recurrax as rx
+      >>> rx.published.get("chaotic-flows").source.partition(",")[0]
+      'Gonzalez et al.'
+    """
+    if name not in CLAIMS:
+        raise ValueError(unknown("claim", name, CLAIMS))
+    return CLAIMS[name]
+
+
+def reproduce(
+    claims: Iterable[str | Claim] | None = None,
+    *,
+    long: bool = False,
+    tell: Callable[[Reproduced], None] | None = None,
+) -> list[Reproduced]:
+    """Measure the numbers of publications, and say of each whether it agrees.
+
+    A number that differs is a result and raises nothing.
+
+    Args:
+      claims: names of `rx.published.names(long=True)`, or claims of one's own; in this order, each
+        once. What is named is measured, however long it takes. None for all that take seconds.
+      long: with `claims=None` also those that take minutes.
+      tell: called with each result as soon as it is there.
+
+    Returns:
+      What was found of each claim: its rows, and the seconds that it took.
+
+    Raises:
+      ValueError: if there is no claim of a name, with the nearest, before anything is measured.
+      TypeError: if `claims` is one name and no list, or what a claim measures is no rows.
+
+    Example:
+      >>> import recurrax as rx
+      >>> def lengths():  # of the diagonals of the unit square and of the unit cube
+      ...     yield rx.published.compared("square", 1.41, 2**0.5, rx.published.Tolerance("absolute", 0.01))
+      ...     yield rx.published.compared("cube", 1.8, 3**0.5, rx.published.Tolerance("absolute", 0.01))
+      >>> mine = rx.published.Claim("diagonals", "how long they are", "a book", "exact", lengths)
+      >>> (found,) = rx.published.reproduce([mine])
+      >>> [(row.what, row.verdict) for row in found.rows]
+      [('square', 'agrees'), ('cube', 'differs')]
+    """  # noqa: E501
+    if isinstance(claims, (str, Claim)):
+        raise TypeError(f"claims must be a list of names or claims, got {claims!r}: put it in [ ]")
+    chosen = names(long=long) if claims is None else claims
+    unique = dict.fromkeys(get(claim) if isinstance(claim, str) else claim for claim in chosen)
+    results = []
+    for claim in unique:
+        results.append(measured(claim))
+        if tell is not None:
+            tell(results[-1])
+    return results
