@@ -6,12 +6,14 @@ the file of its subject and a row of `CLAIMS` here.
 
 from __future__ import annotations
 
+import pkgutil
 from typing import TYPE_CHECKING
 
 from recurrax.published import chaotic_flows, newton
+from recurrax.published.claim import VERDICTS as VERDICTS
 from recurrax.published.claim import Claim, Row, Tolerance, compared, not_comparable, stated
 from recurrax.published.measured import Reproduced, measured
-from recurrax.words import unknown
+from recurrax.words import first_line, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -60,7 +62,7 @@ def get(name: str) -> Claim:
     """A claim by its name.
 
     Args:
-      name: one of `rx.published.names(long=True)`.
+      name: one of `rx.published.names(long=True)`, or `module:NAME` of a claim of one's own.
 
     Raises:
       ValueError: if there is no such claim, with the nearest name.
@@ -70,9 +72,17 @@ def get(name: str) -> Claim:
       >>> rx.published.get("chaotic-flows").source.partition(",")[0]
       'Gonzalez et al.'
     """
-    if name not in CLAIMS:
+    if name in CLAIMS:
+        return CLAIMS[name]
+    if ":" not in name:
         raise ValueError(unknown("claim", name, CLAIMS))
-    return CLAIMS[name]
+    try:
+        found = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"there is no claim {name!r}: {first_line(error)}") from None
+    if not isinstance(found, Claim):
+        raise ValueError(f"{name} must be a rx.published.Claim, got {type(found).__name__}")
+    return found
 
 
 def reproduce(

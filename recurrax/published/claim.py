@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-AGREES, DIFFERS, NOT_COMPARABLE = "agrees", "differs", "not comparable"
+VERDICTS = AGREES, DIFFERS, NOT_COMPARABLE = "agrees", "differs", "not comparable"
 
 
 class Row(NamedTuple):

@@ -18,6 +18,7 @@ from recurrax.train import presets
     [
         ("flow", (CELLS, [question.name for question in QUESTIONS])),
         ("train", (CELLS, tasks.NAMES, presets.OPTIMIZERS, rx.cures.init.__all__)),
+        ("reproduce", (rx.published.CLAIMS,)),
         ("diagnose", (["MODEL", "--prefix", "--activation", "safetensors", "keras", "onnx"],)),
         (
             "compare",

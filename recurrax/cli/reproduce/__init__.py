@@ -1,0 +1,1 @@
+"""`recurrax reproduce`: published numbers, measured again."""
