@@ -40,6 +40,7 @@ CLAIMS: dict[str, Claim] = {
         chaotic_flows.OBSERVERS,
         chaotic_flows.STEPS,
         newton.STEPS,
+        chaotic_flows.FLOW_STEPS,
     )
 }
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import recurrax as rx
-from recurrax.published.claim import Claim, absolute, compared, of_range
+from recurrax.published.claim import Claim, absolute, compared, factor, of_range
 from recurrax.published.newton_iteration import solve
 
 if TYPE_CHECKING:
@@ -211,8 +211,22 @@ def newton_steps() -> Iterator[Row]:
         yield compared(flow.name, flow.steps, found.steps, absolute(1))
 
 
+def steps_on_flows() -> Iterator[Row]:
+    """On the flows themselves, from the same guess; at most T."""
+    guess = jax.random.normal(_keys()[2], (LENGTH, 3))
+    nothing = jnp.zeros((LENGTH, 0))
+    for which, flow in enumerate(FLOWS):
+        start = starts_of(flow)[0]
+        found = solve(_next_of_flow, which, start, nothing, guess, TOLERANCE, LENGTH)
+        yield compared(flow.name, flow.flow_steps, found.steps, factor(10.0))
+
+
 def _next(params: Watching, state: chex.Array, x: chex.Array) -> chex.Array:
     return observe(params, state, x)[0]
+
+
+def _next_of_flow(which: Any, state: chex.Array, x: chex.Array) -> chex.Array:
+    return follow(which, state, x)[0]
 
 
 _SOURCE = (
@@ -240,12 +254,24 @@ OBSERVERS = Claim(
     observers,
     float64=True,
 )
+_ITERATION = (
+    f"Euler, dt = {STEP}, T = {LENGTH:,}, float64; start and normal guess of seed {SEED} as there; "
+    f"stops once 1/2 |residual|^2 / T was at most {TOLERANCE:g} before a step"
+)
 STEPS = Claim(
     "observers-newton",
     "Newton steps that find all states of the nine observers at once",
     _SOURCE,
-    f"Euler, dt = {STEP}, T = {LENGTH:,}, float64; gains, start and normal guess of seed {SEED} as "
-    f"there; stops once 1/2 |residual|^2 / T was at most {TOLERANCE:g} before a step",
+    _ITERATION,
     newton_steps,
+    float64=True,
+)
+FLOW_STEPS = Claim(
+    "flows-newton",
+    "Newton steps that find all states of the nine chaotic flows at once, at most T",
+    _SOURCE,
+    f"{_ITERATION}, or after T steps; compared by the order of magnitude",
+    steps_on_flows,
+    long=True,
     float64=True,
 )

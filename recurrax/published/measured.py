@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -34,8 +34,8 @@ def measured(claim: Claim) -> Reproduced:
         )
     start = time.perf_counter()
     with jax.enable_x64(claim.float64):
-        found = claim.measure()
-        rows = tuple(found) if hasattr(found, "__iter__") else (found,)
+        found: Any = claim.measure()
+        rows = tuple(found) if hasattr(found, "__iter__") else ()
     seconds = time.perf_counter() - start
     if isinstance(found, Row) or not rows or not all(isinstance(row, Row) for row in rows):
         raise TypeError(

@@ -6,11 +6,11 @@ import dataclasses
 import os
 import platform
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import jax
-import jaxlib
 import numpy as np
 import tyro
 
@@ -111,7 +111,7 @@ def document_of(options: ReproduceOptions, results: list[Reproduced]) -> str:
     verdicts = [row.verdict for result in results for row in result.rows]
     return console.document(
         dataclasses.asdict(options),
-        jaxlib=jaxlib.__version__,
+        jaxlib=version("jaxlib"),
         numpy=np.__version__,
         python=platform.python_version(),
         device=f"{jax.devices()[0].device_kind} ({jax.default_backend()})",
