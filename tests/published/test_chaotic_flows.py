@@ -101,8 +101,9 @@ def test_exponents_at_a_tenth_of_the_length_are_those_of_one_tangent(monkeypatch
     assert row.range[0] <= row.ours <= row.range[1]
 
 
-def test_the_table_is_found_again():
-    """As `recurrax reproduce` says it; four of the flows are decided by rounding, on any CPU."""
+def test_the_table_is_found_again(monkeypatch):
+    """From the published starts alone, four of which are decided by a CPU's rounding."""
+    monkeypatch.setattr(flows, "ROUNDING", flows.ROUNDING[:1])
     names = ("chaotic-flows", "observers", "observers-newton")
     exponents, observers, steps = rx.published.reproduce(names)
     for found in (exponents, observers, steps):
@@ -112,3 +113,13 @@ def test_the_table_is_found_again():
         assert abs(row.ours - row.published) < (0.15 if rounding else 0.02), row
     assert [row.published for row in steps.rows] == [3, 14, 2, 3, 3, 7, 2, 7, 3]
     assert [row.verdict for row in steps.rows] == 9 * ["agrees"]
+
+
+def test_steps_on_the_flows_themselves(monkeypatch):
+    """Each step makes right one more state at least, so T of them are enough; few are not."""
+    monkeypatch.setattr(flows, "LENGTH", 300)
+    monkeypatch.setattr(flows, "FLOWS", tuple(flows.FLOWS[which] for which in (1, 3)))
+    chua, lorenz = flows.steps_on_flows()
+    assert (chua.published, lorenz.published) == (697, 30_000)
+    assert 3 < chua.ours < lorenz.ours < 300
+    assert (chua.range, chua.tolerance) == (None, "a factor of 10")
