@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +29,7 @@ _SHORT = published.names()
 _LONG = [name for name in published.names(long=True) if name not in _SHORT]
 _NAMES = (
     f"{', '.join(_SHORT)}; of those that take minutes: {', '.join(_LONG) or 'none'}; or "
-    "MODULE:NAME of a rx.published.Claim of your own."
+    "MODULE:NAME of a rx.published.Claim of your own, such as one in a file of this folder."
 )
 
 
@@ -56,6 +57,8 @@ class ReproduceOptions:
 
     def run(self) -> int:
         """Run the command; return the exit code."""
+        if any(":" in name for name in self.names):  # a file of this folder is a module too
+            sys.path.append(os.getcwd())
         with console.as_mistakes(ValueError):
             claims = [published.get(name) for name in self.names or published.names(long=self.long)]
         claims = list(dict.fromkeys(claims))

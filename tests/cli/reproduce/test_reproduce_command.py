@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 
 import pytest
 
@@ -72,6 +73,27 @@ def test_names_choose_and_minutes_need_no_more_than_a_name(capsys):
     assert printed.endswith("; 2 claims in 0 s\n")
     assert run(["reproduce", "--long"]) == 0
     assert capsys.readouterr().out.endswith("; 3 claims in 0 s\n")
+
+
+def test_a_claim_in_a_file_of_the_folder(capsys, tmp_path, monkeypatch):
+    """Ten lines: a cell, what rx.flow says of it, and what is known."""
+    (tmp_path / "maps_of_mine.py").write_text(
+        "import math\nimport jax.numpy as jnp\nimport recurrax as rx\n"
+        "from recurrax.published import Claim, Tolerance, compared\n\n"
+        "def logistic(r, x, _):\n    return 2 * (r * x * (1 - x),)\n\n"
+        "def rows():\n"
+        "    found = rx.flow.lyapunov(logistic, 4.0, jnp.array([0.3]), length=2000)\n"
+        "    near = Tolerance('absolute', 0.05)\n"
+        "    yield compared('r = 4', math.log(2), found.exponents[0], near)\n\n"
+        "MAP = Claim('logistic', 'its exponent', 'Ulam and von Neumann 1947', 'T = 2,000', rows,\n"
+        "            float64=True)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert run(["reproduce", "maps_of_mine:MAP", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["claims"]["logistic"]["rows"]
+    assert row["published"] == pytest.approx(math.log(2), abs=1e-6)
+    assert row["verdict"] == "agrees"
 
 
 def test_json_holds_everything(capsys, tmp_path):
