@@ -13,6 +13,8 @@ from recurrax import checks
 if TYPE_CHECKING:
     import chex
 
+_FLAGS = ("mask", "begins")  # which a batch may be without
+
 
 class Batch(NamedTuple):
     """Sequences, the answers to them, and which answers count."""
@@ -20,6 +22,8 @@ class Batch(NamedTuple):
     xs: chex.Array  # [T, B, I], floating; as a Split stores it also integer symbols [T, B]
     targets: chex.Array  # [T, B], the class as an integer, or [T, B, O], floating
     weights: chex.Array  # [T, B], how much each answer counts; 0 where none is asked for
+    mask: chex.Array | None = None  # bool [T, B], as in rx.unroll; None: every step is one
+    begins: chex.Array | None = None  # bool [B]; False: goes on from the batch before. None: all
 
 
 class Split(NamedTuple):
@@ -39,7 +43,8 @@ def check_batch(
 
     Args:
       batch: a `Batch` with xs `[T, B, I]`, targets `[T, B]` (classes) or `[T, B, O]` (numbers) and
-        weights `[T, B]`; xs may be integer symbols `[T, B]`, as a `Split` stores them.
+        weights `[T, B]`; xs may be integer symbols `[T, B]`, as a `Split` stores them. Where it has
+        a mask `[T, B]`, what stands in xs where that is False is not looked at.
       input_size: I, if it is known.
       output_size: O, if it is known: how many classes there are, or numbers to answer.
 
@@ -60,7 +65,7 @@ def check_batch(
             f"batch must be a rx.tasks.Batch(xs, targets, weights), got {type(batch).__name__}"
         )
     for name, leaf in batch._asdict().items():
-        if not hasattr(leaf, "dtype"):
+        if not hasattr(leaf, "dtype") and (leaf is not None or name not in _FLAGS):
             raise TypeError(f"{name} must be an array, got {type(leaf).__name__}")
     steps = checks.check_steps(batch.xs)
     _check_rank("xs", batch.xs, "symbols", "I", input_size)
@@ -72,13 +77,19 @@ def check_batch(
     for name, shape, own in (("targets", targets, targets[:2]), ("weights", weights, weights)):
         if own != lead:
             raise ValueError(f"{name} has shape {shape}, but xs has [T, B] = {lead}")
+    for name, flags, axes, own in (
+        ("mask", batch.mask, "[T, B]", lead),
+        ("begins", batch.begins, "[B]", lead[1:]),
+    ):
+        if flags is not None and (flags.dtype != bool or flags.shape != own):
+            raise ValueError(f"{name} must be bool {axes} = {own}, got {checks.show(flags)}")
     if any(isinstance(leaf, jax.core.Tracer) for leaf in batch):
         return
-    xs, answers, counts = (np.asarray(leaf) for leaf in batch)
-    asked = (counts != 0).reshape(weights + (1,) * (answers.ndim - 2))
-    answers = np.where(asked, answers, np.zeros_like(answers))
-    batch = batch._replace(targets=answers)
-    checks.check_finite("batch", batch, "Leave those steps out, or fill them.")
+    xs, answers, counts = (np.asarray(leaf) for leaf in batch[:3])
+    xs = _zero_unless(xs, None if batch.mask is None else np.asarray(batch.mask))
+    answers = _zero_unless(answers, counts != 0)
+    checked = Batch(xs, answers, counts)
+    checks.check_finite("batch", checked, "Leave those steps out, or fill them.")
     if (counts < 0).any():
         raise ValueError("weights must not be negative; a step of weight 0 does not count")
     _check_range("xs", xs, input_size, "inputs are the symbols")
@@ -87,6 +98,14 @@ def check_batch(
 
 def is_integer(array: Any) -> bool:
     return bool(jnp.issubdtype(array.dtype, jnp.integer))
+
+
+def _zero_unless(array: np.ndarray, counts: np.ndarray | None) -> np.ndarray:
+    """Return an array that leads with `[T, B]`, zero where it does not count."""
+    if counts is None:
+        return array
+    counts = counts.reshape(counts.shape + (1,) * (array.ndim - 2))
+    return np.where(counts, array, np.zeros_like(array))
 
 
 def _check_rank(name: str, array: Any, integers: str, last: str, size: int | None) -> None:

@@ -75,7 +75,7 @@ class RecallMetrics:
     length: int
 
     def __call__(self, outputs: chex.Array, batch: Batch) -> dict[str, Any]:
-        recalled = Batch(*(leaf[-self.length :] for leaf in batch))
+        recalled = Batch(*(leaf[-self.length :] for leaf in batch[:3]))
         return losses.accuracy_metrics(outputs[-self.length :], recalled)
 
 

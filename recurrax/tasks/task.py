@@ -165,15 +165,17 @@ class Task:
           columns: integers `[B]`, which sequences, in which order.
 
         Returns:
-          As `draw`; floats are wider where the data are.
+          As `draw`; floats are wider where the data are. It has a mask where the data have, and
+          every sequence of it begins.
         """
         float_ = checks.default_float()
-        xs, targets, weights = (jnp.take(jnp.asarray(leaf), columns, axis=1) for leaf in data)
+        stored = jax.tree.map(jnp.asarray, data._replace(begins=None))
+        xs, targets, weights, mask, _ = jax.tree.map(lambda a: jnp.take(a, columns, 1), stored)
         if is_integer(xs):
             xs = jax.nn.one_hot(xs, self.input_size, dtype=float_)
         classes = is_integer(targets)
         targets = targets.astype(jnp.int32) if classes else checks.at_least(targets, float_)
-        return Batch(checks.at_least(xs, float_), targets, checks.at_least(weights, float_))
+        return Batch(checks.at_least(xs, float_), targets, checks.at_least(weights, float_), mask)
 
 
 class Sampler(abc.ABC):

@@ -72,7 +72,8 @@ class FromTask:
 def take_from_stack(key: Any, step: Any, index: Any, data: Batch) -> Batch:
     """Return batch `index` of those that were stacked for one call."""
     del key, step
-    return Batch(*(jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False) for leaf in data))
+    batch: Batch = jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, index, 0, False), data)
+    return batch
 
 
 class Feed:
@@ -99,7 +100,7 @@ class StackedBatches(Feed):
             raise ValueError("task, an iterable of batches, has none")
         self._sizes = (input_size, output_size)
         self._batches: Iterator[Batch] = itertools.chain([first], iterator)
-        self._shapes = [np.shape(leaf) for leaf in first]
+        self._shapes = _shapes(first)
         super().__init__(_stacked([self._checked(first)]))
         self.batch_size = int(np.shape(first.weights)[1])
 
@@ -117,18 +118,25 @@ class StackedBatches(Feed):
 
     def _checked(self, batch: Any) -> Batch:
         check_batch(batch, *self._sizes)
-        shapes = [np.shape(leaf) for leaf in batch]
-        if shapes != self._shapes:
+        if (shapes := _shapes(batch)) != self._shapes:
             raise ValueError(
-                f"the batches of task must be of one shape: xs, targets and weights of {shapes} "
-                f"came after {self._shapes}. Pad them, with weights of 0 where nothing is asked."
+                f"the batches of task must be of one shape: {shapes} came after {self._shapes}. "
+                "Pad them, with weights of 0 where nothing is asked; mask and begins are in all of "
+                "them or in none."
             )
-        return Batch(*map(np.asarray, batch))
+        host: Batch = jax.tree.map(np.asarray, batch)
+        return host
+
+
+def _shapes(batch: Batch) -> str:
+    """Return the shapes of what a batch has, in words."""
+    return ", ".join(f"{n} {np.shape(a)}" for n, a in batch._asdict().items() if a is not None)
 
 
 def _stacked(batches: list[Batch]) -> Batch:
     padded = batches + batches[-1:] * (_AHEAD - len(batches))
-    return Batch(*(np.stack(leaves) for leaves in zip(*padded, strict=True)))
+    stack: Batch = jax.tree.map(lambda *leaves: np.stack(leaves), *padded)
+    return stack
 
 
 # --- devices --------------------------------------------------------------------------------------
@@ -151,12 +159,14 @@ class Placement:
         return jax.lax.with_sharding_constraint(tree, NamedSharding(self.mesh, PartitionSpec()))
 
     def spread(self, batch: Batch) -> Batch:
-        """Inside a jitted function: xs, targets and weights `[T, B, ...]`, a share of B each."""
+        """Inside a jitted function: a share of B each, of leaves `[T, B, ...]` and begins `[B]`."""
         if self.mesh is None:
             return batch
-        by_batch = NamedSharding(self.mesh, PartitionSpec(None, _AXIS))
-        spread: Batch = jax.lax.with_sharding_constraint(batch, by_batch)
-        return spread
+        by_time, by_row = (
+            NamedSharding(self.mesh, PartitionSpec(*axes)) for axes in ((None, _AXIS), (_AXIS,))
+        )
+        spread: Batch = jax.lax.with_sharding_constraint(batch._replace(begins=None), by_time)
+        return spread._replace(begins=jax.lax.with_sharding_constraint(batch.begins, by_row))
 
     def place(self, tree: Any) -> Any:
         """Fresh copies of all leaves, the same on every device.

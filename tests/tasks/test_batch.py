@@ -29,6 +29,9 @@ def test_what_is_right():
     checked(targets=np.zeros((5, 3, 10), np.float32))
     checked(targets=at(-1), weights=1 - at(1.0))  # does not count, so it may be anything
     checked(targets=at(np.nan, (5, 3, 10), (2, 1)), weights=1 - at(1.0))
+    here = ~at(True)
+    checked(xs=at(np.nan, (5, 3, 2), (2, 1, 0)), mask=here, begins=np.array([True, False, True]))
+    checked(xs=at(9), mask=here)  # nor is a symbol looked at where the mask is False
 
 
 @pytest.mark.parametrize(
@@ -70,6 +73,9 @@ def test_what_is_right():
             {"weights": np.ones((5, 3, 1))},
             "weights has shape (5, 3, 1), but xs has [T, B] = (5, 3)",
         ),
+        ({"mask": np.ones((5, 2), bool)}, "mask must be bool [T, B] = (5, 3), got bool[5,2]"),
+        ({"mask": np.ones((5, 3))}, "mask must be bool [T, B] = (5, 3), got float64[5,3]"),
+        ({"begins": np.ones(5, bool)}, "begins must be bool [B] = (3,), got bool[5]"),
         (
             {"weights": at(-1.0)},
             "weights must not be negative; a step of weight 0 does not count",

@@ -98,10 +98,15 @@ def test_take_and_draw_pick_the_stored_sequences(key):
     taken = task.take(data, columns)
     np.testing.assert_array_equal(taken.xs, data.xs[:, [7, 0, 7]])
     np.testing.assert_array_equal(taken.targets, data.targets[:, [7, 0, 7]])
-    small = rx.tasks.Batch(*(leaf[:, :4] for leaf in data))
+    small = jax.tree.map(lambda leaf: leaf[:, :4], data)
     many = task.draw(key, 200, small)
     seen = {tuple(x) for x in np.asarray(many.xs[..., 0]).T}
     assert seen == {tuple(x) for x in small.xs[..., 0].T}  # all of them, and no others
+    assert taken.mask is None
+    masked = data._replace(mask=data.weights > 0, begins=np.zeros(data.weights.shape[1], bool))
+    taken = task.take(masked, columns)
+    np.testing.assert_array_equal(taken.mask, masked.mask[:, [7, 0, 7]])
+    assert taken.begins is None  # it is by itself, whatever lies beside it in the data
 
 
 @pytest.mark.parametrize("size", [0, -1, True])

@@ -32,7 +32,7 @@ def test_windows_are_the_file_cut_in_two_and_then_in_pieces(file):
         assert part[1:].startswith(follow)
         assert len(part) - 1 - len(read) < 7  # no whole window is left
         assert (batch.weights == 1).all()
-        assert {leaf.dtype for leaf in batch} == {np.dtype(np.uint8)}
+        assert {leaf.dtype for leaf in jax.tree.leaves(batch)} == {np.dtype(np.uint8)}
 
 
 def test_inputs_are_one_hot_rows(file, key):

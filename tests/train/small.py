@@ -46,8 +46,8 @@ def split() -> rx.tasks.Split:
     xs = rng.normal(size=(3, 14, 2)).astype(np.float32)
     targets = xs[..., :1] * np.float32(0.5)
     batch = rx.tasks.Batch(xs, targets, np.ones((3, 14), np.float32))
-    parts = (slice(0, 10), slice(10, 14))
-    return rx.tasks.Split(*(rx.tasks.Batch(*(leaf[:, part] for leaf in batch)) for part in parts))
+    train, test = (jax.tree.map(lambda a, p=p: a[:, p], batch) for p in (slice(10), slice(10, 14)))
+    return rx.tasks.Split(train, test)
 
 
 def loss(outputs: Any, batch: rx.tasks.Batch) -> Any:

@@ -287,9 +287,9 @@ class TestErrors:
     def test_batches_of_two_shapes(self):
         odd = [TASK.draw(KEY, 8), TASK.draw(KEY, 5)]
         text = (
-            "the batches of task must be of one shape: xs, targets and weights of [(4, 5, 2), "
-            "(4, 5, 1), (4, 5)] came after [(4, 8, 2), (4, 8, 1), (4, 8)]. Pad them, with weights "
-            "of 0 where nothing is asked."
+            "the batches of task must be of one shape: xs (4, 5, 2), targets (4, 5, 1), weights "
+            "(4, 5) came after xs (4, 8, 2), targets (4, 8, 1), weights (4, 8). Pad them, with "
+            "weights of 0 where nothing is asked; mask and begins are in all of them or in none."
         )
         with says(ValueError, text):
             fit(9, task=odd, cell=rx.train.network(CELL, 1), loss=TASK.loss)
