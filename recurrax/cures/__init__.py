@@ -1,6 +1,7 @@
-"""Cures for gradients that vanish or explode: clipping, initialisers, regularisers."""
+"""Cures for gradients that vanish or explode: starts, clipping, initialisers, regularisers."""
 
 from recurrax.cures import init
+from recurrax.cures.calibration.calibrate import Calibrated, calibrate
 from recurrax.cures.clipping.adaptive import (
     PercentileState,
     SpikeState,
@@ -15,11 +16,13 @@ from recurrax.cures.detach import DetachState, detach
 from recurrax.cures.penalties import flossing, omega, orthogonality
 
 __all__ = [
+    "Calibrated",
     "ClipState",
     "DetachState",
     "PercentileState",
     "SpikeState",
     "ZscoreState",
+    "calibrate",
     "clip_by_global_norm",
     "clip_by_percentile",
     "clip_by_zscore",

@@ -1,0 +1,182 @@
+"""Where a measured rate has a wanted value: the search, which knows neither cells nor params.
+
+A quick measurement of the whole range tells how many such numbers there are and about where. The
+careful one, which costs ten times as much, is then asked near one of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from recurrax.words import short
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Measure = Callable[[float], float]
+
+_POINTS = 25  # of the whole range, and again of what lies between two of them
+_CLOSE = 1e-5  # nats a step from what is wanted: no need to look closer
+_REACHED = 1e-3  # what is farther is not what was asked for
+_MOST = 1e3  # in place of an infinite rate, with which one cannot interpolate
+_WIDENINGS = 12
+
+
+class Range(NamedTuple):
+    """The numbers that are searched: evenly in their logs where all are positive."""
+
+    low: float
+    high: float
+
+    def points(self, low: float, high: float) -> Any:
+        return self.inverse(np.linspace(self.along(low), self.along(high), _POINTS))
+
+    def along(self, number: Any) -> Any:
+        """Where a number is, on the scale on which they are spread evenly."""
+        return np.log(number) if self.low > 0 else np.asarray(number, float)
+
+    def inverse(self, place: Any) -> Any:
+        return np.exp(place) if self.low > 0 else place
+
+
+class Root(NamedTuple):
+    """A number with the wanted rate, and about where there are others."""
+
+    number: float
+    others: tuple[float, ...]
+
+
+class Unreachable(Exception):
+    """No number has the wanted rate, and why."""
+
+
+def find_root(
+    quick: Measure, careful: Measure, range_: Range, present: float, target: float, slack: float
+) -> Root:
+    """The number nearest to the present one at which the careful measurement is the target.
+
+    Args:
+      quick: the rate at a number, within the slack; NaN where it cannot be measured since the state
+        overflows, which counts as growing without bound.
+      careful: the rate itself.
+      range_: the numbers that are looked at.
+      present: the number that changes nothing.
+      target: the wanted rate.
+      slack: how far the two measurements can be apart.
+
+    Raises:
+      Unreachable: if there is none.
+    """
+    near, exact = _Errors(quick, target), _Errors(careful, target)
+    numbers = range_.points(range_.low, range_.high)
+    errors = np.array([near(number) for number in numbers])
+    if not len(_crossings(errors)):  # between two points it may just be reached
+        k = int(np.argmin(np.abs(errors)))
+        closer = range_.points(numbers[max(k - 1, 0)], numbers[min(k + 1, _POINTS - 1)])
+        numbers, kept = np.unique(np.append(numbers, closer), return_index=True)
+        errors = np.append(errors, [near(number) for number in closer])[kept]
+    for measured in (near, exact):
+        if measured is exact:  # the quick rates do not settle it
+            unsure = np.abs(errors) <= slack
+            errors[unsure] = [exact(number) for number in numbers[unsure]]
+        places = _crossings(errors)
+        if len(places):
+            ends = range_.along(np.stack([numbers[places], numbers[places + 1]]))
+            low, high = errors[places], errors[places + 1]
+            where = ends[0] + (ends[1] - ends[0]) * low / (low - high)
+            first = int(np.argmin(np.abs(where - range_.along(present))))
+            others = tuple(float(n) for n in np.delete(range_.inverse(where), first))
+            bracket = _narrow(measured, range_, *numbers[places[first] : places[first] + 2])
+            if _widened(exact, range_, bracket):
+                return Root(_refined(exact, target), others)
+    k = int(np.argmin(np.abs(errors)))
+    if abs(exact(numbers[k])) <= _REACHED:
+        return Root(exact.best, ())
+    raise Unreachable(
+        f"the nearest is {exact(exact.best) + target:.4g}, at {short(float(f'{exact.best:.4g}'))}"
+    )
+
+
+class _Errors:
+    """How far a rate is from the target, each measured once."""
+
+    def __init__(self, measure: Measure, target: float) -> None:
+        self.measure, self.target = measure, target
+        self.known: dict[float, float] = {}
+
+    def __call__(self, number: float) -> float:
+        number = float(number)
+        if number not in self.known:
+            error = np.nan_to_num(self.measure(number), nan=_MOST, posinf=_MOST, neginf=-_MOST)
+            self.known[number] = float(np.clip(error - self.target, -_MOST, _MOST))
+        return self.known[number]
+
+    @property
+    def best(self) -> float:
+        return min(self.known, key=lambda number: abs(self.known[number]))
+
+
+def _crossings(errors: Any) -> Any:
+    """After which points the sign changes."""
+    return np.flatnonzero(np.diff(errors > 0))
+
+
+def _narrow(measured: _Errors, range_: Range, low: float, high: float) -> tuple[float, float]:
+    """The two points between which the sign changes, of more of them."""
+    numbers = range_.points(low, high)
+    numbers[0], numbers[-1] = low, high  # to the bit, so that they are not measured again
+    places = _crossings(np.array([measured(number) for number in numbers]))
+    at = int(places[len(places) // 2])
+    return float(numbers[at]), float(numbers[at + 1])
+
+
+def _widened(exact: _Errors, range_: Range, bracket: tuple[float, float]) -> bool:
+    """Measure outwards from an interval until the sign changes within what is measured."""
+    ends = list(bracket)
+    for _ in range(_WIDENINGS):
+        errors = [exact(end) for end in ends]
+        if errors[0] * errors[1] <= 0:
+            return True
+        places = range_.along(np.array(ends))
+        nearer = int(abs(errors[1]) < abs(errors[0]))
+        if ends[nearer] in range_:
+            nearer = 1 - nearer
+        if ends[nearer] in range_:
+            break
+        step = (2 * nearer - 1) * 2 * (places[1] - places[0])
+        moved = float(range_.inverse(places[nearer] + step))
+        ends[nearer] = min(max(moved, range_.low), range_.high)
+    return False
+
+
+def _refined(exact: _Errors, target: float) -> float:
+    """The number with the smallest error, from those measured so far and as many as it takes."""
+    from scipy.optimize import brentq  # here, since it takes longer to load than all cures together
+
+    low, high = _sides(exact)
+
+    def error(number: float) -> float:
+        found = exact(number)
+        return 0.0 if abs(found) <= _CLOSE else found
+
+    if error(low) and error(high):
+        brentq(error, low, high, xtol=1e-300, rtol=1e-7, maxiter=60, disp=False)
+    if abs(exact(exact.best)) > _REACHED:
+        low, high = _sides(exact)
+        raise Unreachable(
+            f"it jumps from {exact(low) + target:.4g} to {exact(high) + target:.4g} at "
+            f"{exact.best:.6g}, where longer or more sequences may smooth it"
+        )
+    return exact.best
+
+
+def _sides(exact: _Errors) -> tuple[float, float]:
+    """The neighbours, of all that are measured, between which the sign changes."""
+    numbers = sorted(exact.known)
+    errors = np.array([exact.known[number] for number in numbers])
+    places = _crossings(errors)
+    sizes = np.abs(errors[places]) + np.abs(errors[places + 1])
+    at = int(places[int(np.argmin(sizes))])
+    return numbers[at], numbers[at + 1]
