@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import recurrax as rx
+from recurrax.flow.lyapunov import lyapunov
 from recurrax.published.claim import Claim, absolute, compared, factor, of_range
 from recurrax.published.newton_iteration import solve
+from recurrax.unrolling import unroll_states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -157,7 +158,7 @@ def observer(which: int, starts: chex.Array) -> Observer:
     flow = FLOWS[which]
     gains = jax.random.normal(_keys()[0], (1, 3))[0]
     key = jax.random.split(jax.random.PRNGKey(0), len(FLOWS))[flow.key]
-    after = rx.unroll_states(follow, which, starts, jnp.zeros((LENGTH - 1, len(starts), 0)))
+    after = unroll_states(follow, which, starts, jnp.zeros((LENGTH - 1, len(starts), 0)))
     replaced = np.isin(np.arange(3), flow.replaced)
     return Observer(
         Watching(which, replaced, gains),
@@ -183,7 +184,7 @@ def exponents() -> Iterator[Row]:
     """Of the flows."""
     nothing = jnp.zeros((LENGTH, len(ROUNDING), 0))
     for which, flow in enumerate(FLOWS):
-        found = rx.flow.lyapunov(follow, which, starts_of(flow), nothing, k=1, burn_in=0)
+        found = lyapunov(follow, which, starts_of(flow), nothing, k=1, burn_in=0)
         yield _row(flow.name, flow.exponent, found)
 
 
@@ -191,7 +192,7 @@ def observers() -> Iterator[Row]:
     """Of the observers."""
     for which, flow in enumerate(FLOWS):
         params, start, xs = observer(which, starts_of(flow))
-        found = rx.flow.lyapunov(observe, params, start, xs, k=1, burn_in=0)
+        found = lyapunov(observe, params, start, xs, k=1, burn_in=0)
         yield _row(flow.name, flow.observer, found)
 
 

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import recurrax as rx
+from recurrax.flow.lyapunov import lyapunov
 from recurrax.published.claim import Claim, stated
 from recurrax.published.newton_iteration import solve
+from recurrax.unrolling import unroll
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,9 +69,9 @@ def newton_on(network: Network, gain: float) -> Found:
     """Solve a network of that gain for all of its steps."""
     weights, start, xs, guess = network
     weights = gain * weights
-    exponent = rx.flow.lyapunov(forward, weights, start, xs, k=1, burn_in=0).exponents[0]
+    exponent = lyapunov(forward, weights, start, xs, k=1, burn_in=0).exponents[0]
     solved = solve(_next, weights, start, xs, guess, TOLERANCE, len(xs))
-    _, states = rx.unroll(forward, weights, start, xs)
+    _, states = unroll(forward, weights, start, xs)
     error = jnp.max(jnp.abs(solved.states - states))
     return Found(float(exponent), int(solved.steps), float(error))
 

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from recurrax.cli.console import listed, print_table, terminal
-from recurrax.published import VERDICTS
+from recurrax.published.claim import VERDICTS
 
 if TYPE_CHECKING:
     from recurrax.published import Reproduced, Row
