@@ -16,6 +16,7 @@ from recurrax.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from recurrax import cures, interop, plot, published, tasks, train
+    from recurrax.advice import advise
     from recurrax.diagnosis import diagnose
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "GatedParams",
     "GatedStep",
     "StepFn",
+    "advise",
     "bidirectional",
     "cells",
     "cures",
@@ -46,16 +48,17 @@ __all__ = [
 
 # Loaded when first named: they import optax, matplotlib or scikit-learn, which a measurement
 # does not need.
+_FUNCTIONS = {"advise": "advice", "diagnose": "diagnosis"}
 _LAZY = ("cures", "interop", "plot", "published", "tasks", "train")
 
 
 def __getattr__(name: str) -> Any:
-    if name == "diagnose":
-        return importlib.import_module("recurrax.diagnosis").diagnose
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f"recurrax.{_FUNCTIONS[name]}"), name)
     if name in _LAZY:
         return importlib.import_module(f"recurrax.{name}")
     raise AttributeError(f"module 'recurrax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY, "diagnose"])
+    return sorted([*globals(), *_LAZY, *_FUNCTIONS])

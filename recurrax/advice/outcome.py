@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import chex
 
     from recurrax.cell import Cell
-    from recurrax.train.compare import Trial
+    from recurrax.train.compare import Comparison, Trial
     from recurrax.train.presets import Cure
 
 
@@ -27,7 +27,8 @@ class Start(NamedTuple):
 
     rate: chex.Array  # [S], in nats a step
     horizon: chex.Array  # [S], in steps, inf where the gradient does not shrink
-    spread: chex.Array  # [S], the standard deviation over units of log ||d s_T / d s_0|| by unit
+    growth: chex.Array  # [S], log || d s_T / d s_0 ||
+    spread: chex.Array  # [S], log of its largest singular value over their root mean square
     gradient_norm: chex.Array  # [S], of the task's loss; of data, of the mean square output
 
 
@@ -50,10 +51,11 @@ class Advice(NamedTuple):
     seeds: int  # S
     options: tuple[Option, ...]  # best first
     default: Option  # the cell as it was given; among the options too
-    clip: float  # a level of clipping, from the gradient norms at the start
+    clip: float  # twice the median gradient norm at the start, a level of clipping
     verdict: str  # what was measured, in a sentence or two, and no more than that
     skipped: dict[str, str]  # cures that do not fit, by name, with the reason
     seconds: float
+    proof: Comparison | None = None  # of the options that were trained, in their order
 
     @property
     def best(self) -> Option:

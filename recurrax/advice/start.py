@@ -1,0 +1,86 @@
+"""How the gradient travels at the start, over several seeds, and one number to rank it by."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from recurrax.advice.outcome import Start
+from recurrax.cures.clipping.global_norm import global_norm
+from recurrax.flow.decay import decay
+from recurrax.flow.horizon import horizon, rate
+from recurrax.flow.steps.problem import floating_leaves
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import chex
+
+    from recurrax.train.network import Network
+
+_EXACT, _PROBES = 64, 16  # a larger state is looked at along so many directions
+_FELT = math.log(20)  # beyond this factor a gradient explodes; `flow.verdict` has it too
+
+
+def measure(network: Network, params: Any, batch: Any, loss: Callable[[Any, Any], Any]) -> Start:
+    """Measure S starts at once, in a program that cells of one step share.
+
+    Args:
+      network: the cell and its readout.
+      params: of the network, with a leading axis `[S]`.
+      batch: the sequences `[T, B, I]`, and what the loss compares with.
+      loss: `loss(outputs, batch) -> scalar`.
+    """
+    bare = dataclasses.replace(network, cell=dataclasses.replace(network.cell, init=_no_init))
+    found: Start = _measured(bare, loss, params, batch)
+    return Start(*(np.asarray(leaf, np.float64) for leaf in found))
+
+
+def _no_init(key: Any) -> Any:
+    raise NotImplementedError
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _measured(network: Network, loss: Any, params: Any, batch: Any) -> Start:
+    cell = network.cell
+
+    def one(params: Any) -> Start:
+        xs = network.inputs(params, batch.xs)
+        state = cell.initial_state(params.cell, xs.shape[1:-1])
+        size = sum(math.prod(leaf.shape[1:]) for _, leaf in floating_leaves(state))
+        probes = None if size <= _EXACT else _PROBES
+        found = decay(cell, params.cell, state, xs, probes=probes)
+        growth, single = found.log_norm[-1], 0.5 * math.log(size)
+        spread = growth - found.log_frobenius[-1] + single
+        gradient = jax.grad(lambda params: loss(network.apply(params, batch.xs), batch))(params)
+        return Start(
+            rate=jnp.mean(rate(found)),
+            horizon=jnp.median(horizon(found).steps),
+            growth=jnp.mean(growth),
+            spread=jnp.mean(jnp.where(jnp.isfinite(spread), spread, single)),
+            gradient_norm=global_norm(gradient),
+        )
+
+    found: Start = jax.vmap(one)(params)
+    return found
+
+
+def distance(start: Start, wanted: float) -> float:
+    """How far a start is from what is wanted, in nats; `advise` says how."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        short = np.maximum(0.0, np.log(wanted / start.horizon))
+        growth = np.maximum(0.0, start.growth - _FELT)
+        steep = np.maximum(0.0, np.log(start.gradient_norm) - _FELT)
+    each = short + growth + steep + np.maximum(0.0, start.spread)
+    return float(np.mean(each) + np.std(each)) if np.isfinite(each).all() else math.inf
+
+
+def typical_norm(gradients: chex.Array) -> float:
+    """A level of clipping that a usual gradient is below: twice the median, to two digits."""
+    return float(f"{2 * float(np.median(gradients)):.2g}")
