@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from recurrax import checks, keys
-from recurrax.advice.candidates import Subject, candidates
+from recurrax import checks
+from recurrax.advice.cures_that_fit import cures_that_fit
+from recurrax.advice.given import Given, given_data, wanted_horizon
 from recurrax.advice.outcome import Advice, Candidate, Option
 from recurrax.advice.prove import Budget, proven
-from recurrax.advice.start import distance, measure, typical_norm
+from recurrax.advice.start import clip_level, distance, measure, measured_after_penalty
+from recurrax.advice.subject import Subject, subject_of
 from recurrax.cell import check_cell
-from recurrax.interop.describe import describe
-from recurrax.tasks.batch import Batch
-from recurrax.tasks.task import Task
 from recurrax.train.network import network
+from recurrax.train.presets import Cure
+from recurrax.words import first_line, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 
     from recurrax.advice.outcome import Start
     from recurrax.cell import Cell
-    from recurrax.train.network import Network
-
-_EXAMPLES = 16  # sequences along which a start is measured
-_UPDATES = 50  # by a penalty alone
+    from recurrax.tasks.task import Task
 
 
 def advise(
@@ -49,33 +46,38 @@ def advise(
 ) -> Advice:
     """Try the cures that fit a cell, measure each, and rank them.
 
-    Each is a way to begin (a gain, a bias, other recurrent weights, another cell of the library at
-    as many parameters) or a penalty, tried on S seeds. What is ranked by is, in nats,
+    Each is another way to begin (a gain, a bias, other recurrent weights), a penalty, or another
+    cell of the library at as many parameters, tried on S seeds. They are ranked by, in nats,
 
         distance = mean_s + std_s of
             max(0, log(horizon / h)) + max(0, log ||d s_T / d s_0|| - log 20)
             + log(sigma_max / sigma_rms) + max(0, log ||gradient|| - log 20)
 
-    with h the median over the sequences of `rx.flow.horizon`, sigma the singular values of
-    `d s_T / d s_0`: a gradient that is felt too short, one that grows, one that is carried by few
-    directions of the state only, and one that is steep; and all of it that depends on the seed.
+    with h the median over the sequences of `rx.flow.horizon`, and sigma the singular values of
+    `d s_T / d s_0`. The four terms are a gradient that is felt too short, one that grows, one that
+    few directions of the state carry, and one whose first step is steep. What depends on the seed
+    counts against a start by its standard deviation. Nothing in it was fitted to a task.
 
     Args:
-      cell: a `Cell`.
-      data: a `rx.tasks.Task`, or sequences `[T, B, I]` of your own.
+      cell: a `Cell`, a stack of cells included.
+      data: a `rx.tasks.Task`, or sequences `[T, B, I]` of your own, of which 8 are measured.
       horizon: how far back the gradient is to be felt, in steps, 1 to T; T by default.
       key: of the weights and of the sequences.
       seeds: S.
-      prove: whether to train the best three and the default on the task, on the same batches, by
-        `rx.train.compare` with Adam, all behind a clip at `Advice.clip`.
-      steps: training steps of each.
+      prove: whether to train the best three and the default on the task, all seeds of one in one
+        program, on the same batches with Adam and behind the same clip, `Advice.clipping`.
+      steps: training steps of each, if it is proven.
       batch_size: B of each seed.
       learning_rate: of all.
-      tell: `tell(done, total, words)` after each candidate and each report of training.
+      tell: `tell(done, total, words)` after each candidate, and then after each report of training.
 
     Returns:
-      An `Advice`; its `options` are ranked by the start alone. What training made of them is in
-      `proof` and `verdict`.
+      An `Advice`. Its `options` are ranked by their starts alone, also where they were trained:
+      `verdict` says who learned, and whether the first choice did. A cure that does not fit is in
+      `skipped`, with the reason. The start of a penalty is what 16 steps of Adam, of 0.01, on the
+      penalty alone make of the cell's own. The `code` of a candidate is at most three lines, in
+      which `rx`, `cell`, its `params` and sequences `xs` are known; they leave the new one in
+      `cell` or `params`, or the argument of `rx.train.fit` in `regularizer`.
 
     Raises:
       ValueError, TypeError: if an argument is not as described, sequences do not fit the cell or
@@ -83,158 +85,104 @@ def advise(
 
     Example:
       >>> import jax, recurrax as rx
-      >>> task = rx.tasks.adding(30)
-      >>> found = rx.advise(rx.cells.lstm(2, 4), task, key=jax.random.key(0), seeds=2)
+      >>> xs = jax.random.normal(jax.random.key(0), (30, 8, 2))
+      >>> found = rx.advise(rx.cells.lstm(2, 4), xs, horizon=20, key=jax.random.key(1), seeds=2)
       >>> found.best.distance < found.default.distance
       True
-      >>> print(found.best.candidate.code.splitlines()[-1])
-      cell = dataclasses.replace(cell, init=init)
+      >>> found.skipped["identity"]
+      'it is for an Elman network of relu units'
     """
     begin = time.perf_counter()
     check_cell("rx.advise", cell)
     checks.check_key(key)
     checks.check_positive_int("seeds", seeds)
-    given = _given(cell, data, key, prove)
-    wanted = _wanted(horizon, given.batch.xs.shape[0])
-    budget = Budget(steps, batch_size, learning_rate)
+    budget = Budget(steps, batch_size, learning_rate).checked(prove, data)
+    given = given_data(data, key)
+    length = len(given.batches[0].xs)
+    wanted = wanted_horizon(horizon, length)
     drawn = jax.random.split(key, seeds)
-    params = cell.init(drawn[0])
-    floats = next(leaf.dtype for leaf in jax.tree.leaves(params))
-    family = (describe(params) or {}).get("family")
-    subject = Subject(cell, params, given.batch.xs.astype(floats), wanted, family)
-    tried, skipped = candidates(subject)
-    options, norms = [], None
+    default = Candidate("default", "begin as the cell does", cell, Cure(), "")
+    start, clip = _default(default, given, drawn)
+    options = [Option(default, start, distance(start, wanted), None)]
+    tried, skipped = cures_that_fit(_subject(cell, given, drawn[0], wanted))
     for number, candidate in enumerate(tried):
-        start = _started(candidate, given, drawn)
-        norms = start.gradient_norm if norms is None else norms
-        options.append(Option(candidate, start, distance(start, wanted), None))
         if tell is not None:
-            tell(number + 1, len(tried), candidate.name)
-    default = options[0]
-    ranked = sorted(options, key=lambda option: option.distance)
-    clip = typical_norm(default.start.gradient_norm)
+            tell(number + 1, len(tried) + 1, candidate.name)
+        try:
+            start = _started(candidate, given, drawn)
+        except (TypeError, ValueError, NotImplementedError) as error:
+            skipped[candidate.name] = first_line(error)
+            continue
+        options.append(Option(candidate, start, distance(start, wanted), None))
+    if tell is not None:
+        tell(len(tried) + 1, len(tried) + 1, "the starts are measured")
     found = Advice(
         subject=repr(cell),
         data=given.words,
-        length=given.batch.xs.shape[0],
+        length=length,
         wanted=wanted,
         seeds=seeds,
-        options=tuple(ranked),
-        default=default,
+        options=tuple(sorted(options, key=lambda option: option.distance)),
+        default=options[0],
         clip=clip,
         verdict="",
         skipped=skipped,
         seconds=0.0,
     )
+    found = found._replace(verdict=_verdict(found))
     found = proven(found, given.task, budget, key, tell) if prove else found
-    return found._replace(
-        verdict=found.verdict or _verdict(found), seconds=time.perf_counter() - begin
-    )
-
-
-# --- what is given --------------------------------------------------------------------------------
-
-
-class _Given(NamedTuple):
-    """The data that a start is measured on."""
-
-    task: Task | None
-    batch: Any
-    output_size: int
-    loss: Callable[[Any, Any], Any]
-    words: str
-
-
-def _given(cell: Any, data: Any, key: Any, prove: bool) -> _Given:
-    if isinstance(data, Task):
-        train = None if data.split is None else data.split().train
-        batch = data.draw(keys.purpose(key, keys.EXAMPLES), _EXAMPLES, train)
-        words = f"{data.name}, T = {data.length}"
-        return _Given(data, batch, data.output_size, data.loss, words)
-    if prove:
-        raise ValueError(
-            "prove=True trains on a task, but sequences alone do not say what is to be learnt: "
-            "give a rx.tasks.Task, such as rx.tasks.adding(200)"
-        )
-    if not hasattr(data, "ndim"):
-        raise TypeError(
-            "data must be a rx.tasks.Task, or sequences, an array [T, B, I]; got "
-            f"{type(data).__name__}"
-        )
-    if data.ndim != 3 or 0 in data.shape:
-        raise ValueError(
-            f"data must be sequences [T, B, I], time first, with none of them 0; got shape "
-            f"{tuple(data.shape)}"
-        )
-    if not jnp.issubdtype(data.dtype, jnp.floating):
-        raise TypeError(f"data must be floating point, got {data.dtype}: cast it, or one-hot")
-    checks.check_finite("data", data, "Leave those steps out, or fill them.")
-    xs = jnp.asarray(data)[:, :_EXAMPLES]
-    batch = Batch(xs, jnp.zeros((*xs.shape[:2], 1)), jnp.ones(xs.shape[:2]))
-    return _Given(None, batch, 1, _mean_square, f"the data given, T = {len(xs)}")
-
-
-def _mean_square(outputs: chex.Array, batch: Any) -> chex.Array:
-    del batch
-    return jnp.mean(jnp.square(outputs))
-
-
-def _wanted(horizon: Any, length: int) -> float:
-    if horizon is None:
-        return float(length)
-    checks.check_number("horizon", horizon)
-    if not 1 <= horizon <= length:
-        raise ValueError(
-            f"horizon must be from 1 to the T = {length} steps of the data, since it is measured "
-            f"on them; got {horizon!r}. Give longer sequences for a longer one."
-        )
-    return float(horizon)
+    return found._replace(seconds=time.perf_counter() - begin)
 
 
 # --- measuring ------------------------------------------------------------------------------------
 
 
-def _started(candidate: Candidate, given: _Given, drawn: chex.PRNGKey) -> Start:
-    """The start of a candidate; a penalty's is what some steps of it alone make of the weights."""
-    features = int(given.batch.xs.shape[-1])
-    net = network(candidate.cell, given.output_size, features)
+def _default(candidate: Candidate, given: Given, drawn: chex.PRNGKey) -> tuple[Start, float]:
+    """The start of the cell as it is, and the level of clipping that it gives."""
+    net = network(candidate.cell, given.output_size, given.features)
+    try:
+        params = jax.vmap(net.init)(drawn)
+        start = measure(net, params, given.batches[0], given.loss)
+    except TypeError as error:  # of a step of one's own, which says nothing of the data
+        raise TypeError(
+            f"the cell cannot be run on data of {given.features} features: {first_line(error)}"
+        ) from error
+    return start, clip_level(net, params, given.batches, given.loss)
+
+
+def _started(candidate: Candidate, given: Given, drawn: chex.PRNGKey) -> Start:
+    net = network(candidate.cell, given.output_size, given.features)
     params = jax.vmap(net.init)(drawn)
-    if candidate.cure.regularizer is not None:
-        params = params._replace(cell=_after_penalty(net, candidate, params, given.batch.xs))
-    return measure(net, params, given.batch, given.loss)
+    regularizer = candidate.cure.regularizer
+    if regularizer is None:
+        return measure(net, params, given.batches[0], given.loss)
+    return measured_after_penalty(net, params, given.batches[0], given.loss, regularizer)
 
 
-def _after_penalty(net: Network, candidate: Candidate, params: Any, xs: Any) -> Any:
-    cell, optimizer = net.cell, optax.adam(0.003)
-    regularizer: Any = candidate.cure.regularizer
+def _subject(cell: Cell, given: Given, key: chex.PRNGKey, wanted: float) -> Subject:
+    params = network(cell, given.output_size, given.features).init(key)
+    xs: Any = given.batches[0].xs
+    return subject_of(cell, params.cell, jnp.asarray(xs, params.w_out.dtype), wanted)
 
-    @jax.jit
-    def one(own: Any, inputs: Any) -> Any:
-        def penalty(own: Any) -> Any:
-            return regularizer(cell, own, cell.initial_state(own, inputs.shape[1:-1]), inputs)
 
-        def update(_: Any, both: Any) -> Any:
-            own, state = both
-            updates, state = optimizer.update(jax.grad(penalty)(own), state, own)
-            return optax.apply_updates(own, updates), state
-
-        return jax.lax.fori_loop(0, _UPDATES, update, (own, optimizer.init(own)))[0]
-
-    inputs = net.inputs(jax.tree.map(lambda leaf: leaf[0], params), xs)
-    return jax.vmap(one, in_axes=(0, None))(params.cell, inputs)
+# --- in words -------------------------------------------------------------------------------------
 
 
 def _verdict(found: Advice) -> str:
+    """What was measured of the starts, and no more than that."""
     best, default = found.best, found.default
+    wanted = steps_of(found.wanted)
+    words = f"{wanted} are wanted, and the gradient of the cell as it is is felt {_felt(default)}"
     if best is default:
-        return "None of what was tried is nearer to the wanted horizon than the cell as it is."
-    return (
-        f"{best.candidate.name} is nearest to what is wanted: its gradient is felt "
-        f"{_steps(best)}, the default's {_steps(default)}, of {found.wanted:g} wanted. "
-        "Nothing was trained."
-    )
+        return f"{words}; nothing that was tried comes nearer. Nothing was trained."
+    words = f"{words}; {best.candidate.name} comes nearest, {_felt(best)}."
+    kept = next(o for o in found.options if not o.candidate.name.startswith("another cell"))
+    if kept is not best:
+        name = kept.candidate.name
+        words = f"{words} Of what keeps the cell, {name} comes nearest, {_felt(kept)}."
+    return f"{words} Nothing was trained."
 
 
-def _steps(option: Option) -> str:
+def _felt(option: Option) -> str:
     middle = float(np.median(option.start.horizon))
-    return "without end" if np.isinf(middle) else f"{middle:.0f} steps"
+    return "without end" if np.isinf(middle) else steps_of(middle)

@@ -19,7 +19,7 @@ class Candidate(NamedTuple):
     words: str  # what is done, as an imperative: "begin with ..."
     cell: Cell  # with the initialiser that it gives
     cure: Cure  # what it does during training; none by default
-    code: str  # Python, that applies it
+    code: str  # Python that applies it, at most three lines; "" for the default
 
 
 class Start(NamedTuple):
@@ -51,7 +51,7 @@ class Advice(NamedTuple):
     seeds: int  # S
     options: tuple[Option, ...]  # best first
     default: Option  # the cell as it was given; among the options too
-    clip: float  # twice the median gradient norm at the start, a level of clipping
+    clip: float  # above nine in ten of the gradient norms at the start: a level of clipping
     verdict: str  # what was measured, in a sentence or two, and no more than that
     skipped: dict[str, str]  # cures that do not fit, by name, with the reason
     seconds: float
@@ -61,3 +61,11 @@ class Advice(NamedTuple):
     def best(self) -> Option:
         """The first choice."""
         return self.options[0]
+
+    @property
+    def clipping(self) -> Cure:
+        """The level of clipping as a cure, for `rx.train.compare`."""
+        from recurrax.cures.clipping.global_norm import clip_by_global_norm
+        from recurrax.train.presets import Cure
+
+        return Cure(optimizer=clip_by_global_norm(self.clip))

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from recurrax.cures.clipping.global_norm import clip_by_global_norm
+from recurrax import checks
+from recurrax.tasks.task import Task
 from recurrax.train.compare import compare
-from recurrax.train.presets import Cure
 
 if TYPE_CHECKING:
     import chex
 
     from recurrax.advice.outcome import Advice, Option
-    from recurrax.tasks.task import Task
     from recurrax.train.compare import Trial
 
-_BEST = 3
+_BEST, _REPORT = 3, 100
 
 
 class Budget(NamedTuple):
@@ -27,16 +27,32 @@ class Budget(NamedTuple):
     batch_size: int
     learning_rate: float
 
+    def checked(self, prove: bool, data: Any) -> Budget:
+        """Itself, if it can be trained with: before anything is measured."""
+        if not isinstance(prove, bool):
+            raise TypeError(f"prove must be True or False, got {prove!r}")
+        if prove and not isinstance(data, Task):
+            raise ValueError(
+                "prove=True trains on a task, but sequences alone do not say what is to be learnt: "
+                "give a rx.tasks.Task, such as rx.tasks.adding(200)"
+            )
+        checks.check_positive_int("steps", self.steps)
+        checks.check_positive_int("batch_size", self.batch_size)
+        checks.check_number("learning_rate", self.learning_rate)
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate!r}")
+        return self
+
 
 def proven(found: Advice, task: Any, budget: Budget, key: chex.PRNGKey, tell: Any) -> Advice:
     """The advice with the best options and the default trained."""
     chosen = list(found.options[:_BEST])
     if found.default.candidate.name not in [option.candidate.name for option in chosen]:
         chosen.append(found.default)
-    proof, trials = None, []
+    proofs = []
     for number, option in enumerate(chosen):
-        candidate, clip = option.candidate, clip_by_global_norm(found.clip)
-        cure = Cure(clip, candidate.cure.cell, candidate.cure.regularizer)
+        candidate = option.candidate
+        cure = dataclasses.replace(candidate.cure, optimizer=found.clipping.optimizer)
 
         def told(name: str, _: str, step: int, seen: Any, done: int = number) -> None:
             tell(done * budget.steps + step, len(chosen) * budget.steps, f"training {name}")
@@ -50,32 +66,40 @@ def proven(found: Advice, task: Any, budget: Budget, key: chex.PRNGKey, tell: An
             seeds=found.seeds,
             batch_size=budget.batch_size,
             learning_rate=budget.learning_rate,
-            report_every=min(100, budget.steps),
+            report_every=min(_REPORT, budget.steps),
             tell=None if tell is None else told,
         )
-        trials.append(proof.trials[0])
-    by_name = {trial.cell: trial for trial in trials}
+        proofs.append(proof)
+    by_name = {proof.trials[0].cell: proof.trials[0] for proof in proofs}
     options = tuple(
         option._replace(trial=by_name.get(option.candidate.name)) for option in found.options
     )
     default = next(o for o in options if o.candidate.name == found.default.candidate.name)
     found = found._replace(options=options, default=default)
-    found = found._replace(proof=proof._replace(trials=tuple(trials)))
+    found = found._replace(proof=proofs[0]._replace(trials=tuple(by_name.values())))
     return found._replace(verdict=sentence(found, task))
 
 
 def sentence(found: Advice, task: Task) -> str:
-    """Who learned; where the first choice did not do best, this says so."""
+    """Who learned; and where the first choice did not do best, or a rate of 0 did not help, that."""
     trained = [option for option in found.options if option.trial is not None]
-    parts = [f"{o.candidate.name} {_outcome(o, task)}" for o in trained]
-    best = max(trained, key=lambda option: merit(option.trial, task))
+    parts = [f"{option.candidate.name} {_outcome(option, task)}" for option in trained]
+    merits = [merit(option.trial, task) for option in trained]
     words = f"After training: {'; '.join(parts)}."
-    first = found.options[0]
-    if best is first or merit(first.trial, task) == merit(best.trial, task):
-        return f"{words} No other did better than the first choice."
-    return (
-        f"{words} The first choice by its start did not train best here; {best.candidate.name} did."
-    )
+    best = trained[merits.index(max(merits))]
+    if merits[0] == max(merits):
+        words = f"{words} No other did better than the first choice."
+    else:
+        words = (
+            f"{words} The first choice by its start did not train best here; "
+            f"{best.candidate.name} did."
+        )
+    rates = [abs(float(np.mean(option.start.rate))) for option in trained]
+    nearest = int(np.argmin(rates))
+    if merits[nearest] < max(merits):
+        name = trained[nearest].candidate.name
+        words = f"{words} Nor did the rate nearest to 0, that of {name}, train best."
+    return words
 
 
 def merit(trial: Any, task: Task) -> tuple[int, float]:
