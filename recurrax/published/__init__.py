@@ -9,7 +9,21 @@ from __future__ import annotations
 import pkgutil
 from typing import TYPE_CHECKING
 
-from recurrax.published import chaotic_flows, newton
+from recurrax.published import (
+    baselines,
+    chaotic_flows,
+    chaotic_maps,
+    curse_of_memory,
+    fisher_memory,
+    gains,
+    linear_maps,
+    mean_field,
+    memory_capacity,
+    newton,
+    origin,
+    random_networks,
+    real_time,
+)
 from recurrax.published.claim import VERDICTS as VERDICTS
 from recurrax.published.claim import Claim, Row, Tolerance, compared, not_comparable, stated
 from recurrax.published.measured import Reproduced, measured
@@ -40,6 +54,20 @@ CLAIMS: dict[str, Claim] = {
         chaotic_flows.OBSERVERS,
         chaotic_flows.STEPS,
         newton.STEPS,
+        chaotic_maps.MAPS,
+        chaotic_maps.LORENZ,
+        linear_maps.LINEAR,
+        random_networks.RATE_NETWORKS,
+        random_networks.FORGET_BIASES,
+        mean_field.TIED,
+        mean_field.MINIMAL,
+        origin.AT_THE_ORIGIN,
+        gains.GAINS,
+        curse_of_memory.CURSE,
+        fisher_memory.FISHER,
+        memory_capacity.CAPACITY,
+        real_time.RTRL,
+        baselines.BASELINES,
         chaotic_flows.FLOW_STEPS,
     )
 }

@@ -1,0 +1,31 @@
+"""Fisher memory, as the claim has it."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+import recurrax as rx
+from recurrax.published import fisher_memory
+
+
+def test_all_agree():
+    (found,) = rx.published.reproduce(["fisher-memory"])
+    assert [row.verdict for row in found.rows] == 4 * ["agrees"] + ["not comparable"]
+    assert [round(row.published, 4) for row in found.rows[2:4]] == [4.4992, 17.9657]
+
+
+def test_the_memory_of_two_units_by_hand(monkeypatch):
+    """W = [[0, 0], [1, 0]]: C = diag(1, 2), J(0) = 1 and J(1) = 1/2 from the first unit."""
+    monkeypatch.setattr(fisher_memory, "SIZE", 2)
+    with jax.enable_x64(True):
+        found = fisher_memory._total_memory(np.eye(2, k=-1))
+    np.testing.assert_allclose(found, [[1.5, 0.0], [0.0, 0.5]], atol=1e-12)
+
+
+def test_powers_that_are_cut_short_differ(monkeypatch):
+    """Without the late ones the noise is less than it is, and so is the sum."""
+    right = fisher_memory._total_memory
+    monkeypatch.setattr(fisher_memory, "_total_memory", lambda w: right(w) + 1e-3)
+    (found,) = rx.published.reproduce(["fisher-memory"])
+    assert [row.verdict for row in found.rows[:4]] == 4 * ["differs"]
