@@ -25,6 +25,7 @@ BASIS = 2**31 + 6  # of tangent space, from which exponents are measured
 GUESS = 2**31 + 7  # at the top singular vector
 ALIGNED = 2**31 + 8  # the basis that is turned towards all singular vectors
 NOISE = 2**31 + 9  # that a model is fed where there are no data
+DROPOUT = 2**31 + 10  # of a model that is trained, below it the step
 
 
 def purpose(key: chex.PRNGKey, constant: int) -> Any:
@@ -32,9 +33,9 @@ def purpose(key: chex.PRNGKey, constant: int) -> Any:
     return jax.random.fold_in(key, constant)
 
 
-def of_step(key: chex.PRNGKey, step: Any) -> Any:
-    """The key from which training step n draws its batch, of a key and n alone."""
-    return jax.random.fold_in(purpose(key, BATCHES), step)
+def of_step(key: chex.PRNGKey, step: Any, constant: int = BATCHES) -> Any:
+    """The key from which training step n draws, its batch say, of a key and n alone."""
+    return jax.random.fold_in(purpose(key, constant), step)
 
 
 def own(constant: int) -> Any:

@@ -14,6 +14,7 @@ from close import assert_close
 
 import recurrax as rx
 from recurrax.train.loop import Carry, Program, train_step
+from recurrax.train.objective import Objective
 from recurrax.train.source import batch_source
 
 SWITCH = [(False, "float32"), (True, "float64")]  # jax_enable_x64, and what is then the default
@@ -188,9 +189,8 @@ def test_a_training_step_under_x64(every_task, key, x64, dtype):
         net = rx.train.network(cell, task.output_size)
         source = batch_source(task, net, 2)
         optimizer = optax.adam(1e-3)
-        program = Program(
-            net, source.draw, task.loss, task.metrics, optimizer, penalty, flow_every=1
-        )
+        objective = Objective(net, task.loss, task.metrics, penalty)
+        program = Program(objective, source.draw, optimizer, flow_every=1)
 
         def one(key, net=net, source=source, optimizer=optimizer, program=program):
             params = net.init(key)

@@ -17,6 +17,7 @@ from recurrax.flow.watch import Watched, watch
 from recurrax.tasks.task import Task
 from recurrax.train.loop import Carry, Loop, Program, Schedule, check_old_spelling, evaluate
 from recurrax.train.network import Network, network
+from recurrax.train.objective import Objective
 from recurrax.train.presets import Cure, cells_of, cures_of
 from recurrax.train.source import ONE_DEVICE, BatchSource, task_source
 
@@ -215,12 +216,9 @@ def _program(source: BatchSource, net: Network, cure: Cure, optimizer: Any) -> P
     if cure.optimizer is not None:
         optimizer = optax.chain(cure.optimizer, optimizer)
     return Program(
-        network=net,
+        objective=Objective(net, task.loss, task.metrics, cure.regularizer),
         draw=source.draw,
-        loss=task.loss,
-        metrics=task.metrics,
         optimizer=optimizer,
-        regularizer=cure.regularizer,
         many=True,
     )
 
@@ -275,7 +273,7 @@ def _fresh(program: Program, seeds: Any) -> Carry:
     """Return params and optimizer at step 0, of each seed."""
 
     def one(key: Any) -> Carry:
-        params = program.network.init(key)
+        params = program.objective.init(key)
         return Carry(params, program.optimizer.init(params), key, jnp.int32(0))
 
     carry: Carry = jax.vmap(one)(seeds)

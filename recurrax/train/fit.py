@@ -12,10 +12,10 @@ from recurrax import checks
 from recurrax.train.checkpoint import Loaded, Store, check_directory, identity
 from recurrax.train.history import History
 from recurrax.train.loop import Carry, Loop, Program, Schedule, check_old_spelling, evaluate
-from recurrax.train.network import network_of
+from recurrax.train.objective import objective_of
 from recurrax.train.progress import Interrupted, catch_ctrl_c, shown
 from recurrax.train.source import batch_source
-from recurrax.train.user_functions import check_functions, loss_and_metrics
+from recurrax.train.user_functions import check_functions
 
 if TYPE_CHECKING:
     import os
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from recurrax.tasks.batch import Batch
     from recurrax.tasks.task import Task
     from recurrax.train.history import Row
-    from recurrax.train.loop import Regularizer, Report
+    from recurrax.train.loop import Report
     from recurrax.train.network import Network, NetworkParams
+    from recurrax.train.objective import Regularizer
     from recurrax.train.source import BatchSource
 
 
@@ -138,34 +139,30 @@ def fit(
             "optimizer must be an optax.GradientTransformation, such as optax.adam(1e-3), got "
             f"{type(optimizer).__name__}"
         )
-    loss, metrics = loss_and_metrics(task, loss, metrics)
+    objective = objective_of(cell, task, loss, metrics, regularizer)
     checks.check_positive_int("batch_size", batch_size)
     if progress not in (True, False, "lines"):
         raise ValueError(f'progress must be True, False or "lines", got {progress!r}')
     schedule = Schedule(
         steps, report_every, checkpoint_every, evaluate_every, flow_every, stop_when_solved
     )
-    net = network_of(cell, task)
-    source = batch_source(task, net, batch_size)
+    source = batch_source(task, objective.network, batch_size)
     if evaluate_every is not None and source.test is None:
         raise ValueError(
             "evaluate_every needs a task made of data, with a test split; of an endless task every "
             "batch is new, and its metrics are in each report"
         )
     program = Program(
-        network=net,
+        objective=objective,
         draw=source.draw,
-        loss=loss,
-        metrics=metrics,
         optimizer=optimizer,
-        regularizer=regularizer,
         flow_every=flow_every,
         placement=source.placement,
     )
     if params is None:
-        params = net.init(key)
+        params = objective.init(key)
     else:
-        expected, got = checks.show(jax.eval_shape(net.init, key)), checks.show(params)
+        expected, got = checks.show(jax.eval_shape(objective.init, key)), checks.show(params)
         if got != expected:
             raise ValueError(f"params must be those of the network, {expected}, got {got}")
     store = None
@@ -253,10 +250,14 @@ class _Run:
         row: Row = {"step": report.step, "loss": means["loss"]} | means
         row |= {"gradient_norm_max": float(report.largest)}
         row |= {"steps_per_second": report.taken / report.seconds}
-        watched = self.loop.carry.watched
-        if watched is not None and int(watched.step) >= report.step - report.taken:
-            numbers = jax.tree.map(float, jax.device_get(watched))
-            row["flow"] = numbers._replace(step=int(watched.step))._asdict()
+        watched = jax.tree.map(float, jax.device_get(self.loop.carry.watched or {}))
+        flow = {
+            name: own._replace(step=int(own.step))._asdict()
+            for name, own in watched.items()
+            if own.step >= report.step - report.taken
+        }
+        if flow:  # of a part without a name, alone
+            row["flow"] = flow.get("", flow)
         task, test, every = self._source.task, self._source.test, self._schedule.evaluate_every
         if task is not None and test is None and whole:
             self.solved = self.solved or bool(task.solved(row))

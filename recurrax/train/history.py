@@ -79,17 +79,25 @@ class History:
     def arrays(self) -> dict[str, Any]:
         """Return by name an array `[M]` with an entry a row; NaN where a row has no such number.
 
-        Under "flow", if it was watched, there is a `Watched` of the rows in which it was.
+        Under "flow", if it was watched, there is a `Watched` of the rows in which it was, or a dict
+        of such by the name of a part.
         """
         names = {"step": None} | {name: None for row in self.rows for name in row if name != "flow"}
         found: dict[str, Any] = {}
         for name in names:
             column = [row.get(name, math.nan) for row in self.rows]
             found[name] = np.array(column, np.int64 if name == "step" else np.float64)
-        flows = [Watched(**row["flow"]) for row in self.rows if "flow" in row]
+        flows = [row["flow"] for row in self.rows if "flow" in row]
         if flows:
-            found["flow"] = jax.tree.map(lambda *values: np.array(values), *flows)
+            found["flow"] = _stacked(flows)
         return found
+
+
+def _stacked(flows: list[Row]) -> Any:
+    """Return a `Watched` of rows, or one by the name of each part."""
+    if flows[0].keys() != set(Watched._fields):
+        return {name: _stacked([flow[name] for flow in flows]) for name in flows[0]}
+    return jax.tree.map(lambda *values: np.array(values), *(Watched(**flow) for flow in flows))
 
 
 # --- the file as the ledger knows it --------------------------------------------------------------

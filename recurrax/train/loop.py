@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from recurrax import checks
+from recurrax import checks, keys
 from recurrax.cures.clipping.clip_state_gradient import ClippedStep
 from recurrax.cures.clipping.global_norm import clip_counts, global_norm
 from recurrax.flow.watch import Watched, not_measured, watch
@@ -26,11 +26,8 @@ if TYPE_CHECKING:
 
     from recurrax.tasks.batch import Batch
     from recurrax.tasks.task import Task
-    from recurrax.train.network import Network, NetworkParams
+    from recurrax.train.objective import Objective
     from recurrax.train.source import Draw, Feed
-
-    Regularizer = Callable[[Any, Any, Any, Any], Any]
-    """`regularizer(cell, params, state, xs) -> scalar`, of the cell's params and initial state."""
 
 _SHORT, _LONG = 0.2, 0.8  # seconds of one call, between which Ctrl-C is heard and the bar moves
 
@@ -42,12 +39,9 @@ _SHORT, _LONG = 0.2, 0.8  # seconds of one call, between which Ctrl-C is heard a
 class Program:
     """All that decides what is compiled."""
 
-    network: Network
+    objective: Objective
     draw: Draw
-    loss: Callable[[Any, Batch], Any]
-    metrics: Callable[[Any, Batch], dict[str, Any]] | None
     optimizer: Any
-    regularizer: Regularizer | None = None
     flow_every: int | None = None
     placement: Placement = ONE_DEVICE
     many: bool = False  # whether carry and sums have a leading axis [S], one entry a seed
@@ -56,11 +50,12 @@ class Program:
 class Carry(NamedTuple):
     """What one step leaves to the next, and all that a run needs to go on."""
 
-    params: NetworkParams
+    params: Any
     opt_state: Any
     key: chex.PRNGKey  # as it was given
     step: chex.Array  # int32 [], how many are done
-    watched: Watched | None = None
+    watched: dict[str, Watched] | None = None
+    state: Any = None  # what sequences leave to the next batch, where they go on
 
 
 def train_step(program: Program, carry: Carry, batch: Batch) -> tuple[Carry, dict[str, Any]]:
@@ -68,31 +63,11 @@ def train_step(program: Program, carry: Carry, batch: Batch) -> tuple[Carry, dic
 
     Loss and metrics are those of the params before the update.
     """
-    cell, xs = program.network.cell, program.network.inputs(carry.params, batch.xs)
-
-    def objective(params: NetworkParams) -> tuple[Any, tuple[dict[str, Any], Any]]:
-        outputs = program.network.apply(params, batch.xs)
-        total = program.loss(outputs, batch)
-        seen = {"loss": total}
-        if program.regularizer is not None:
-            state = cell.initial_state(params.cell, xs.shape[1:-1])
-            seen["penalty"] = program.regularizer(cell, params.cell, state, xs)
-            total = total + seen["penalty"]
-        return total, (seen, outputs)
-
-    derivative = jax.value_and_grad(objective, has_aux=True)
-    (total, (seen, outputs)), gradient = derivative(carry.params)
-    if program.metrics is not None:
-        seen |= program.metrics(outputs, batch)
+    key = keys.of_step(carry.key, carry.step, keys.DROPOUT)
+    derivative = jax.value_and_grad(program.objective.loss, has_aux=True)
+    (total, (seen, state)), gradient = derivative(carry.params, batch, key, carry.state)
     seen["gradient_norm"] = global_norm(gradient)
-
-    watched, every = None, program.flow_every
-    if every is not None:
-        step = cell.step
-        while isinstance(step, ClippedStep):  # it has no forward derivatives, the cell inside has
-            step = step.step
-        inner, params = dataclasses.replace(cell, step=step), carry.params.cell
-        watched = watch(inner, params, None, xs, step=carry.step, last=carry.watched, every=every)
+    watched = None if program.flow_every is None else _watched(program, carry, batch)
 
     # The loss is what a schedule such as reduce_on_plateau looks at; others ignore it.
     optimizer = optax.with_extra_args_support(program.optimizer)
@@ -102,7 +77,19 @@ def train_step(program: Program, carry: Carry, batch: Batch) -> tuple[Carry, dic
         counted = [new > old for (old, _), (new, _) in zip(before, after, strict=True)]
         seen["clip_fraction"] = jnp.any(jnp.stack(counted)).astype(jnp.float32)
     new = optax.apply_updates(carry.params, updates)
-    return Carry(new, opt_state, carry.key, carry.step + 1, watched), seen
+    return Carry(new, opt_state, carry.key, carry.step + 1, watched, state), seen
+
+
+def _watched(program: Program, carry: Carry, batch: Batch) -> dict[str, Watched]:
+    """Return the gradient flow of each recurrent part."""
+    found = {}
+    for name, part in program.objective.parts(carry.params, batch).items():
+        cell, last = part.cell, None if carry.watched is None else carry.watched[name]
+        while isinstance(cell.step, ClippedStep):  # without forward derivatives, which its cell has
+            cell = dataclasses.replace(cell, step=cell.step.step)
+        options = {"mask": part.mask, "last": last, "every": program.flow_every}
+        found[name] = watch(cell, *part[1:4], step=carry.step, **options)
+    return found
 
 
 # The number of steps is an argument, not a constant: one program serves any of them, and since it
@@ -259,7 +246,8 @@ def evaluate(
     They are means over pieces of at most `size` sequences, weighted by their sequences.
     """
     # Programs that differ in how they train are compiled once here.
-    program = dataclasses.replace(program, optimizer=None, regularizer=None, flow_every=None)
+    objective = dataclasses.replace(program.objective, regularizer=None)
+    program = dataclasses.replace(program, objective=objective, optimizer=None, flow_every=None)
     count = data.weights.shape[1]
     means: dict[str, np.ndarray] = {}
     for begin in range(0, count, size):
@@ -275,7 +263,7 @@ def _evaluate_piece(program: Program, task: Task, params: Any, data: Batch, colu
     batch = task.take(data, columns)
 
     def one(params: Any) -> dict[str, Any]:
-        outputs = program.network.apply(params, batch.xs)
-        return {"loss": task.loss(outputs, batch)} | task.metrics(outputs, batch)
+        seen: dict[str, Any] = program.objective.loss(params, batch)[1][0]
+        return seen
 
     return program.placement.whole((jax.vmap(one) if program.many else one)(params))

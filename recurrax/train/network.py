@@ -11,11 +11,14 @@ import jax.numpy as jnp
 from recurrax import checks
 from recurrax.cell import Cell
 from recurrax.cells.stack import BothWays
+from recurrax.flow.parts import Part
 from recurrax.tasks.task import Task
 from recurrax.unrolling.unroll import unroll
 
 if TYPE_CHECKING:
     import chex
+
+    from recurrax.tasks.batch import Batch
 
 
 class NetworkParams(NamedTuple):
@@ -72,6 +75,11 @@ class Network:
     def inputs(self, params: NetworkParams, xs: chex.Array) -> chex.Array:
         """xs as the cell wants them: floats in the dtype of the params."""
         return xs.astype(params.w_out.dtype) if jnp.issubdtype(xs.dtype, jnp.floating) else xs
+
+    def parts(self, params: NetworkParams, batch: Batch) -> dict[str, Part]:
+        """The cell on a batch, as what there is to measure; it needs no name."""
+        xs = self.inputs(params, batch.xs)
+        return {"": Part(self.cell, params.cell, None, xs, batch.mask, None)}
 
 
 def network(cell: Cell, output_size: int, input_size: int | None = None) -> Network:

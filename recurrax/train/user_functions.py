@@ -49,23 +49,26 @@ def loss_and_metrics(task: Any, loss: Any, metrics: Any) -> tuple[Any, Any]:
 def check_functions(program: Program, carry: Carry, data: Any) -> None:
     """Raise if loss, metrics or regularizer do not take, or return, what a training step needs."""
 
+    objective = program.objective
+    network, loss, metrics = objective.network, objective.criterion, objective.metrics
+
     def draw(carry: Carry, data: Any) -> Any:
         batch = program.draw(carry.key, carry.step, 0, data)
-        return batch, program.network.apply(carry.params, batch.xs)
+        return batch, network.apply(carry.params, batch.xs)
 
     batch, outputs = jax.eval_shape(draw, carry, data)
-    _check_takes("loss", program.loss, ("outputs", "batch"))
-    _check_scalar("loss", jax.eval_shape(program.loss, outputs, batch))
-    if program.metrics is not None:
-        _check_takes("metrics", program.metrics, ("outputs", "batch"))
-        _check_metrics(jax.eval_shape(program.metrics, outputs, batch))
-    if program.regularizer is not None:
-        _check_takes("regularizer", program.regularizer, ("cell", "params", "state", "xs"))
-        cell, regularizer = program.network.cell, program.regularizer
+    _check_takes("loss", loss, ("outputs", "batch"))
+    _check_scalar("loss", jax.eval_shape(loss, outputs, batch))
+    if metrics is not None:
+        _check_takes("metrics", metrics, ("outputs", "batch"))
+        _check_metrics(jax.eval_shape(metrics, outputs, batch))
+    if objective.regularizer is not None:
+        _check_takes("regularizer", objective.regularizer, ("cell", "params", "state", "xs"))
+        cell, regularizer = network.cell, objective.regularizer
 
         def penalty(params: Any, xs: Any) -> Any:
             state = cell.initial_state(params.cell, xs.shape[1:-1])
-            return regularizer(cell, params.cell, state, program.network.inputs(params, xs))
+            return regularizer(cell, params.cell, state, network.inputs(params, xs))
 
         _check_scalar("regularizer", jax.eval_shape(penalty, carry.params, batch.xs))
 

@@ -1,0 +1,70 @@
+"""What training minimises: how params begin, the loss of a batch, and whose flow is watched."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from recurrax.train.network import Network, network_of
+from recurrax.train.user_functions import loss_and_metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import chex
+
+    from recurrax.flow.parts import Part
+    from recurrax.tasks.batch import Batch
+
+    Regularizer = Callable[[Any, Any, Any, Any], Any]
+    """`regularizer(cell, params, state, xs) -> scalar`, of the cell's params and initial state."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """A loss of what a network makes of a batch, compared by value as the network is."""
+
+    network: Network
+    criterion: Callable[[Any, Batch], Any]  # of outputs
+    metrics: Callable[[Any, Batch], dict[str, Any]] | None = None
+    regularizer: Regularizer | None = None
+
+    def init(self, key: chex.PRNGKey) -> Any:
+        """The params to begin with."""
+        return self.network.init(key)
+
+    def loss(
+        self, params: Any, batch: Batch, key: chex.PRNGKey | None = None, state: Any = None
+    ) -> tuple[Any, tuple[dict[str, Any], Any]]:
+        """What is minimised, what was seen on the way by name, and the state that is handed on.
+
+        Args:
+          params: as `init` gives them.
+          batch: a `Batch`.
+          key: of this training step; None where nothing is trained.
+          state: what the batch before left, None where nothing is carried.
+        """
+        del key
+        outputs = self.network.apply(params, batch.xs)
+        total = self.criterion(outputs, batch)
+        seen = {"loss": total}
+        if self.regularizer is not None:
+            cell, xs = self.network.cell, self.network.inputs(params, batch.xs)
+            start = cell.initial_state(params.cell, xs.shape[1:-1])
+            seen["penalty"] = self.regularizer(cell, params.cell, start, xs)
+            total = total + seen["penalty"]
+        if self.metrics is not None:  # which need have no derivative
+            seen |= self.metrics(jax.lax.stop_gradient(outputs), batch)
+        return total, (seen, state)
+
+    def parts(self, params: Any, batch: Batch) -> dict[str, Part]:
+        """Its recurrent parts by name, for `flow_every`; that of a network has the name ""."""
+        return self.network.parts(params, batch)
+
+
+def objective_of(cell: Any, task: Any, loss: Any, metrics: Any, regularizer: Any) -> Objective:
+    """Return what `fit` minimises, of its arguments."""
+    criterion, metrics = loss_and_metrics(task, loss, metrics)
+    return Objective(network_of(cell, task), criterion, metrics, regularizer)
