@@ -84,10 +84,11 @@ def _watched(program: Program, carry: Carry, batch: Batch) -> dict[str, Watched]
     """Return the gradient flow of each recurrent part."""
     found = {}
     for name, part in program.objective.parts(carry.params, batch).items():
-        cell, last = part.cell, None if carry.watched is None else carry.watched[name]
+        cell: Any = part.cell
+        last = None if carry.watched is None else carry.watched[name]
         while isinstance(cell.step, ClippedStep):  # without forward derivatives, which its cell has
             cell = dataclasses.replace(cell, step=cell.step.step)
-        options = {"mask": part.mask, "last": last, "every": program.flow_every}
+        options: dict[str, Any] = {"mask": part.mask, "last": last, "every": program.flow_every}
         found[name] = watch(cell, *part[1:4], step=carry.step, **options)
     return found
 
