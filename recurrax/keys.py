@@ -26,6 +26,7 @@ GUESS = 2**31 + 7  # at the top singular vector
 ALIGNED = 2**31 + 8  # the basis that is turned towards all singular vectors
 NOISE = 2**31 + 9  # that a model is fed where there are no data
 DROPOUT = 2**31 + 10  # of a model that is trained, below it the step
+CRITICAL = 2**31 + 11  # the draws of params of which a gain is measured
 
 
 def purpose(key: chex.PRNGKey, constant: int) -> Any:

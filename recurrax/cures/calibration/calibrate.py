@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _EXACT = 16  # the size of a state up to which whole products are as fast as a few directions
 _PROBES = 8
+_REACHED = 1e-3  # nats a step from what was wanted
 _FELT = 0.05  # the part of a gradient that is felt at the horizon, as in `flow.horizon`
 
 
@@ -95,12 +96,13 @@ def calibrate(
         where 0 changes nothing as a bias; any other needs this.
 
     Returns:
-      A `Calibrated`, whose params have the dtypes they had. `after` is within 1e-3 of the wanted
-      rate, and mostly within 1e-5. If the rate is the wanted one at several numbers, `adjusted` is
-      the nearest to the present one and `others` has those that a scan by 25 points sees. `before`
-      of a layer is on the outputs of the calibrated layers below. On other data of the same kind
-      the rate differs by about `1.4 error`, which falls as `1 / sqrt(T B)`. The same arguments
-      always give the same result.
+      A `Calibrated`, whose params have the dtypes they had. `after` is within 1e-5 of the wanted
+      rate, or as near as 1e-3 or `error` where the rate jumps with the number, as in half precision
+      and of few relus. If the rate is the wanted one at several numbers, `adjusted` is the nearest
+      to the present one and `others` has those that a scan by 25 points sees. `before` of a layer
+      is on the outputs of the calibrated layers below. On other data of the same kind the rate
+      differs by about `1.4 error`, which falls as `1 / sqrt(T B)`. The same arguments always give
+      the same result.
 
     Raises:
       ValueError: if no number gives the rate, with the nearest that there is; if horizon is not
@@ -211,18 +213,23 @@ def _calibrated(part: Part, adjust: Any, between: Any, target: float) -> Calibra
     slack = (0.5 * math.log(problem.size) + 1) / (steps - steps // 2)
     middle = what.range.inverse(np.mean(what.range.along(np.array(what.range))))
     present = float(middle) if what.present is None else what.present
+    given = quick, careful, what.range, present, target
     try:
-        found = find_root(quick, careful, what.range, present, target, slack)
+        found = find_root(*given, slack=slack, allowed=lambda n: max(_REACHED, _error(known[n])))
     except Unreachable as reason:
         low, high = what.range
         raise ValueError(
             f"no {what.words} from {short(low)} to {short(high)} gives a rate of {target:.4g} a "
             f"step: {reason}. Give other numbers with between=, another adjust, or another rate."
         ) from None
-    rates = known[found.number]
-    error = float(np.std(rates, ddof=1) / rates.size**0.5) if rates.size > 1 else math.nan
-    changed = what.change(params, found.number)
-    return Calibrated(changed, found.number, before, float(np.mean(rates)), error, found.others)
+    rates, changed = known[found.number], what.change(params, found.number)
+    after = float(np.mean(rates))
+    return Calibrated(changed, found.number, before, after, _error(rates), found.others)
+
+
+def _error(rates: Any) -> float:
+    """The standard error of the mean; NaN for one of one sequence."""
+    return float(np.std(rates, ddof=1) / rates.size**0.5) if rates.size > 1 else math.nan
 
 
 @partial(jax.jit, static_argnames=("cell", "probes", "quick"))

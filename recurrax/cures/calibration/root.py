@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from recurrax.words import short
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Measure = Callable[[float], float]
+    Measure = Callable[[float], float]  # of a number
 
 _POINTS = 25  # of the whole range, and again of what lies between two of them
 _CLOSE = 1e-5  # nats a step from what is wanted: no need to look closer
-_REACHED = 1e-3  # what is farther is not what was asked for
 _MOST = 1e3  # in place of an infinite rate, with which one cannot interpolate
 _WIDENINGS = 12
 
@@ -53,7 +50,14 @@ class Unreachable(Exception):
 
 
 def find_root(
-    quick: Measure, careful: Measure, range_: Range, present: float, target: float, slack: float
+    quick: Measure,
+    careful: Measure,
+    range_: Range,
+    present: float,
+    target: float,
+    *,
+    slack: float,
+    allowed: Measure,
 ) -> Root:
     """The number nearest to the present one at which the careful measurement is the target.
 
@@ -65,6 +69,8 @@ def find_root(
       present: the number that changes nothing.
       target: the wanted rate.
       slack: how far the two measurements can be apart.
+      allowed: how far from the target the rate at a number may be, after the last that was measured
+        there.
 
     Raises:
       Unreachable: if there is none.
@@ -89,14 +95,12 @@ def find_root(
             first = int(np.argmin(np.abs(where - range_.along(present))))
             others = tuple(float(n) for n in np.delete(range_.inverse(where), first))
             bracket = _narrow(measured, range_, *numbers[places[first] : places[first] + 2])
-            if _widened(exact, range_, bracket):
-                return Root(_refined(exact, target), others)
-    k = int(np.argmin(np.abs(errors)))
-    if abs(exact(numbers[k])) <= _REACHED:
-        return Root(exact.best, ())
-    raise Unreachable(
-        f"the nearest is {exact(exact.best) + target:.4g}, at {short(float(f'{exact.best:.4g}'))}"
-    )
+            bracket = _widened(exact, range_, *bracket)
+            if bracket is not None:
+                _refine(exact, *bracket)
+                return Root(_best(exact, allowed), others)
+    exact(numbers[np.argmin(np.abs(errors))])
+    return Root(_best(exact, allowed), ())
 
 
 class _Errors:
@@ -113,10 +117,6 @@ class _Errors:
             self.known[number] = float(np.clip(error - self.target, -_MOST, _MOST))
         return self.known[number]
 
-    @property
-    def best(self) -> float:
-        return min(self.known, key=lambda number: abs(self.known[number]))
-
 
 def _crossings(errors: Any) -> Any:
     """After which points the sign changes."""
@@ -132,51 +132,50 @@ def _narrow(measured: _Errors, range_: Range, low: float, high: float) -> tuple[
     return float(numbers[at]), float(numbers[at + 1])
 
 
-def _widened(exact: _Errors, range_: Range, bracket: tuple[float, float]) -> bool:
-    """Measure outwards from an interval until the sign changes within what is measured."""
-    ends = list(bracket)
+def _widened(exact: _Errors, range_: Range, low: float, high: float) -> tuple[float, float] | None:
+    """Go outwards from an interval until the sign changes within it."""
+    ends = [low, high]
     for _ in range(_WIDENINGS):
         errors = [exact(end) for end in ends]
         if errors[0] * errors[1] <= 0:
-            return True
-        places = range_.along(np.array(ends))
+            return ends[0], ends[1]
         nearer = int(abs(errors[1]) < abs(errors[0]))
-        if ends[nearer] in range_:
+        if ends[nearer] == range_[nearer]:
             nearer = 1 - nearer
-        if ends[nearer] in range_:
-            break
+        places = range_.along(np.array(ends))
         step = (2 * nearer - 1) * 2 * (places[1] - places[0])
         moved = float(range_.inverse(places[nearer] + step))
         ends[nearer] = min(max(moved, range_.low), range_.high)
-    return False
+    return None
 
 
-def _refined(exact: _Errors, target: float) -> float:
-    """The number with the smallest error, from those measured so far and as many as it takes."""
+def _refine(exact: _Errors, low: float, high: float) -> None:
+    """Measure where the error is smaller and smaller, until it is small enough or jumps."""
     from scipy.optimize import brentq  # here, since it takes longer to load than all cures together
-
-    low, high = _sides(exact)
 
     def error(number: float) -> float:
         found = exact(number)
         return 0.0 if abs(found) <= _CLOSE else found
 
-    if error(low) and error(high):
-        brentq(error, low, high, xtol=1e-300, rtol=1e-7, maxiter=60, disp=False)
-    if abs(exact(exact.best)) > _REACHED:
-        low, high = _sides(exact)
-        raise Unreachable(
-            f"it jumps from {exact(low) + target:.4g} to {exact(high) + target:.4g} at "
-            f"{exact.best:.6g}, where longer or more sequences may smooth it"
-        )
-    return exact.best
+    brentq(error, low, high, xtol=1e-6, rtol=1e-6, maxiter=60, disp=False)
 
 
-def _sides(exact: _Errors) -> tuple[float, float]:
-    """The neighbours, of all that are measured, between which the sign changes."""
-    numbers = sorted(exact.known)
+def _best(exact: _Errors, allowed: Measure) -> float:
+    """The number with the smallest error of all that were measured.
+
+    Raises:
+      Unreachable: if that is too large.
+    """
+    numbers = np.array(sorted(exact.known))
     errors = np.array([exact.known[number] for number in numbers])
-    places = _crossings(errors)
-    sizes = np.abs(errors[places]) + np.abs(errors[places + 1])
-    at = int(places[int(np.argmin(sizes))])
-    return numbers[at], numbers[at + 1]
+    best = float(numbers[np.argmin(np.abs(errors))])
+    if abs(exact(best)) <= allowed(best):
+        return best
+    places, rates = _crossings(errors), errors + exact.target
+    if len(places):
+        at = places[np.argmin(numbers[places + 1] - numbers[places])]
+        raise Unreachable(
+            f"it jumps from {rates[at]:.4g} to {rates[at + 1]:.4g} at {numbers[at + 1]:.4g}, where "
+            "longer or more sequences may smooth it"
+        )
+    raise Unreachable(f"the nearest is {exact(best) + exact.target:.4g}, at {best:.4g}")

@@ -43,8 +43,7 @@ class GateBlocks:
             if not callable(value):
                 words.append(short(value))
             elif value != LECUN_NORMAL:  # the default of every `base`
-                name = getattr(value, "__qualname__", repr(value))  # `orthogonal.<locals>.init`
-                words.append(f"base={name.split('.<locals>')[0]}")
+                words.append(f"base={initialiser(value)}")
         words += [] if self.gates == 1 else [f"gates={self.gates}"]
         return f"{self.name}({', '.join(words)})"
 
@@ -103,7 +102,7 @@ def orthogonal(gain: float = 1.0, *, gates: int = 1) -> Initializer:
     Source: Saxe, McClelland and Ganguli (2014); for recurrent networks, Henaff, Szlam and
     LeCun (2016).
     """
-    _check_size("gain", gain)
+    check_size("gain", gain)
     return GateBlocks("orthogonal", draw_orthogonal, (float(gain),), gates, square=False)
 
 
@@ -177,15 +176,15 @@ def spectral_radius(rho: float, *, base: Initializer = LECUN_NORMAL, gates: int 
     Source: Jaeger (2001). The radius is found as `||W^n||^(1/n)` (Gelfand) by repeated squaring,
     which needs no eigenvalues and so runs on every device and inside `jax.jit`.
     """
-    _check_size("rho", rho)
-    _check_base(base)
+    check_size("rho", rho)
+    check_base(base)
     return GateBlocks("spectral_radius", _draw_of_radius, (float(rho), base), gates)
 
 
 def _draw_of_radius(
     key: chex.PRNGKey, shape: tuple[int, int], dtype: Any, rho: float, base: Initializer
 ) -> chex.Array:
-    block = _draw_base(key, shape, dtype, base)
+    block = draw_base(key, shape, dtype, base)
     unit, _ = rescale(block)  # so that the log below is a small number
     log_radius = _log_spectral_radius(unit)
     dead = jnp.isneginf(log_radius)
@@ -241,8 +240,8 @@ def largest_singular_value(
 
     Source: section 2.1 of Pascanu, Mikolov and Bengio (2013).
     """
-    _check_size("sigma", sigma)
-    _check_base(base)
+    check_size("sigma", sigma)
+    check_base(base)
     arguments = (float(sigma), base)
     return GateBlocks("largest_singular_value", _draw_of_norm, arguments, gates, square=False)
 
@@ -250,7 +249,7 @@ def largest_singular_value(
 def _draw_of_norm(
     key: chex.PRNGKey, shape: tuple[int, int], dtype: Any, sigma: float, base: Initializer
 ) -> chex.Array:
-    block, _ = rescale(_draw_base(key, shape, dtype, base))
+    block, _ = rescale(draw_base(key, shape, dtype, base))
     norm = jnp.linalg.norm(block, 2)
     return block * (sigma / jnp.where(norm == 0, 1.0, norm)).astype(dtype)
 
@@ -258,7 +257,12 @@ def _draw_of_norm(
 # --- shared ---------------------------------------------------------------------------------------
 
 
-def _draw_base(
+def initialiser(value: Any) -> str:
+    """The name of an initialiser; `orthogonal()` returns one called `orthogonal.<locals>.init`."""
+    return str(getattr(value, "__qualname__", repr(value))).split(".<locals>")[0]
+
+
+def draw_base(
     key: chex.PRNGKey, shape: tuple[int, int], dtype: Any, base: Initializer
 ) -> chex.Array:
     block = base(key, shape, dtype)
@@ -266,7 +270,7 @@ def _draw_base(
     return jnp.asarray(block, dtype)
 
 
-def _check_base(base: Any) -> None:
+def check_base(base: Any) -> None:
     if not callable(base):
         raise TypeError(
             "base must be an initialiser (key, shape, dtype) -> array, such as "
@@ -274,7 +278,7 @@ def _check_base(base: Any) -> None:
         )
 
 
-def _check_size(name: str, value: Any) -> None:
+def check_size(name: str, value: Any) -> None:
     checks.check_number(name, value)
     if value < 0:
         raise ValueError(f"{name} must not be negative, got {value!r}")

@@ -81,6 +81,92 @@ def test_a_network_at_it_holds_its_gradient(distribution, key):
     assert rates[2] > 0.1
 
 
+# --- measured -------------------------------------------------------------------------------------
+
+
+def test_measured_agrees_with_the_closed_form():
+    """Of inputs of variance 1, as far as 32 units are many."""
+    xs = jax.random.normal(jax.random.key(1), (60, 8, 16))
+    measured = init.critical(rx.cells.elman(16, 32), xs, seeds=2)
+    assert measured.gain == pytest.approx(init.critical(input_variance=1.0).gain, rel=0.06)
+    assert measured.q is None
+
+
+def small():
+    return jax.random.normal(jax.random.key(1), (20, 4, 2))
+
+
+def test_a_measured_one_is_a_value(key):
+    """The mean of what `calibrate` finds for the seeds; it prints as a call that makes it again."""
+    cell = rx.cells.gru(2, 4)
+    made = init.critical(cell, small(), seeds=2, key=key)
+    params = jax.vmap(cell.init)(jax.random.split(key, 2))
+    gains = rx.cures.calibrate(cell, params, small()).adjusted
+    np.testing.assert_allclose(made.gain, np.mean(gains))
+    again = eval(repr(made), {"critical": init.critical})  # its own words
+    assert (again, hash(again)) == (made, hash(made))
+    assert init.critical(gain=2.0) != init.critical(gain=2.0, base=init.identity())
+    drawn = rx.cells.gru(2, 4, recurrent_init=made).init(key)
+    plain = cell.init(key)
+    np.testing.assert_allclose(drawn.w_rec, made.gain * plain.w_rec, rtol=1e-5)
+    np.testing.assert_array_equal(drawn.w_in, plain.w_in)
+
+
+def test_gates_that_are_drawn_differently():
+    row = (init.identity(), init.orthogonal(), init.orthogonal(0.5))
+    made = init.critical(rx.cells.gru(2, 4, recurrent_init=row), small(), seeds=1)
+    shown = [f"critical(gain={made[0].gain!r}, base={each!r})" for each in row]
+    assert list(map(repr, made)) == shown
+    rx.cells.gru(2, 4, recurrent_init=made)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "text"),
+    [
+        (
+            {"cell": rx.cells.gru(2, 4)},
+            ValueError,
+            "cell needs xs, the inputs [T, *batch, I] on which its gain is measured: "
+            "critical(cell, xs)",
+        ),
+        (
+            {"xs": 1.0},
+            ValueError,
+            "xs is what a cell is measured on: give the cell too, critical(cell, xs)",
+        ),
+        (
+            {"cell": rx.cells.gru(2, 4), "xs": 1.0, "input_variance": 1.0},
+            ValueError,
+            "cell and input_variance are two ways to find the gain: leave one of them out",
+        ),
+        (
+            {"gain": 1.0, "distribution": "orthogonal"},
+            ValueError,
+            "gain and distribution are two ways to find the gain: leave one of them out",
+        ),
+        (
+            {"cell": rx.stack(rx.cells.gru(2, 4)), "xs": 1.0},
+            TypeError,
+            "critical makes the recurrent_init of one cell of rx.gated_cell or rx.cells, and "
+            "stack(gru(2, 4, float32)) has none: take the cells of a stack one by one, and for "
+            "params that are drawn in another way rx.cures.calibrate",
+        ),
+        (
+            {"cell": rx.cells.gru(2, 4), "xs": 1.0, "gates": 3},
+            ValueError,
+            "gates must be 1 for a cell, which asks gate by gate, got 3",
+        ),
+        ({"gain": -1.0}, ValueError, "gain must not be negative, got -1.0"),
+    ],
+)
+def test_bad_arguments_of_a_measured_one(options, kind, text):
+    with says(kind, text):
+        init.critical(**options)
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "text"),
     [
