@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from recurrax.published.claim import Row
 
-SIZE, STEPS = 50, 1_000
+SIZE, STEPS = 50, 600
 
 
 def fisher_memory() -> Iterator[Row]:
@@ -53,7 +53,7 @@ def _normal_matrix(draw: np.random.Generator) -> np.ndarray:
         turn = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
         blocks[k : k + 2, k : k + 2] = size * np.asarray(turn)
     basis = np.linalg.qr(draw.standard_normal((SIZE, SIZE)))[0]
-    return basis @ blocks @ basis.T
+    return np.asarray(basis @ blocks @ basis.T)
 
 
 def _total_memory(w: np.ndarray) -> np.ndarray:
@@ -61,9 +61,10 @@ def _total_memory(w: np.ndarray) -> np.ndarray:
     eye = jnp.eye(SIZE)
     later = unroll(_linear, jnp.asarray(w), eye, jnp.zeros(STEPS))[1]
     powers = np.concatenate([np.asarray(eye)[None], np.asarray(later)])
-    noise = np.einsum("kij,klj->il", powers, powers, optimize=True)
-    seen = np.linalg.solve(noise, powers.transpose(1, 0, 2).reshape(SIZE, -1))
-    return np.einsum("kij,ikl->jl", powers, seen.reshape(SIZE, -1, SIZE), optimize=True)
+    side_by_side = powers.transpose(1, 0, 2).reshape(SIZE, -1)
+    seen = np.linalg.inv(side_by_side @ side_by_side.T) @ powers
+    total: np.ndarray = powers.reshape(-1, SIZE).T @ seen.reshape(-1, SIZE)
+    return total
 
 
 def _linear(w: Any, h: Any, x: Any) -> tuple[Any, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from recurrax.published.claim import Row
 
 KEPT, MIXED, LENGTH, SIZE = 0.9, 0.1, 20, 400
+WEIGHTS: tuple[tuple[Literal["untied", "tied"], float], ...] = (
+    ("untied", 0.0189),
+    ("tied", 0.2144),
+)
 HIDDEN, SIGMA_W, SIGMA_V, POWER = 400, 6.88, 1.39, 0.46
 
 
@@ -52,7 +56,7 @@ def tied_and_untied() -> Iterator[Row]:
     w = params.w_rec / jnp.sqrt(SIZE * jnp.mean(params.w_rec**2))
     fresh = jax.random.normal(jax.random.key(1), (LENGTH, SIZE, SIZE)) * SIZE**-0.5
     matrices = {"untied": fresh, "tied": jnp.broadcast_to(fresh[0], fresh.shape)}
-    for weights, published in (("untied", 0.0189), ("tied", 0.2144)):
+    for weights, published in WEIGHTS:
         predicted = predict(
             cell, params._replace(w_rec=w), None, jnp.zeros((LENGTH, 1)), weights=weights,
             samples=SIZE,

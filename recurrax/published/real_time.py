@@ -34,7 +34,7 @@ def exact_rtrl() -> Iterator[Row]:
 
     backward = np.asarray(ravel_pytree(jax.jit(jax.grad(loss))(params))[0], np.float64)
     forward = np.asarray(_real_time(cell, params, xs, targets), np.float64)
-    apart = np.linalg.norm(forward - backward) / np.linalg.norm(backward)
+    apart = float(np.linalg.norm(forward - backward) / np.linalg.norm(backward))
     yield compared("relative difference of the gradients", 0.0, apart, absolute(1e-5))
 
 

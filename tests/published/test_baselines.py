@@ -27,7 +27,8 @@ def test_who_remembers_is_told_from_who_guesses(monkeypatch):
         return jnp.where(known, right, 0.0)
 
     monkeypatch.setattr(baselines, "_waiting_and_guessing", knows)
-    monkeypatch.setattr(baselines, "SEQUENCES", 200_000)
+    monkeypatch.setattr(baselines, "WAITS", baselines.WAITS[:1])
+    monkeypatch.setattr(baselines, "SEQUENCES", 10)
     (found,) = rx.published.reproduce(["baselines"])
-    verdicts = [row.verdict for row in found.rows]
-    assert verdicts == 3 * ["agrees"] + 5 * ["differs"]
+    assert [row.verdict for row in found.rows[-2:]] == ["differs", "differs"]
+    assert found.rows[-2].ours < 0.02

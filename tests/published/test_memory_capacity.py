@@ -8,6 +8,7 @@ from recurrax.published import memory_capacity
 
 def test_it_is_the_number_of_units_at_any_size(monkeypatch):
     for size in (20, 7):
+        monkeypatch.setattr(memory_capacity, "STEPS", 20_000)
         monkeypatch.setattr(memory_capacity, "SIZE", size)
         (found,) = rx.published.reproduce(["memory-capacity"])
         (row,) = found.rows
