@@ -57,12 +57,13 @@ def training(
       results: a `rx.train.Fit` or its history, or several of either by name. A point of a curve is
         the mean since the point before. Where test data was evaluated, it is a curve of its own.
         What is not finite, of a network that has diverged, is a mark at the edge; rows that
-        were lost with their file are left out.
+        were lost with their file are left out. Beside the loss or a metric of one run stands the
+        learning rate, if it is known and changes, as a share of its largest.
       ax: matplotlib axes to draw on; None makes new ones.
       field: which entry to draw: `"loss"`, a metric such as `"mse"`, `"gradient_norm"`, or what
         `flow_every` measured: `"horizon"` and the other fields of `rx.plot.history`. Of one run the
         gradient norm comes with its largest value, and with the share of the steps in which the
-        gradient was clipped, in grey.
+        gradient was clipped, in grey. Parts that were measured by name are curves by name.
       levels: numbers by name, drawn across, such as `{"baseline": 1 / 6}`.
 
     Returns:
@@ -96,7 +97,7 @@ def training(
             )
     norm_of_one = field == "gradient_norm" and len(named) == 1
     if watched:
-        ax = history({name: found["flow"] for name, found in named.items()}, ax, field=field)
+        ax = history(_flows(named), ax, field=field)
     else:
         ax = axes_or_new(ax)
         curves = _curves(named, field)
@@ -110,6 +111,8 @@ def training(
             ax.set_yscale("log")
         if curves:  # there are none if every row was lost
             draw(ax, curves)
+        if len(named) == 1 and field not in ("gradient_norm", "learning_rate"):
+            _draw_learning_rate(ax, *named.values())
         ax.set_xlabel("training step")
         ax.set_ylabel(literal(field.replace("_", " ")))
     across = {f"{name} = {value:.3g}": value for name, value in lines.items()}
@@ -161,6 +164,27 @@ def _draw_clipped(ax: Axes, found: Mapping[str, Any]) -> None:
     look: dict[str, Any] = {"step": "pre", "color": "0.88", "linewidth": 0, "zorder": 0}
     look |= {"transform": ax.get_xaxis_transform(), "label": "clipped (share of the height)"}
     ax.fill_between(steps, share, **look)
+
+
+def _draw_learning_rate(ax: Axes, found: Mapping[str, Any]) -> None:
+    """A learning rate that changes, as a faint line; its largest value is the height of the axes."""
+    rates = found.get("learning_rate", np.zeros(1))
+    largest = np.nanmax(rates)
+    if not largest > np.nanmin(rates):
+        return
+    look: dict[str, Any] = {"color": "0.6", "linestyle": (0, (1, 1)), "zorder": 0}
+    look |= {"transform": ax.get_xaxis_transform(), "linewidth": THIN}
+    share = f"learning rate (share of {largest:.3g})"
+    ax.plot(found["step"], rates / largest, label=share, **look)
+
+
+def _flows(named: Mapping[str, Any]) -> dict[str, Any]:
+    """What was watched in each run, or in each part of each."""
+    found = {}
+    for name, run in named.items():
+        parts = run["flow"] if isinstance(run["flow"], dict) else {"": run["flow"]}
+        found |= {" ".join(filter(None, (name, part))): flow for part, flow in parts.items()}
+    return found
 
 
 def _history(argument: str, result: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from recurrax.train.compare import Comparison, Trial, compare
 from recurrax.train.fit import Fit, fit
+from recurrax.train.model import Model, model
 from recurrax.train.network import Network, NetworkParams, network
 from recurrax.train.presets import CELLS as CELLS
 from recurrax.train.presets import CURES as CURES
@@ -14,10 +15,12 @@ __all__ = [
     "Cure",
     "Fit",
     "Interrupted",
+    "Model",
     "Network",
     "NetworkParams",
     "Trial",
     "compare",
     "fit",
+    "model",
     "network",
 ]

@@ -1,4 +1,4 @@
-"""`fit`: train a cell on a task, or on batches of your own."""
+"""`fit`: train a cell or a model of your own, on a task or on batches of your own."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.train.checkpoint import Loaded, Store, check_directory, identity
-from recurrax.train.history import History
+from recurrax.train.history import History, flat, learning_rates
 from recurrax.train.loop import Carry, Loop, Program, Schedule, check_old_spelling, evaluate
+from recurrax.train.network import NetworkParams
 from recurrax.train.objective import objective_of
 from recurrax.train.progress import Interrupted, catch_ctrl_c, shown
 from recurrax.train.source import batch_source
-from recurrax.train.user_functions import check_functions
+from recurrax.train.user_functions import check_functions, check_takes
 
 if TYPE_CHECKING:
     import os
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from recurrax.tasks.task import Task
     from recurrax.train.history import Row
     from recurrax.train.loop import Report
-    from recurrax.train.network import Network, NetworkParams
+    from recurrax.train.model import Model
+    from recurrax.train.network import Network
     from recurrax.train.objective import Regularizer
     from recurrax.train.source import BatchSource
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 class Fit(NamedTuple):
     """Where training stands."""
 
-    params: NetworkParams
+    params: Any  # `NetworkParams` of a cell, a model's own of a model
     opt_state: Any
     key: chex.PRNGKey  # as it was given
     step: int  # training steps done
@@ -45,14 +47,14 @@ class Fit(NamedTuple):
 
 
 def fit(
-    cell: Cell | Network,
+    cell: Cell | Network | Model | tuple[Callable[..., Any], Callable[..., Any]],
     task: Task | Iterable[Batch],
     optimizer: Any,
     *,
     key: chex.PRNGKey,
     steps: int,
     batch_size: int = 32,
-    params: NetworkParams | None = None,
+    params: Any = None,
     loss: Callable[[Any, Batch], Any] | None = None,
     metrics: Callable[[Any, Batch], dict[str, Any]] | None = None,
     regularizer: Regularizer | None = None,
@@ -64,9 +66,10 @@ def fit(
     checkpoint_every: int = 1000,
     resume: bool = False,
     progress: bool | str = True,
+    log: Callable[[int, dict[str, float]], Any] | None = None,
     inner: None = None,
 ) -> Fit:
-    """Train a cell with a linear readout, by any optimizer of Optax.
+    """Train a cell with a linear readout, or a model of your own, by any optimizer of Optax.
 
     `params <- params + update(d (loss + regularizer) / d params)`, many steps in one compiled loop.
     Step n draws its batch from the key and n alone, with `fold_in(fold_in(key, 2**31), n)`, so that
@@ -78,25 +81,29 @@ def fit(
     makes the same call, with a `directory` that all of them see.
 
     Args:
-      cell: a `Cell`, or a `rx.train.network` of one, which batches of your own need.
+      cell: a `Cell`, or a `rx.train.network` of one, which batches of your own need; or any
+        functions: a `rx.train.model`, or a pair `(init, apply)`, as is said there.
       task: a `Task`; or an iterable of `rx.tasks.Batch`, all of one shape, together with `loss`.
         It ends the run where it ends. To resume it must begin where it first began: the batches
         of the steps that are done are drawn once more, and dropped.
       optimizer: an `optax.GradientTransformation`. Where it holds a clip of `rx.cures`, the
-        history tells how often it clipped.
-      key: for the initial params and for the batches.
+        history tells how often it clipped. A learning rate is in the history where the optimizer
+        keeps it: of a schedule `optax.inject_hyperparams(optax.adam)(learning_rate=schedule)` does,
+        `optax.adam(schedule)` does not.
+      key: for the initial params, for the batches, and for what a model draws.
       steps: training steps in all, those before a resumption included.
       batch_size: B of a task's batches.
-      params: where to start, by default `network.init` of the key. They are left as they are, and
+      params: where to start, by default `init` of the key. They are left as they are, and
         not looked at by a run that goes on from a checkpoint.
       loss: `loss(outputs [T, B, O], batch) -> scalar` for batches of your own.
       metrics: `metrics(outputs, batch) -> {name: scalar}` for batches of your own.
       regularizer: `regularizer(cell, params, state, xs) -> scalar` of the cell's params and
-        initial state, added to the loss; in the history it is the "penalty".
+        initial state, added to the loss; in the history it is the "penalty". A model has none.
       report_every: training steps between two reports.
       evaluate_every: training steps between two evaluations on a data task's test split; by
         default there is one, at the end, which alone tells whether the task is solved.
-      flow_every: training steps between two measurements by `rx.flow.watch`, if any.
+      flow_every: training steps between two measurements by `rx.flow.watch`, if any: of the cell,
+        or of the `parts` of a model.
       stop_when_solved: end an endless task at the first report at which `task.solved` is true, of
         the mean metrics since the report before. A task made of data is trained for all steps,
         and judged once, at the end: to end where the test split is good would be to choose by it.
@@ -109,13 +116,25 @@ def fit(
         up to you: the optimizer's numbers, and what a loss or regularizer computes.
       progress: True for a bar on a terminal, `"lines"` for lines of text anywhere, False for
         neither.
+      log: `log(step, record)` at each report, with the numbers of the history by name, those of
+        the flow as `"flow/horizon"`. What it raises ends the run, after a checkpoint. Rows after
+        the checkpoint from which a run goes on come once more. For TensorBoard and for wandb::
+
+          from tensorboardX import SummaryWriter  # or from torch.utils.tensorboard
+          with SummaryWriter("runs/1") as w:
+              fit(..., log=lambda step, record: [w.add_scalar(*r, step) for r in record.items()])
+
+          import wandb
+          with wandb.init(project="mine") as run:
+              fit(..., log=lambda step, record: run.log(record, step=step))
       inner: what `report_every` was called; refused.
 
     Returns:
       A `Fit`. Its history holds, by name, an array with an entry a report: "step"; means since the
       report before of "loss", each metric, "gradient_norm" and "clip_fraction";
-      "gradient_norm_max"; "steps_per_second"; "test_loss" and such, NaN where there was no
-      evaluation; under "flow" a `rx.flow.Watched`, which `rx.plot.history` draws.
+      "gradient_norm_max"; "steps_per_second"; "learning_rate", that of the last step, of several
+      "learning_rate/group"; "test_loss" and such, NaN where there was no evaluation; under "flow" a
+      `rx.flow.Watched`, or one by the name of each part, which `rx.plot.history` draws.
 
     Raises:
       ValueError, TypeError: if an argument is not as described, the cell does not fit the task, or
@@ -143,6 +162,8 @@ def fit(
     checks.check_positive_int("batch_size", batch_size)
     if progress not in (True, False, "lines"):
         raise ValueError(f'progress must be True, False or "lines", got {progress!r}')
+    if log is not None:
+        check_takes("log", log, ("step", "record"))
     schedule = Schedule(
         steps, report_every, checkpoint_every, evaluate_every, flow_every, stop_when_solved
     )
@@ -167,7 +188,8 @@ def fit(
             raise ValueError(f"params must be those of the network, {expected}, got {got}")
     store = None
     if directory is not None:
-        who = identity(params.cell, source.task, source.batch_size, regularizer is not None)
+        trained = params.cell if isinstance(params, NetworkParams) else params
+        who = identity(trained, source.task, source.batch_size, regularizer is not None)
         store = _opened(directory, resume, who)
     elif resume:
         raise ValueError("resume=True needs the directory in which the checkpoints are")
@@ -183,9 +205,16 @@ def fit(
     with shown(progress, steps, run.loop.step, metric) as show, catch_ctrl_c() as pressed:
         reports = run.loop.run(schedule, pressed, show.moved)
         while not run.finished() and (report := next(reports, None)):
-            show.report(run.record(report, whole=not pressed.is_set()))
+            row = run.record(report, whole=not pressed.is_set())
+            show.report(row)
             if report.step % checkpoint_every == 0:
                 run.save()
+            if log is not None and jax.process_index() == 0:
+                try:
+                    log(report.step, flat(row))
+                except BaseException:
+                    run.save()
+                    raise
         run.save()
     carry, history = run.loop.carry, run.history.arrays()
     result = Fit(carry.params, carry.opt_state, key, run.loop.step, history, run.solved)
@@ -228,10 +257,11 @@ class _Run:
         store: Store | None,
         loaded: Loaded,
     ) -> None:
-        check_functions(program, loaded.carry, source.feed.example)
+        check_functions(program, loaded.carry, source)
         self.loop = Loop(program, loaded.carry, source.feed)
         path = None if store is None else store.directory / "history.jsonl"
         names = ["loss", *self.loop.names, "gradient_norm_max", "steps_per_second"]
+        names += learning_rates(loaded.carry.opt_state)
         self.history = History(path, loaded.ledger, names, write=jax.process_index() == 0)
         self.solved = loaded.solved
         self._program, self._source, self._schedule = program, source, schedule
@@ -250,6 +280,7 @@ class _Run:
         row: Row = {"step": report.step, "loss": means["loss"]} | means
         row |= {"gradient_norm_max": float(report.largest)}
         row |= {"steps_per_second": report.taken / report.seconds}
+        row |= learning_rates(self.loop.carry.opt_state)
         watched = jax.tree.map(float, jax.device_get(self.loop.carry.watched or {}))
         flow = {
             name: own._replace(step=int(own.step))._asdict()
@@ -260,16 +291,21 @@ class _Run:
             row["flow"] = flow.get("", flow)
         task, test, every = self._source.task, self._source.test, self._schedule.evaluate_every
         if task is not None and test is None and whole:
-            self.solved = self.solved or bool(task.solved(row))
+            self.solved = self.solved or self._reached(row)
         elif task is not None and test is not None:
             self.solved = False
             if self.finished() or (every and report.step % every == 0):
                 size = self._source.batch_size
                 found = evaluate(self._program, task, self.loop.carry.params, test, size)
                 row |= {f"test_{name}": float(value) for name, value in found.items()}
-                self.solved = self.finished() and bool(task.solved(found))
+                self.solved = self.finished() and self._reached(found)
         self.history.append(row)
         return row
+
+    def _reached(self, metrics: dict[str, Any]) -> bool:
+        """Whether the goal is reached; a loss of the user's own need not tell."""
+        task: Any = self._source.task
+        return task.goal[0] in metrics and bool(task.solved(metrics))
 
     def save(self) -> None:
         """Write a checkpoint, unless there is one of this step."""

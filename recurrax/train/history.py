@@ -100,6 +100,38 @@ def _stacked(flows: list[Row]) -> Any:
     return jax.tree.map(lambda *values: np.array(values), *(Watched(**flow) for flow in flows))
 
 
+def learning_rates(opt_state: Any) -> dict[str, float]:
+    """Return the learning rates that `optax.inject_hyperparams` keeps, wherever they stand.
+
+    Several have the names of their groups, or else numbers.
+    """
+
+    def keeps(node: Any) -> bool:
+        kept = getattr(node, "hyperparams", None)
+        return isinstance(kept, dict) and np.ndim(kept.get("learning_rate", [])) == 0
+
+    leaves = jax.tree_util.tree_leaves_with_path(opt_state, is_leaf=keeps)
+    found = [(path, node.hyperparams["learning_rate"]) for path, node in leaves if keeps(node)]
+    names = [
+        "/".join(str(entry.key) for entry in path if hasattr(entry, "key")) for path, _ in found
+    ]
+    if len(set(names)) < len(names):
+        names = [str(number) for number in range(len(names))]
+    names = ["learning_rate" if len(names) == 1 else f"learning_rate/{name}" for name in names]
+    return {name: float(np.asarray(rate)) for name, (_, rate) in zip(names, found, strict=True)}
+
+
+def flat(row: Row) -> dict[str, float]:
+    """Return the numbers of a row but its step, those of the flow by names with slashes."""
+    found: dict[str, float] = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            found |= {f"{name}/{inner}": number for inner, number in flat(value).items()}
+        elif name != "step" and value is not None:
+            found[name] = value
+    return found
+
+
 # --- the file as the ledger knows it --------------------------------------------------------------
 
 

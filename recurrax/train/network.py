@@ -76,6 +76,13 @@ class Network:
         """xs as the cell wants them: floats in the dtype of the params."""
         return xs.astype(params.w_out.dtype) if jnp.issubdtype(xs.dtype, jnp.floating) else xs
 
+    def outputs(
+        self, params: NetworkParams, batch: Batch, key: chex.PRNGKey | None = None
+    ) -> chex.Array:
+        """As `apply`, of a batch; nothing in it is random."""
+        del key
+        return self.apply(params, batch.xs)
+
     def parts(self, params: NetworkParams, batch: Batch) -> dict[str, Part]:
         """The cell on a batch, as what there is to measure; it needs no name."""
         xs = self.inputs(params, batch.xs)
@@ -110,7 +117,7 @@ def network(cell: Cell, output_size: int, input_size: int | None = None) -> Netw
     if not isinstance(cell, Cell):
         remedy = (
             "What reads a sequence from both ends has no step to stream or watch: call rx.unroll "
-            "in a loss of your own, with a readout beside."
+            "in a model of your own, rx.train.model(init, apply), with a readout beside."
             if isinstance(cell, BothWays)
             else "Wrap a bare step function as rx.Cell(init=..., initial_state=..., step=...)."
         )

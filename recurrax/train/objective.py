@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from recurrax.train.model import Model, model
 from recurrax.train.network import Network, network_of
 from recurrax.train.user_functions import loss_and_metrics
 
@@ -26,14 +27,17 @@ if TYPE_CHECKING:
 class Objective:
     """A loss of what a network makes of a batch, compared by value as the network is."""
 
-    network: Network
-    criterion: Callable[[Any, Batch], Any]  # of outputs
+    network: Network | Model
+    criterion: Callable[[Any, Batch], Any] | None  # of outputs; None: the model has a loss itself
     metrics: Callable[[Any, Batch], dict[str, Any]] | None = None
     regularizer: Regularizer | None = None
 
     def init(self, key: chex.PRNGKey) -> Any:
         """The params to begin with."""
-        return self.network.init(key)
+        params = self.network.init(key)
+        if isinstance(self.network, Model):
+            self.network.check_params(params)
+        return params
 
     def loss(
         self, params: Any, batch: Batch, key: chex.PRNGKey | None = None, state: Any = None
@@ -46,12 +50,15 @@ class Objective:
           key: of this training step; None where nothing is trained.
           state: what the batch before left, None where nothing is carried.
         """
-        del key
-        outputs = self.network.apply(params, batch.xs)
+        net: Any = self.network
+        if self.criterion is None:
+            total, metrics = net.loss(params, batch, key)
+            return total, ({"loss": total} | metrics, state)
+        outputs = net.outputs(params, batch, key)
         total = self.criterion(outputs, batch)
         seen = {"loss": total}
         if self.regularizer is not None:
-            cell, xs = self.network.cell, self.network.inputs(params, batch.xs)
+            cell, xs = net.cell, net.inputs(params, batch.xs)
             start = cell.initial_state(params.cell, xs.shape[1:-1])
             seen["penalty"] = self.regularizer(cell, params.cell, start, xs)
             total = total + seen["penalty"]
@@ -66,5 +73,18 @@ class Objective:
 
 def objective_of(cell: Any, task: Any, loss: Any, metrics: Any, regularizer: Any) -> Objective:
     """Return what `fit` minimises, of its arguments."""
-    criterion, metrics = loss_and_metrics(task, loss, metrics)
-    return Objective(network_of(cell, task), criterion, metrics, regularizer)
+    if type(cell) is tuple:
+        if len(cell) != 2:
+            raise TypeError(
+                f"cell must be a pair (init, apply) if a tuple, got {len(cell)} entries"
+            )
+        cell = model(*cell)
+    if not isinstance(cell, Model):
+        criterion, metrics = loss_and_metrics(task, loss, metrics)
+        return Objective(network_of(cell, task), criterion, metrics, regularizer)
+    if regularizer is not None:
+        raise ValueError(
+            "regularizer is a function of a cell's params and state, which a model of your own "
+            "does not tell: add it to the loss, rx.train.model(init, loss=...)"
+        )
+    return Objective(cell, *loss_and_metrics(task, loss, metrics, cell.loss))

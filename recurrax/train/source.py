@@ -19,6 +19,7 @@ from recurrax.tasks.task import Task
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from recurrax.train.model import Model
     from recurrax.train.network import Network
 
     Draw = Callable[[Any, Any, Any, Any], Batch]
@@ -39,7 +40,9 @@ class BatchSource(NamedTuple):
     placement: Placement
 
 
-def batch_source(task: Task | Iterable[Batch], net: Network, batch_size: int) -> BatchSource:
+def batch_source(
+    task: Task | Iterable[Batch], net: Network | Model, batch_size: int
+) -> BatchSource:
     """Return the source for `fit`: a task, or batches, whose own size then counts."""
     if isinstance(task, Task):
         return task_source(task, batch_size, placement(batch_size))
@@ -93,7 +96,9 @@ class Feed:
 class StackedBatches(Feed):
     """The user's batches, a few at a time, in stacks of one size so that nothing recompiles."""
 
-    def __init__(self, batches: Iterable[Batch], input_size: int, output_size: int) -> None:
+    def __init__(
+        self, batches: Iterable[Batch], input_size: int | None, output_size: int | None
+    ) -> None:
         iterator = iter(batches)
         first = next(iterator, None)
         if first is None:
