@@ -27,6 +27,7 @@ from recurrax.published import (
 from recurrax.published.claim import VERDICTS as VERDICTS
 from recurrax.published.claim import Claim, Row, Tolerance, compared, not_comparable, stated
 from recurrax.published.measured import Reproduced, measured
+from recurrax.published.training import hochreiter
 from recurrax.words import first_line, unknown
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ CLAIMS: dict[str, Claim] = {
         real_time.RTRL,
         baselines.BASELINES,
         chaotic_flows.FLOW_STEPS,
+        hochreiter.ADDS,
+        hochreiter.TELLS_ORDER,
     )
 }
 

@@ -1,0 +1,1 @@
+"""Claims of publications that train, each for minutes."""
