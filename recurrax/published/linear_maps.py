@@ -9,7 +9,7 @@ import numpy as np
 
 from recurrax.flow.lyapunov import lyapunov
 from recurrax.flow.spectrum import spectrum
-from recurrax.published.claim import Claim, absolute, compared
+from recurrax.published.claim import Claim, absolute, compared, relative
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +68,8 @@ def linear() -> Iterator[Row]:
     near = absolute(2e-3)
     yield compared("A, B, C in turn: first exponent", expected[0], found[0], near)
     yield _apart("A, B, C in turn: exponents", expected, found, near)
+    volume = np.linalg.slogdet(several)[1].mean()
+    yield compared("A, B, C in turn: sum, mean log |det|", volume, found.sum(), relative(1e-5))
 
 
 def _apart(what: str, expected: np.ndarray, found: np.ndarray, within: Any) -> Row:
@@ -78,7 +80,7 @@ LINEAR = Claim(
     "linear-networks",
     "singular values and exponents of linear networks",
     "derived: T = 1 log singular values of W, T large log |eigenvalues|; of A, B, C in turn "
-    "log |eigenvalues of C B A| / 3 (exact)",
+    "log |eigenvalues of C B A| / 3, their sum the mean of log |det| (exact)",
     f"N = {SIZE}, exponents over {LENGTH:,} steps, float64; one draw, not normal",
     linear,
     float64=True,

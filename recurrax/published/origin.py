@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from recurrax.published.claim import Row
 
-HIDDEN, SEEDS = 100, 5
+HIDDEN, SEEDS = 100, 3
 NORMAL = jax.nn.initializers.normal(HIDDEN**-0.5)  # the gain g is 1
 
 
