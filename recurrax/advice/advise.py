@@ -74,7 +74,7 @@ def advise(
     Returns:
       An `Advice`. Its `options` are ranked by their starts alone, also where they were trained:
       `verdict` says who learned, and whether the first choice did. A cure that does not fit is in
-      `skipped`, with the reason. The start of a penalty is what 16 steps of Adam, of 0.01, on the
+      `skipped`, with the reason. The start of a penalty is what 8 steps of Adam, of 0.02, on the
       penalty alone make of the cell's own. The `code` of a candidate is at most three lines, in
       which `rx`, `cell`, its `params` and sequences `xs` are known; they leave the new one in
       `cell` or `params`, or the argument of `rx.train.fit` in `regularizer`.
@@ -161,8 +161,9 @@ def _started(candidate: Candidate, given: Given, drawn: chex.PRNGKey) -> Start:
 
 def _subject(cell: Cell, given: Given, key: chex.PRNGKey, wanted: float) -> Subject:
     params = network(cell, given.output_size, given.features).init(key)
-    xs: Any = given.batches[0].xs
-    return subject_of(cell, params.cell, jnp.asarray(xs, params.w_out.dtype), wanted)
+    batch: Any = given.batches[0]
+    xs = jnp.asarray(batch.xs, params.w_out.dtype)
+    return subject_of(cell, params.cell, xs, wanted, batch.mask)
 
 
 # --- in words -------------------------------------------------------------------------------------
@@ -185,4 +186,6 @@ def _verdict(found: Advice) -> str:
 
 def _felt(option: Option) -> str:
     middle = float(np.median(option.start.horizon))
+    if np.isnan(middle):
+        return "for how long cannot be said, since numbers are not finite"
     return "without end" if np.isinf(middle) else steps_of(middle)

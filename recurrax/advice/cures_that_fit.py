@@ -71,7 +71,8 @@ def _gained(subject: Subject, name: str, words: str, option: str) -> Candidate:
     """The recurrent weights times the factor at which the gradient has the wanted rate."""
     horizon = subject.wanted if option else None
     try:
-        found = calibrate(subject.cell, subject.params, subject.xs, horizon=horizon)
+        given = subject.cell, subject.params, subject.xs
+        found = calibrate(*given, mask=subject.mask, horizon=horizon)
     except (TypeError, ValueError) as error:
         raise DoesNotFit(first_line(error)) from None
     factors = found.adjusted if isinstance(found.adjusted, dict) else {"": found.adjusted}

@@ -81,7 +81,7 @@ def proven(found: Advice, task: Any, budget: Budget, key: chex.PRNGKey, tell: An
 
 
 def sentence(found: Advice, task: Task) -> str:
-    """Who learned; and where the first choice did not do best, or a rate of 0 did not help, that."""
+    """Who learned, and whether the first choice and the rate nearest to 0 did so best."""
     trained = [option for option in found.options if option.trial is not None]
     parts = [f"{option.candidate.name} {_outcome(option, task)}" for option in trained]
     merits = [merit(option.trial, task) for option in trained]

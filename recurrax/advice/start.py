@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from recurrax.train.network import Network
 
 _EXACT, _PROBES = 64, 16  # a larger state is looked at along so many directions
-_UPDATES, _UPDATE = 16, 0.01  # steps of Adam by a penalty alone, and their learning rate
+_UPDATES, _UPDATE = 8, 0.02  # steps of Adam by a penalty alone, and their learning rate
 _FELT = math.log(20)  # beyond this factor a gradient explodes; `flow.verdict` has it too
 
 
@@ -56,7 +56,7 @@ def _measured(network: Network, loss: Any, params: Any, batch: Any) -> Start:
         state = cell.initial_state(params.cell, xs.shape[1:-1])
         size = sum(math.prod(leaf.shape[1:]) for _, leaf in floating_leaves(state))
         probes = None if size <= _EXACT else _PROBES
-        found = decay(cell, params.cell, state, xs, probes=probes)
+        found = decay(cell, params.cell, state, xs, mask=batch.mask, probes=probes)
         growth, single = found.log_norm[-1], 0.5 * math.log(size)
         spread = growth - found.log_frobenius[-1] + single
         gradient = jax.grad(lambda params: loss(network.apply(params, batch.xs), batch))(params)

@@ -49,6 +49,7 @@ class Subject(NamedTuple):
     cell: Cell
     params: Any  # of one seed
     xs: Any  # [T, B, I]
+    mask: Any  # bool [T, B], or None
     wanted: float  # the horizon, in steps
     layers: tuple[Layer, ...]
 
@@ -69,7 +70,7 @@ class Subject(NamedTuple):
         return found.pop()  # type: ignore[return-value]
 
 
-def subject_of(cell: Cell, params: Any, xs: Any, wanted: float) -> Subject:
+def subject_of(cell: Cell, params: Any, xs: Any, wanted: float, mask: Any = None) -> Subject:
     """A cell with what is known of its layers."""
     init, step = cell.init, cell.step
     if isinstance(step, StackStep) and isinstance(init, StackInit):
@@ -77,7 +78,7 @@ def subject_of(cell: Cell, params: Any, xs: Any, wanted: float) -> Subject:
     else:
         rows = zip((init,), (step,), (params,), strict=True)
     layers = tuple(_layer(*row) for row in rows)
-    return Subject(cell, params, xs, wanted, layers)
+    return Subject(cell, params, xs, mask, wanted, layers)
 
 
 def _layer(init: Any, step: Any, params: Any) -> Layer:
@@ -129,7 +130,7 @@ def begun(subject: Subject, name: str, words: str, field: str, value: Any, call:
       call: what makes the value, as it is written after `rx.cures.init.`.
     """
     inits = [layer.init for layer in subject.layers]
-    rows = [getattr(init, field, None) for init in inits]
+    rows: list[Any] = [getattr(init, field, None) for init in inits]
     if not all(isinstance(row, tuple) for row in rows):
         raise DoesNotFit(f"the cell is none of the library's making, so it has no {field} to give")
     count = len(rows[0])

@@ -84,7 +84,7 @@ def test_sequences_of_ones_own_are_measured_and_not_trained_on():
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"horizon": 0}, ValueError, "horizon must be from 1 to the T = 24 steps"),
+        ({"horizon": 0}, ValueError, "horizon must be from 1 to T = 24 steps"),
         ({"horizon": 25}, ValueError, "Give longer sequences for a longer one"),
         ({"horizon": "far"}, TypeError, "horizon"),
         ({"data": jnp.ones((9, 2, 3))}, ValueError, "the cell takes 2 features, but 3 come in"),
