@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax import checks
-from recurrax.advice.cures_that_fit import cures_that_fit
+from recurrax.advice.cures_that_fit import check_cures, cures_that_fit
 from recurrax.advice.given import Given, given_data, wanted_horizon
 from recurrax.advice.outcome import Advice, Candidate, Option
 from recurrax.advice.prove import Budget, proven
@@ -22,7 +22,7 @@ from recurrax.train.presets import Cure
 from recurrax.words import first_line, steps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import chex
 
@@ -37,6 +37,7 @@ def advise(
     *,
     horizon: float | None = None,
     key: chex.PRNGKey,
+    cures: Sequence[str] | None = None,
     seeds: int = 3,
     prove: bool = False,
     steps: int = 2000,
@@ -63,6 +64,9 @@ def advise(
       data: a `rx.tasks.Task`, or sequences `[T, B, I]` of your own, of which 8 are measured.
       horizon: how far back the gradient is to be felt, in steps, 1 to T; T by default.
       key: of the weights and of the sequences.
+      cures: names of what is tried, all by default: "critical gain", "gain", "critical",
+        "orthogonal", "identity", "forget bias", "chrono", "uniform gate", "omega", "flossing",
+        "another cell".
       seeds: S.
       prove: whether to train the best three and the default on the task, all seeds of one in one
         program, on the same batches with Adam and behind the same clip, `Advice.clipping`.
@@ -74,10 +78,11 @@ def advise(
     Returns:
       An `Advice`. Its `options` are ranked by their starts alone, also where they were trained:
       `verdict` says who learned, and whether the first choice did. A cure that does not fit is in
-      `skipped`, with the reason. The start of a penalty is what 8 steps of Adam, of 0.02, on the
-      penalty alone make of the cell's own. The `code` of a candidate is at most three lines, in
-      which `rx`, `cell`, its `params` and sequences `xs` are known; they leave the new one in
-      `cell` or `params`, or the argument of `rx.train.fit` in `regularizer`.
+      `skipped`, with the reason. A gain is calibrated on the first seed, and tried on all. The
+      start of a penalty is what 8 steps of Adam, of 0.02, on the penalty alone make of the cell's
+      own. The `code` of a candidate is at most three lines, in which `rx`, `cell`, its `params` and
+      sequences `xs` are known; they leave the new one in `cell` or `params`, or the argument of
+      `rx.train.fit` in `regularizer`.
 
     Raises:
       ValueError, TypeError: if an argument is not as described, sequences do not fit the cell or
@@ -86,16 +91,18 @@ def advise(
     Example:
       >>> import jax, recurrax as rx
       >>> xs = jax.random.normal(jax.random.key(0), (30, 8, 2))
-      >>> found = rx.advise(rx.cells.lstm(2, 4), xs, horizon=20, key=jax.random.key(1), seeds=2)
-      >>> found.best.distance < found.default.distance
-      True
-      >>> found.skipped["identity"]
-      'it is for an Elman network of relu units'
+      >>> options = {"horizon": 20, "cures": ["chrono", "identity"], "key": jax.random.key(1)}
+      >>> found = rx.advise(rx.cells.lstm(2, 4), xs, **options)
+      >>> print(found.best.candidate.code.splitlines()[-1])
+      cell = dataclasses.replace(cell, init=init)
+      >>> found.best.distance < found.default.distance, found.skipped["identity"]
+      (True, 'it is for an Elman network of relu units')
     """
     begin = time.perf_counter()
     check_cell("rx.advise", cell)
     checks.check_key(key)
     checks.check_positive_int("seeds", seeds)
+    names = check_cures(cures)
     budget = Budget(steps, batch_size, learning_rate).checked(prove, data)
     given = given_data(data, key)
     length = len(given.batches[0].xs)
@@ -104,7 +111,7 @@ def advise(
     default = Candidate("default", "begin as the cell does", cell, Cure(), "")
     start, clip = _default(default, given, drawn)
     options = [Option(default, start, distance(start, wanted), None)]
-    tried, skipped = cures_that_fit(_subject(cell, given, drawn[0], wanted))
+    tried, skipped = cures_that_fit(_subject(cell, given, drawn[0], wanted), names)
     for number, candidate in enumerate(tried):
         if tell is not None:
             tell(number + 1, len(tried) + 1, candidate.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from recurrax.cures import init
 from recurrax.cures.calibration.calibrate import calibrate
 from recurrax.gated.cell import ORTHOGONAL
 from recurrax.train.presets import CURES, Cure
-from recurrax.words import first_line, short
+from recurrax.words import first_line, short, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,13 +25,27 @@ if TYPE_CHECKING:
     from recurrax.advice.subject import Subject
 
 
-def cures_that_fit(subject: Subject) -> tuple[list[Candidate], dict[str, str]]:
-    """Each cure that fits a cell, and the reason for each that does not."""
+def check_cures(names: Any) -> tuple[str, ...]:
+    """The names of cures to try, all of them for None."""
+    if names is None:
+        return tuple(_CURES)
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise TypeError(f"cures must be a list of names such as ['chrono', 'gain'], got {names!r}")
+    for name in names:
+        if name not in _CURES:
+            raise ValueError(f"cures: {unknown('cure', name, _CURES)}")
+    return tuple(dict.fromkeys(names))
+
+
+def cures_that_fit(
+    subject: Subject, names: Sequence[str] | None = None
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Each of these cures that fits a cell, and the reason for each that does not."""
     found: list[Candidate] = []
     skipped: dict[str, str] = {}
-    for name, make in _CURES.items():
+    for name in check_cures(names):
         try:
-            found += make(subject)
+            found += _CURES[name](subject)
         except DoesNotFit as reason:
             skipped[name] = str(reason)
     return found, skipped

@@ -18,7 +18,14 @@ CELL = rx.cells.lstm(2, 4)
 @pytest.fixture(scope="module")
 def proof():
     told = []
-    options = {"steps": 30, "batch_size": 8, "seeds": 2, "horizon": 20, "prove": True}
+    options = {
+        "cures": ["forget bias", "chrono", "uniform gate", "omega"],
+        "steps": 30,
+        "batch_size": 8,
+        "seeds": 2,
+        "horizon": 20,
+        "prove": True,
+    }
     found = rx.advise(CELL, TASK, key=KEY, tell=lambda *words: told.append(words), **options)
     return found, told
 
@@ -74,11 +81,36 @@ def test_the_verdict_says_whether_the_first_choice_did_best(proof):
 
 def test_sequences_of_ones_own_are_measured_and_not_trained_on():
     xs = np.random.default_rng(0).normal(size=(20, 3, 2)).astype(np.float32)
-    found = rx.advise(rx.cells.elman(2, 4), xs, key=KEY, seeds=2)
+    found = rx.advise(rx.cells.elman(2, 4), xs, key=KEY, seeds=2, cures=["critical", "gain"])
     assert found.proof is None
     assert (found.wanted, found.data) == (20, "the data given, T = 20")
     assert "Nothing was trained" in found.verdict
     assert np.isfinite(found.best.distance)
+
+
+def test_a_step_of_ones_own_without_weights_to_scale_has_few_cures():
+    def step(params, state, x):
+        state = 0.5 * state + x @ params
+        return state, state
+
+    cell = rx.Cell(
+        init=lambda key: jax.random.normal(key, (2, 3)),
+        initial_state=lambda params, batch_shape=(): jnp.zeros((*batch_shape, 3)),
+        step=step,
+    )
+    xs = jax.random.normal(KEY, (16, 4, 2))
+    found = rx.advise(cell, xs, key=KEY, cures=["gain", "chrono", "orthogonal"])
+    assert names(found.options) == ["default"]
+    assert "params has no w_rec" in found.skipped["gain"]
+    assert {*found.skipped} == {"gain", "chrono", "orthogonal"}
+    assert found.verdict.startswith("16 steps are wanted, and the gradient of the cell as it is")
+    assert "nothing that was tried comes nearer" in found.verdict
+    # A half is left of a gradient each step, so a twentieth after 5: that is what is measured.
+    np.testing.assert_allclose(found.best.start.horizon, 5)
+    np.testing.assert_allclose(found.best.start.rate, np.log(0.5), rtol=1e-5)
+    assert found.best.distance == pytest.approx(np.log(16 / 5), abs=1e-4)
+    with pytest.raises(TypeError, match="cannot be run on data of 3 features"):
+        rx.advise(cell, jnp.ones((16, 4, 3)), key=KEY)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +129,8 @@ def test_sequences_of_ones_own_are_measured_and_not_trained_on():
         ({"cell": rx.bidirectional(CELL)}, TypeError, "rx.advise takes a rx.Cell"),
         ({"key": 0}, TypeError, "key"),
         ({"seeds": 0}, ValueError, "seeds"),
+        ({"cures": ["chorno"]}, ValueError, "no cure 'chorno'; did you mean 'chrono'"),
+        ({"cures": "chrono"}, TypeError, "cures must be a list of names"),
         ({"steps": 0, "prove": True}, ValueError, "steps"),
         ({"learning_rate": -1.0, "prove": True}, ValueError, "learning_rate"),
     ],
