@@ -167,11 +167,12 @@ def _draw_clipped(ax: Axes, found: Mapping[str, Any]) -> None:
 
 
 def _draw_learning_rate(ax: Axes, found: Mapping[str, Any]) -> None:
-    """A learning rate that changes, as a faint line; its largest value is the height of the axes."""
-    rates = found.get("learning_rate", np.zeros(1))
-    largest = np.nanmax(rates)
-    if not largest > np.nanmin(rates):
+    """A learning rate that changes, as a faint line; the height of the axes is its largest."""
+    rates = found.get("learning_rate", np.zeros(0))
+    known = rates[np.isfinite(rates)]
+    if len(np.unique(known)) < 2:
         return
+    largest = known.max()
     look: dict[str, Any] = {"color": "0.6", "linestyle": (0, (1, 1)), "zorder": 0}
     look |= {"transform": ax.get_xaxis_transform(), "linewidth": THIN}
     share = f"learning rate (share of {largest:.3g})"
@@ -180,7 +181,7 @@ def _draw_learning_rate(ax: Axes, found: Mapping[str, Any]) -> None:
 
 def _flows(named: Mapping[str, Any]) -> dict[str, Any]:
     """What was watched in each run, or in each part of each."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, run in named.items():
         parts = run["flow"] if isinstance(run["flow"], dict) else {"": run["flow"]}
         found |= {" ".join(filter(None, (name, part))): flow for part, flow in parts.items()}

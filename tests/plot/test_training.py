@@ -71,6 +71,22 @@ def test_what_was_watched():
     assert ax.get_lines()[0].get_xdata().tolist() == [0, 5, 10]
 
 
+def test_parts_that_were_watched_by_name():
+    ax = draw({"run": history(flow={"a": watched(), "b": watched()})}, field="horizon")
+    assert entries(ax) == ["run a", "run b"]
+
+
+def test_a_learning_rate_that_changes_stands_beside_the_loss():
+    ax = draw(history(learning_rate=np.array([0.02, 0.01, 0.005])))
+    rate = line(ax, "learning rate (share of 0.02)")
+    assert rate.get_ydata().tolist() == [1, 0.5, 0.25]
+    assert rate.get_transform() == ax.get_xaxis_transform()
+    constant = history(learning_rate=np.full(3, 0.1))
+    assert entries(draw(constant)) == ["training"]
+    ax = draw(constant, field="learning_rate")
+    assert ax.get_ylabel() == "learning rate"
+
+
 def test_a_loss_that_ranges_wide_is_logarithmic():
     assert draw(history()).get_yscale() == "linear"
     assert draw(history(loss=np.array([1.0, 0.1, 0.01]))).get_yscale() == "log"

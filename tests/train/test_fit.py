@@ -220,6 +220,28 @@ def test_two_equal_calls_find_the_same():
     assert same(without_speed(first.history), without_speed(second.history))
 
 
+def test_each_report_is_logged_and_a_log_that_fails_loses_nothing(tmp_path):
+    told = {}
+
+    def log(step, record):
+        told[step] = record
+        if step == 8:
+            raise OSError("no network")
+
+    options = {"flow_every": 6, "directory": tmp_path}
+    with pytest.raises(OSError, match="no network"):
+        fit(20, log=log, **options)
+    assert [*told] == [4, 6, 8]
+    fit(20, log=told.__setitem__, resume=True, **options)
+    assert [*told] == [4, 6, 8, 12, 16, 18, 20]
+    history = fit(20, flow_every=6).history
+    assert [record["mse"] for record in told.values()] == history["mse"].tolist()
+    assert told[20]["flow/log_norm"] == history["flow"].log_norm[3]
+    kinds = {type(value) for record in told.values() for value in record.values()}
+    assert kinds == {float}
+    assert not {"step", "flow/step", "flow/gates"} & told[20].keys()
+
+
 class TestErrors:
     def test_a_cell_that_does_not_fit(self):
         text = "the cell takes 5 features, but 2 come in: build it with input_size=2"
@@ -238,6 +260,11 @@ class TestErrors:
         )
         with says(TypeError, text):
             fit(1, optimizer=0.1)
+
+    def test_no_log(self):
+        text = "log must be a function log(step, record), got str"
+        with says(TypeError, text):
+            fit(1, log="runs/1")
 
     def test_numbers_of_steps(self):
         with says(ValueError, "steps must be a positive integer, got 0"):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import math
 
+import jax.numpy as jnp
 import numpy as np
+import optax
+import pytest
 from train.small import fit, same, without_speed
 
-from recurrax.train.history import History
+from recurrax.train.history import History, flat, learning_rates
 
 
 def test_rows_become_arrays(tmp_path):
@@ -69,3 +72,50 @@ def test_the_file_of_a_run_is_its_history(tmp_path):
     again = fit(8, directory=tmp_path, flow_every=4, resume=True)
     assert same(found.history, again.history)
     assert same(without_speed(found.history), without_speed(fit(8, flow_every=4).history))
+
+
+# --- learning rates, and what is logged -----------------------------------------------------------
+
+RATES = optax.linear_schedule(0.5, 0.1, 4)
+KEPT = optax.inject_hyperparams(optax.sgd)(learning_rate=RATES)
+FIXED = optax.inject_hyperparams(optax.adam)(learning_rate=0.25)
+GROUPS = {"a": "slow", "b": "fast"}
+
+
+def nested(optimizer):
+    """An optimizer whose own number is another one."""
+
+    def make(learning_rates):
+        return optax.chain(optax.scale(learning_rates), optimizer)
+
+    return optax.inject_hyperparams(make)(learning_rates=3.0)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "expected"),
+    [
+        (optax.chain(optax.clip(1.0), KEPT), {"learning_rate": 0.4}),
+        (optax.masked(KEPT, {"a": True, "b": False}), {"learning_rate": 0.4}),
+        (optax.apply_if_finite(KEPT, 3), {"learning_rate": 0.4}),
+        (nested(KEPT), {"learning_rate": 0.4}),
+        (
+            optax.partition({"slow": FIXED, "fast": KEPT}, GROUPS),
+            {"learning_rate/slow": 0.25, "learning_rate/fast": 0.4},
+        ),
+        (optax.chain(KEPT, FIXED), {"learning_rate/0": 0.4, "learning_rate/1": 0.25}),
+        (optax.adam(RATES), {}),  # which has the number of the step alone
+    ],
+)
+def test_learning_rates_wherever_they_stand(optimizer, expected):
+    """After two steps it is that of the second."""
+    params = {"a": jnp.ones(3), "b": jnp.ones(2)}
+    state = optimizer.init(params)
+    for _ in range(2):
+        _, state = optimizer.update(params, state, params)
+    assert learning_rates(state) == pytest.approx(expected)
+
+
+def test_a_flat_row():
+    row = {"step": 3, "loss": 1.0, "flow": {"a": {"step": 2, "rate": 0.5, "gates": {"f": 0.1}}}}
+    row["flow"]["a"]["largest_singular_value"] = None
+    assert flat(row) == {"loss": 1.0, "flow/a/rate": 0.5, "flow/a/gates/f": 0.1}
