@@ -59,6 +59,18 @@ def metrics(outputs: Any, batch: rx.tasks.Batch) -> dict[str, Any]:
     return {"mse": loss(outputs, batch)}
 
 
+def dropout() -> rx.train.Model:
+    """The network on inputs of which half are left out, while it is trained."""
+    net = rx.train.network(CELL, 1)
+
+    def apply(params: Any, xs: Any, mask: Any, key: Any = None) -> Any:
+        if key is not None:
+            xs = xs * jax.random.bernoulli(key, 0.5, xs.shape) * 2
+        return net.apply(params, xs)
+
+    return rx.train.model(net.init, apply)
+
+
 DATA = rx.tasks.Task(
     name="halves",
     input_size=2,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from close import says
 from train.process import answers, start
-from train.small import DATA, fit
+from train.small import DATA, dropout, fit
 
 from recurrax.train import source
 
@@ -22,6 +22,8 @@ def test_eight_devices():
     data = fit(10, task=DATA, batch_size=8, flow_every=4).history
     np.testing.assert_allclose(found["test_loss"], data["test_loss"][-1], rtol=1e-5)
     np.testing.assert_allclose(found["rate"], data["flow"].rate, rtol=1e-3)
+    alone = fit(4, cell=dropout()).history["loss"]
+    np.testing.assert_allclose(found["dropout"], alone, rtol=1e-5)
 
 
 def joined(**options):

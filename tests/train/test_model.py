@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from close import assert_close, says
-from train.small import CELL, DATA, KEY, OPTIMIZER, fit, loss, same, without_speed
+from train.small import CELL, DATA, KEY, OPTIMIZER, dropout, fit, loss, same, without_speed
 
 import recurrax as rx
 from recurrax import keys
@@ -18,13 +18,6 @@ NETWORK = rx.train.network(CELL, 1)
 
 def plain(params, xs, mask):
     assert mask is None
-    return NETWORK.apply(params, xs)
-
-
-def dropout(params, xs, mask, key=None):
-    """The network, half of its inputs left out while it is trained."""
-    if key is not None:
-        xs = xs * jax.random.bernoulli(key, 0.5, xs.shape) * 2
     return NETWORK.apply(params, xs)
 
 
@@ -44,13 +37,13 @@ def test_the_network_as_a_pair_of_functions_is_the_network():
 
 
 def test_dropout_has_a_key_of_its_own_at_each_step_and_none_where_it_is_judged(tmp_path):
-    net = rx.train.model(NETWORK.init, dropout)
+    net = dropout()
     params = NETWORK.init(KEY)
     state, losses = SCHEDULED.init(params), []
 
     @jax.jit
     def step(params, batch, key):
-        return jax.value_and_grad(lambda p: loss(dropout(p, batch.xs, None, key), batch))(params)
+        return jax.value_and_grad(lambda p: loss(net.apply(p, batch.xs, None, key), batch))(params)
 
     train, test = DATA.split()
     for n in range(6):
@@ -201,7 +194,7 @@ def three(params, xs, mask):
 
 
 def needs_a_key(params, xs, mask, key):
-    return dropout(params, xs, mask, jax.random.split(key)[0])
+    return NETWORK.apply(params, xs) * jax.random.uniform(key)
 
 
 def pair(found):
