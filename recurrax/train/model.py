@@ -111,8 +111,8 @@ def model(
 ) -> Model:
     """A network of one's own for `rx.train.fit`: any functions that JAX can trace.
 
-    Each of them is traced; they are the same in every step, so that what changes belongs to the
-    params, which all are trained.
+    They are traced once, and know nothing of the step: what changes is in the params, every leaf
+    of which is trained.
 
     Args:
       init: `init(key) -> params`, any pytree of floating-point arrays.
