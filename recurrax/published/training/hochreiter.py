@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import jax
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
 
 SHORTEST, LONGEST = 100, 110
 TEST = 2_560
-MOST = 5  # times as many sequences as are published, after which training ends in any case
+MOST = 4  # times as many sequences as are published, after which training ends in any case
+FACTOR = 3  # by which the mean of so few trials may differ
 
 
 def _length(key: chex.PRNGKey) -> tuple[chex.Array, chex.Array]:
@@ -76,33 +76,30 @@ def weights(problem: Problem) -> int:
 
 
 def rows(problem: Problem, seeds: int, size: int, published: int) -> Iterator[Row]:
-    """Train, judge, and compare with Table 7 or 9; of the seeds that the rule stopped."""
+    """Train, judge, and compare with Table 7 or 9, and with what the text says of all trials."""
     yield compared("weights", size, weights(problem), absolute(0))
     train_key, test_key = jax.random.split(jax.random.key(0))
     trained = train(problem, jax.random.split(train_key, seeds), MOST * published)
     judged = judge(problem, trained.network, test_key, TEST)
-    stopped = np.asarray(trained.stopped)
-    needed, wrong, error = (
-        np.asarray(each)[stopped].tolist()
-        for each in (trained.sequences, judged.wrong, judged.mean_error)
-    )
-    name = "training sequences, mean"
-    late = seeds - len(needed)
-    if late:
-        reason = f"{late} of {seeds} networks had not learned it after {MOST * published:,}"
-        yield not_comparable(name, published, needed or math.nan, reason)
+    needed, wrong, error = (np.asarray(each).tolist() for each in (trained.sequences, *judged))
+    name, late = "training sequences, mean", seeds - int(trained.stopped.sum())
+    note = f"{late} of {seeds} had not stopped after {MOST * published:,}" if late else ""
+    # What had not stopped needs more, so that the mean is a lower bound, which may be too much.
+    if late and np.mean(needed) <= FACTOR * published:
+        yield not_comparable(name, published, needed, note)
     else:
-        yield compared(name, published, np.mean(needed), factor(3), others=needed)
-    if needed:
-        yield compared(f"wrong of {TEST:,}, mean", 1, np.mean(wrong), absolute(2), others=wrong)
-        yield compared(f"wrong of {TEST:,}, most", 3, max(wrong), at_most())
-        yield compared("test error, largest", problem.mean_error, max(error), at_most())
+        yield compared(name, published, np.mean(needed), factor(FACTOR), note, others=needed)
+    yield compared(f"wrong of {TEST:,}, mean", 1, np.mean(wrong), absolute(2), note, others=wrong)
+    yield compared(f"wrong of {TEST:,}, most", 3, max(wrong), at_most(), note, others=wrong)
+    mean = problem.mean_error
+    yield compared("test error, largest", mean, max(error), at_most(), note, others=error)
 
 
 SETTING = (
     "2 blocks of 2 cells, all hidden units heard by all, truncated rule, one sequence an update, "
     "learning rate 0.5, weights uniform in +-0.1, input gate biases {}; stops once the last 2,000 "
-    "were right and their squared error, summed over outputs, had a mean below {}; {} seeds"
+    "were right and their squared error, summed over outputs, had a mean below {}, or after "
+    f"{MOST} times the published number of sequences; {{}} seeds"
 )
 
 

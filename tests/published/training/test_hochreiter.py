@@ -74,17 +74,21 @@ def test_claims_as_they_are_published(name, size):
 
 
 def test_rows_of_networks_that_stopped_and_of_such_that_did_not(monkeypatch):
-    monkeypatch.setattr(hochreiter, "MOST", 1)
+    monkeypatch.setattr(hochreiter, "MOST", 4)
     monkeypatch.setattr(hochreiter, "TEST", 20)
     easy = dataclasses.replace(hochreiter.ADDING, tolerance=2.0, mean_error=2.0, last=3)
     rows = list(hochreiter.rows(easy, 2, 93, 5))
     assert [row.ours for row in rows[:4]] == [93, 3, 0, 0]
-    assert rows[1].published == 5
-    assert rows[1].range == (3, 3)
+    assert (rows[1].published, rows[1].range) == (5, (3, 3))
     assert rows[4].ours < 2
     assert {row.verdict for row in rows} == {"agrees"}
-    hard = dataclasses.replace(easy, tolerance=1e-9)
-    _, row = hochreiter.rows(hard, 2, 93, 5)
-    assert row.verdict == "not comparable"
-    assert row.note == "2 of 2 networks had not learned it after 5"
-    assert np.isnan(row.ours)
+    assert not any(row.note for row in rows)
+
+    hard = dataclasses.replace(easy, tolerance=1e-9)  # four times what is published is too many
+    _, needed, mean, most, _ = hochreiter.rows(hard, 2, 93, 5)
+    assert (needed.ours, needed.verdict) == (20, "differs")
+    assert needed.note == "2 of 2 had not stopped after 20"
+    assert (mean.ours, most.ours) == (20, 20)
+    monkeypatch.setattr(hochreiter, "MOST", 2)  # and twice might not have been
+    _, needed, *_ = hochreiter.rows(hard, 2, 93, 5)
+    assert (needed.ours, needed.verdict) == (10, "not comparable")
