@@ -175,7 +175,8 @@ def _of_function(adjust: Any, params: Any, between: Any) -> Adjustment:
 
 def _same(changed: Any, params: Any) -> bool:
     """Whether nothing is changed; refuses what are no such params."""
-    if jax.tree.structure(changed) != jax.tree.structure(params):
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (changed, params)]
+    if structures[0] != structures[1]:
         raise TypeError(
             "adjust must return params like those it is given, "
             f"{checks.show(jax.tree.map(jnp.asarray, params))}; got "

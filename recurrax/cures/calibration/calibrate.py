@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax import checks
+from recurrax import checks, keys
 from recurrax.cells.bidirectional import Bidirectional
 from recurrax.cures.calibration.adjustments import adjustment
 from recurrax.cures.calibration.root import Unreachable, find_root
@@ -171,10 +171,11 @@ def _seeds(cell: Any, params: Any) -> int | None:
     if not hasattr(cell, "init"):
         return None
     try:
-        single = jax.eval_shape(cell.init, jax.random.key(0))
+        single = jax.eval_shape(cell.init, keys.own(keys.CRITICAL))
     except Exception:  # an init of one's own that takes something else: it says nothing
         return None
-    if jax.tree.structure(single) != jax.tree.structure(params):
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (single, params)]
+    if structures[0] != structures[1]:
         return None
     pairs = list(zip(jax.tree.leaves(params), jax.tree.leaves(single), strict=True))
     count = {leaf.shape[0] for leaf, one in pairs if leaf.shape[1:] == one.shape and leaf.ndim}
@@ -289,11 +290,12 @@ def _together(found: list[Calibrated]) -> Calibrated:
     """The results of several seeds, `[S]`."""
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(each.params for each in found))
     columns = zip(*(each[1:5] for each in found), strict=True)
+    numbers: list[Any]
     numbers = [jax.tree.map(lambda *numbers: np.array(numbers), *column) for column in columns]
     others: Any = tuple(each.others for each in found)
     if isinstance(found[0].others, dict):
         others = {name: tuple(each[name] for each in others) for name in others[0]}
-    return Calibrated(params, *numbers, others)
+    return Calibrated(params, *numbers, *[others])
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     Measure = Callable[[float], float]  # of a number
 
-_POINTS = 25  # of the whole range, and again of what lies between two of them
+_POINTS = 25  # of the whole range
+_FEWER = 9  # of what lies between two of them
 _CLOSE = 1e-5  # nats a step from what is wanted: no need to look closer
 _MOST = 1e3  # in place of an infinite rate, with which one cannot interpolate
 _WIDENINGS = 12
@@ -27,8 +28,10 @@ class Range(NamedTuple):
     low: float
     high: float
 
-    def points(self, low: float, high: float) -> Any:
-        return self.inverse(np.linspace(self.along(low), self.along(high), _POINTS))
+    def points(self, low: float, high: float, count: int = _POINTS) -> Any:
+        found = self.inverse(np.linspace(self.along(low), self.along(high), count))
+        found[0], found[-1] = low, high  # to the bit, so that they are not measured again
+        return found
 
     def along(self, number: Any) -> Any:
         """Where a number is, on the scale on which they are spread evenly."""
@@ -76,31 +79,19 @@ def find_root(
       Unreachable: if there is none.
     """
     near, exact = _Errors(quick, target), _Errors(careful, target)
-    numbers = range_.points(range_.low, range_.high)
-    errors = np.array([near(number) for number in numbers])
-    if not len(_crossings(errors)):  # between two points it may just be reached
-        k = int(np.argmin(np.abs(errors)))
-        closer = range_.points(numbers[max(k - 1, 0)], numbers[min(k + 1, _POINTS - 1)])
-        numbers, kept = np.unique(np.append(numbers, closer), return_index=True)
-        errors = np.append(errors, [near(number) for number in closer])[kept]
-    for measured in (near, exact):
-        if measured is exact:  # the quick rates do not settle it
-            unsure = np.abs(errors) <= slack
-            errors[unsure] = [exact(number) for number in numbers[unsure]]
-        places = _crossings(errors)
-        if len(places):
-            ends = range_.along(np.stack([numbers[places], numbers[places + 1]]))
-            low, high = errors[places], errors[places + 1]
-            where = ends[0] + (ends[1] - ends[0]) * low / (low - high)
-            first = int(np.argmin(np.abs(where - range_.along(present))))
-            others = tuple(float(n) for n in np.delete(range_.inverse(where), first))
-            bracket = _narrow(measured, range_, *numbers[places[first] : places[first] + 2])
-            bracket = _widened(exact, range_, *bracket)
-            if bracket is not None:
-                _refine(exact, *bracket)
-                return Root(_best(exact, allowed), others)
-    exact(numbers[np.argmin(np.abs(errors))])
-    return Root(_best(exact, allowed), ())
+    numbers, errors = _scan(near, range_)
+    found = _nearest(numbers, errors, range_, present)
+    bracket = found and _bracket(near, exact, range_, *found.ends)
+    if bracket is None:  # what the quick rates do not settle, the careful ones do
+        unsure = np.abs(errors) <= slack
+        errors[unsure] = [exact(number) for number in numbers[unsure]]
+        found = _nearest(numbers, errors, range_, present)
+        bracket = found and _bracket(exact, exact, range_, *found.ends)
+    if bracket is None:
+        exact(numbers[np.argmin(np.abs(errors))])
+        return Root(_best(exact, allowed), ())
+    _refine(exact, *bracket)
+    return Root(_best(exact, allowed), found.others)
 
 
 class _Errors:
@@ -118,26 +109,70 @@ class _Errors:
         return self.known[number]
 
 
+class _Found(NamedTuple):
+    ends: tuple[float, float]  # the points of the scan between which the nearest root is
+    others: tuple[float, ...]
+
+
+def _scan(near: _Errors, range_: Range) -> tuple[Any, Any]:
+    """Points of the range, closer where the target may just be reached between them; their errors.
+
+    The two are in the order of the numbers.
+    """
+    numbers = range_.points(range_.low, range_.high)
+    errors = np.array([near(number) for number in numbers])
+    if not len(_crossings(errors)):
+        k = int(np.argmin(np.abs(errors)))
+        closer = range_.points(numbers[max(k - 1, 0)], numbers[min(k + 1, _POINTS - 1)])
+        numbers = np.unique(np.append(numbers, closer))
+        errors = np.array([near(number) for number in numbers])
+    return numbers, errors
+
+
 def _crossings(errors: Any) -> Any:
     """After which points the sign changes."""
     return np.flatnonzero(np.diff(errors > 0))
 
 
-def _narrow(measured: _Errors, range_: Range, low: float, high: float) -> tuple[float, float]:
-    """The two points between which the sign changes, of more of them."""
-    numbers = range_.points(low, high)
-    numbers[0], numbers[-1] = low, high  # to the bit, so that they are not measured again
-    places = _crossings(np.array([measured(number) for number in numbers]))
+def _nearest(numbers: Any, errors: Any, range_: Range, present: float) -> _Found | None:
+    """Where the sign changes nearest to the present number, and about where else."""
+    places = _crossings(errors)
+    if not len(places):
+        return None
+    ends = range_.along(np.stack([numbers[places], numbers[places + 1]]))
+    low, high = errors[places], errors[places + 1]
+    where = ends[0] + (ends[1] - ends[0]) * low / (low - high)
+    first = int(np.argmin(np.abs(where - range_.along(present))))
+    at, others = places[first], np.delete(range_.inverse(where), first)
+    return _Found((float(numbers[at]), float(numbers[at + 1])), tuple(map(float, others)))
+
+
+def _bracket(
+    measured: _Errors, exact: _Errors, range_: Range, low: float, high: float
+) -> tuple[float, float] | None:
+    """Two numbers between which the exact error changes its sign, near a root of the other one.
+
+    First there, and half as far again from there as the root is by the error. Then outwards.
+    """
+    numbers = range_.points(low, high, _FEWER)
+    errors = np.array([measured(number) for number in numbers])
+    places = _crossings(errors)
     at = int(places[len(places) // 2])
-    return float(numbers[at]), float(numbers[at + 1])
+    ends = range_.along(numbers[at : at + 2])
+    slope = (errors[at + 1] - errors[at]) / (ends[1] - ends[0])
+    begin = ends[0] - errors[at] / slope
+    error = exact(range_.inverse(begin))
+    furthest = 2 * (ends[1] - ends[0])
+    step = np.clip(-1.5 * error / slope, -furthest, furthest)
+    return _widened(exact, range_, *sorted(range_.inverse(np.array([begin, begin + step]))))
 
 
 def _widened(exact: _Errors, range_: Range, low: float, high: float) -> tuple[float, float] | None:
     """Go outwards from an interval until the sign changes within it."""
-    ends = [low, high]
+    ends = [max(float(low), range_.low), min(float(high), range_.high)]
     for _ in range(_WIDENINGS):
         errors = [exact(end) for end in ends]
-        if errors[0] * errors[1] <= 0:
+        if errors[0] * errors[1] <= 0 or min(map(abs, errors)) <= _CLOSE:
             return ends[0], ends[1]
         nearer = int(abs(errors[1]) < abs(errors[0]))
         if ends[nearer] == range_[nearer]:
@@ -157,7 +192,8 @@ def _refine(exact: _Errors, low: float, high: float) -> None:
         found = exact(number)
         return 0.0 if abs(found) <= _CLOSE else found
 
-    brentq(error, low, high, xtol=1e-6, rtol=1e-6, maxiter=60, disp=False)
+    if error(low) and error(high):
+        brentq(error, low, high, xtol=1e-6, rtol=1e-6, maxiter=60, disp=False)
 
 
 def _best(exact: _Errors, allowed: Measure) -> float:
