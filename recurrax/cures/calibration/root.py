@@ -80,18 +80,17 @@ def find_root(
     """
     near, exact = _Errors(quick, target), _Errors(careful, target)
     numbers, errors = _scan(near, range_)
-    found = _nearest(numbers, errors, range_, present)
-    bracket = found and _bracket(near, exact, range_, *found.ends)
-    if bracket is None:  # what the quick rates do not settle, the careful ones do
-        unsure = np.abs(errors) <= slack
-        errors[unsure] = [exact(number) for number in numbers[unsure]]
+    for measured in (near, exact):
+        if measured is exact:  # what the quick rates do not settle, the careful ones do
+            unsure = np.abs(errors) <= slack
+            errors[unsure] = [exact(number) for number in numbers[unsure]]
         found = _nearest(numbers, errors, range_, present)
-        bracket = found and _bracket(exact, exact, range_, *found.ends)
-    if bracket is None:
-        exact(numbers[np.argmin(np.abs(errors))])
-        return Root(_best(exact, allowed), ())
-    _refine(exact, *bracket)
-    return Root(_best(exact, allowed), found.others)
+        bracket = None if found is None else _bracket(measured, exact, range_, *found.ends)
+        if found is not None and bracket is not None:
+            _refine(exact, *bracket)
+            return Root(_best(exact, allowed), found.others)
+    exact(numbers[np.argmin(np.abs(errors))])
+    return Root(_best(exact, allowed), ())
 
 
 class _Errors:
