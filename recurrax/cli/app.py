@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "recurrax.cli.train.train_command:TrainOptions",
     "compare": "recurrax.cli.compare.compare_command:CompareOptions",
     "diagnose": "recurrax.cli.diagnose.diagnose_command:DiagnoseOptions",
+    "advise": "recurrax.cli.advise.advise_command:AdviseOptions",
     "reproduce": "recurrax.cli.reproduce.reproduce_command:ReproduceOptions",
 }
 _CONFIG = (tyro.conf.FlagCreatePairsOff,)

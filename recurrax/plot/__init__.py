@@ -1,5 +1,6 @@
 """Pictures of what the microscope measures, with matplotlib."""
 
+from recurrax.plot.advice import advice
 from recurrax.plot.axes import blank_axes, save
 from recurrax.plot.comparison import comparison
 from recurrax.plot.decay import decay
@@ -14,6 +15,7 @@ from recurrax.plot.spectrum import spectrum
 from recurrax.plot.training import history, training
 
 __all__ = [
+    "advice",
     "blank_axes",
     "comparison",
     "decay",
