@@ -84,7 +84,8 @@ def numbers_of(found: Advice) -> dict[str, Any]:
             | {"start": option.start, "distance": option.distance}
             | ({} if option.trial is None else {"trial": option.trial})
         )
-    numbers |= {"options": options, "default": found.default.candidate.name}
+    del numbers["options"]  # as the options of a command are called
+    numbers |= {"starts": options, "default": found.default.candidate.name}
     if found.proof is not None:
         proof = found.proof
         numbers["proof"] = {"task": proof.task, "goal": proof.goal, "baseline": proof.baseline}

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from recurrax.advice import advise
+from recurrax.advice.cures_that_fit import check_cures
 from recurrax.cli import console
 from recurrax.cli.advise.advice_table import numbers_of, print_advice
 from recurrax.cli.data.data_options import DataOptions
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from recurrax.advice import Advice
 
 _NAMES = {**CELLS, **{short: CELLS[name] for short, name in ALIASES.items()}}
-_OF_THE_PROOF = ("steps", "train_batch", "rate")
+_CURES = ", ".join(check_cures(None))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,7 @@ class AdviseOptions(DataOptions):
     """How far back the gradient is to be felt, 1 to T."""
     length: Annotated[int | None, arg("INT", "the horizon"), integer("--length")] = None
     """Time steps T of a sequence; of copying the lag."""
+    cures: Annotated[str | None, arg("NAMES", "all that fit", f"Comma-separated: {_CURES}.")] = None
     seeds: Annotated[int, integer("--seeds")] = 3
     """Draws of the weights that each start is measured with, and trained."""
     prove: bool = False
@@ -117,6 +119,9 @@ class AdviseOptions(DataOptions):
         steps, _, features = sequences.xs.shape
         return sequences.xs, features, steps, tuple(sequences.notes)
 
+    def _names(self) -> list[str] | None:
+        return None if self.cures is None else [name.strip() for name in self.cures.split(",")]
+
     def _advised(self, data: Any, features: int, length: int) -> Advice:
         """Ask the library, with a bar on the terminal while it measures and trains."""
         with console.progress("measuring", 1) as update:
@@ -130,6 +135,7 @@ class AdviseOptions(DataOptions):
                     _NAMES[self.cell](sizes, self.hidden),
                     data,
                     horizon=self.horizon,
+                    cures=self._names(),
                     key=key_of(self.seed),
                     seeds=self.seeds,
                     prove=self.prove,

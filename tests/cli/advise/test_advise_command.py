@@ -11,7 +11,7 @@ import pytest
 import recurrax as rx
 from recurrax.cli import run
 
-SMALL = ["--cell", "elman", "--hidden", "4", "--seeds", "2"]
+SMALL = ["--cell", "elman", "--hidden", "4", "--seeds", "2", "--cures", "critical,chrono"]
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +28,21 @@ def test_numbers_are_those_of_the_library(advised):
     folder, _ = advised
     document = json.loads((folder / "advice.json").read_text())
     found = rx.advise(
-        rx.cells.elman(2, 4), rx.tasks.adding(16), horizon=16, key=jax.random.key(0), seeds=2
+        rx.cells.elman(2, 4),
+        rx.tasks.adding(16),
+        horizon=16,
+        key=jax.random.key(0),
+        seeds=2,
+        cures=["critical", "chrono"],
     )
-    assert [option["name"] for option in document["options"]] == [
+    assert [option["name"] for option in document["starts"]] == [
         option.candidate.name for option in found.options
     ]
-    for told, option in zip(document["options"], found.options, strict=True):
+    for told, option in zip(document["starts"], found.options, strict=True):
         assert float(told["distance"]) == pytest.approx(option.distance, rel=1e-3, abs=1e-3)
     assert document["proof"]["goal"] == ["mse", "<", 0.01]
-    assert sum("trial" in option for option in document["options"]) in (3, 4)
-    assert document["options"][0]["code"] == found.best.candidate.code
+    assert sum("trial" in option for option in document["starts"]) == 2
+    assert document["starts"][0]["code"] == found.best.candidate.code
 
 
 def test_what_is_printed_holds_the_table_the_verdict_and_the_code(advised, capsys):
@@ -45,10 +50,10 @@ def test_what_is_printed_holds_the_table_the_verdict_and_the_code(advised, capsy
     assert run(args) == 0
     printed = capsys.readouterr().out
     document = json.loads((folder / "advice.json").read_text())
-    for option in document["options"]:
+    for option in document["starts"]:
         assert option["name"].split()[0] in printed
     assert document["verdict"] in printed
-    for line in document["options"][0]["code"].splitlines():
+    for line in document["starts"][0]["code"].splitlines():
         assert line in printed
     assert "a level to clip gradients at" in printed
     assert (folder / "advice.png").stat().st_size > 20_000
@@ -71,6 +76,7 @@ def test_data_of_ones_own(tmp_path, capsys):
         (["--horizon", "far"], "--horizon must be a number, got 'far'"),
         (["--task", "addin"], "adding"),
         (["--cell", "lstn"], "lstm"),
+        (["--cures", "chrona"], "chrono"),
         (["--hidden", "0"], "hidden_size"),
         (["--task", "adding", "--data", "digits"], "exclude each other"),
         (["--data", "digits", "--prove"], "nothing of what is to be learnt"),
