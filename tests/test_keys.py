@@ -180,10 +180,13 @@ def test_purposes_are_beyond_what_a_split_hands_out():
 
 
 def test_no_module_but_one_makes_a_key_out_of_nothing():
-    """A seed of 0 is what users take: a key of the library's own must not be theirs."""
+    """A seed of 0 is what users take: a key of the library's own must not be theirs.
+
+    What was published was drawn with seeds, which are taken as they are.
+    """
     root = Path(rx.__file__).parent
     for path in root.rglob("*.py"):
-        if path != root / "keys.py":
+        if path != root / "keys.py" and root / "published" not in path.parents:
             assert not list(_made(ast.parse(path.read_text(encoding="utf-8")))), path
 
 

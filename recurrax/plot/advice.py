@@ -57,7 +57,7 @@ def advice(result: Advice, ax: Axes | None = None, *, field: str = "horizon") ->
     ax = axes_or_new(ax)
     rows = [np.asarray(getattr(o.start, field), np.float64) for o in result.options]
     logarithmic = field != "spread"
-    finite = np.concatenate([row[np.isfinite(row) & ((row > 0) | ~logarithmic)] for row in rows])
+    finite = np.concatenate([r[np.isfinite(r) & ((r > 0) | (not logarithmic))] for r in rows])
     most = max(finite.max() if finite.size else 1.0, result.wanted if field == "horizon" else 0.0)
     for height, (option, row) in enumerate(zip(result.options, rows, strict=True)):
         colour = _OTHER

@@ -271,8 +271,8 @@ FLOW_STEPS = Claim(
     "flows-newton",
     "Newton steps that find all states of the nine chaotic flows at once, at most T",
     _SOURCE,
-    f"{_ITERATION}, or after T steps; each is solved in the order of time, theirs by an associative "
-    "scan, whose rounding is another: compared by the order of magnitude",
+    f"{_ITERATION}, or after T steps; each is solved in the order of time, theirs by an "
+    "associative scan, whose rounding is another: compared by the order of magnitude",
     steps_on_flows,
     long=True,
     float64=True,

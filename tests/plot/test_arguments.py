@@ -21,7 +21,7 @@ ONE = {"gradient_map": "GradientMap", "paths": "Paths", "report": "Report"}
 
 def test_every_picture_is_in_the_tables():
     # Of rx.train and rx.diagnose, not of rx.flow: each has tests of its own.
-    own = {"comparison", "diagnosis", "training"}
+    own = {"advice", "comparison", "diagnosis", "training"}
     assert {*SEVERAL, *ONE, *own, "blank_axes", "save"} == set(rx.plot.__all__)
 
 

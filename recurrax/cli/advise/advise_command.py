@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,8 +103,9 @@ class AdviseOptions(DataOptions):
             if self.columns or self.array or self.fill or self.standardise:
                 raise console.Mistake("--columns, --array, --fill and --standardise go with --data")
             name, length = self.task or "adding", self.length
-            if length is None and self.horizon is not None and name in ("adding", "multiplication"):
-                length = max(2, int(self.horizon))
+            finite = self.horizon is not None and math.isfinite(self.horizon)
+            if length is None and finite and name != "digits":  # they have a length of their own
+                length = max(2, math.ceil(self.horizon or 2))
             task = task_of(name, length, self.text)
             return task, task.input_size, task.length, ()
         if self.prove:
