@@ -69,7 +69,7 @@ def advise(
         "another cell".
       seeds: S.
       prove: whether to train the best three and the default on the task, all seeds of one in one
-        program, on the same batches with Adam and behind the same clip, `Advice.clipping`.
+        program, on the same batches with Adam and behind a clip at `Advice.clip`.
       steps: training steps of each, if it is proven.
       batch_size: B of each seed.
       learning_rate: of all.

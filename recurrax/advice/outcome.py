@@ -61,11 +61,3 @@ class Advice(NamedTuple):
     def best(self) -> Option:
         """The first choice."""
         return self.options[0]
-
-    @property
-    def clipping(self) -> Cure:
-        """The level of clipping as a cure, for `rx.train.compare`."""
-        from recurrax.cures.clipping.global_norm import clip_by_global_norm
-        from recurrax.train.presets import Cure
-
-        return Cure(optimizer=clip_by_global_norm(self.clip))

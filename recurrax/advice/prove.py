@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from recurrax import checks
+from recurrax.cures.clipping.global_norm import clip_by_global_norm
 from recurrax.tasks.task import Task
 from recurrax.train.compare import compare
 
@@ -52,7 +53,7 @@ def proven(found: Advice, task: Any, budget: Budget, key: chex.PRNGKey, tell: An
     proofs = []
     for number, option in enumerate(chosen):
         candidate = option.candidate
-        cure = dataclasses.replace(candidate.cure, optimizer=found.clipping.optimizer)
+        cure = dataclasses.replace(candidate.cure, optimizer=clip_by_global_norm(found.clip))
 
         def told(name: str, _: str, step: int, seen: Any, done: int = number) -> None:
             tell(done * budget.steps + step, len(chosen) * budget.steps, f"training {name}")
