@@ -186,7 +186,7 @@ def _verdict(found: Advice) -> str:
     words = f"{words}; {best.candidate.name} comes nearest, {_felt(best)}."
     kept = next(o for o in found.options if not o.candidate.name.startswith("another cell"))
     if kept is not best:
-        name = kept.candidate.name
+        name = "the default" if kept is default else kept.candidate.name
         words = f"{words} Of what keeps the cell, {name} comes nearest, {_felt(kept)}."
     return f"{words} Nothing was trained."
 

@@ -51,7 +51,7 @@ def _no_init(key: Any) -> Any:
 def _measured(network: Network, loss: Any, params: Any, batch: Any) -> Start:
     cell = network.cell
 
-    def one(params: Any) -> Start:
+    def one(params: Any, norm: Any) -> Start:
         xs = network.inputs(params, batch.xs)
         state = cell.initial_state(params.cell, xs.shape[1:-1])
         size = sum(math.prod(leaf.shape[1:]) for _, leaf in floating_leaves(state))
@@ -59,17 +59,22 @@ def _measured(network: Network, loss: Any, params: Any, batch: Any) -> Start:
         found = decay(cell, params.cell, state, xs, mask=batch.mask, probes=probes)
         growth, single = found.log_norm[-1], 0.5 * math.log(size)
         spread = growth - found.log_frobenius[-1] + single
-        gradient = jax.grad(lambda params: loss(network.apply(params, batch.xs), batch))(params)
         return Start(
             rate=jnp.mean(rate(found)),
             horizon=jnp.median(horizon(found).steps),
             growth=jnp.mean(growth),
             spread=jnp.mean(jnp.where(jnp.isfinite(spread), spread, single)),
-            gradient_norm=global_norm(gradient),
+            gradient_norm=norm,
         )
 
-    found: Start = jax.vmap(one)(params)
+    # Seed by seed, since half precision has no batched product of gradients on a CPU.
+    norms = jax.lax.map(lambda own: _gradient_norm(network, loss, own, batch), params)
+    found: Start = jax.vmap(one)(params, norms)
     return found
+
+
+def _gradient_norm(network: Network, loss: Any, params: Any, batch: Any) -> Any:
+    return global_norm(jax.grad(lambda p: loss(network.apply(p, batch.xs), batch))(params))
 
 
 def measured_after_penalty(
@@ -97,7 +102,7 @@ def _after_penalty(cell: Cell, penalty: Any, params: Any, xs: Any) -> Any:
     def one(own: Any) -> Any:
         return jax.lax.fori_loop(0, _UPDATES, update, (own, optimizer.init(own)))[0]
 
-    return jax.vmap(one)(params)
+    return jax.lax.map(one, params)
 
 
 def clip_level(
@@ -120,12 +125,12 @@ def clip_level(
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _gradient_norms(network: Network, loss: Any, params: Any, batches: Any) -> Any:
-    """`[M, S]`."""
+    """`[M, S]`, one after the other."""
 
-    def one(params: Any, batch: Any) -> Any:
-        return global_norm(jax.grad(lambda p: loss(network.apply(p, batch.xs), batch))(params))
+    def of_seeds(batch: Any) -> Any:
+        return jax.lax.map(lambda own: _gradient_norm(network, loss, own, batch), params)
 
-    return jax.lax.map(lambda batch: jax.vmap(lambda p: one(p, batch))(params), batches)
+    return jax.lax.map(of_seeds, batches)
 
 
 def distance(start: Start, wanted: float) -> float:
