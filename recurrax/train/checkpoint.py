@@ -52,10 +52,15 @@ class Loaded(NamedTuple):
     carry: Carry
     solved: bool
     ledger: Ledger  # of the history up to it
+    truncate: int | None = None  # steps of a chunk in force, where they were chosen on the way
 
 
 def identity(
-    params: Any, task: Any, batch_size: int | None, penalised: bool = False
+    params: Any,
+    task: Any,
+    batch_size: int | None,
+    penalised: bool = False,
+    truncate: int | str | None = None,
 ) -> dict[str, str]:
     """Return in words what must be the same for a run to go on from a checkpoint.
 
@@ -64,6 +69,7 @@ def identity(
       task: a `Task`, or None for the user's own batches.
       batch_size: B of a task's batches.
       penalised: whether a regularizer is added to the loss.
+      truncate: as `fit` takes it.
     """
     description = describe(params)
     name, size = "batches of your own", "their own"
@@ -75,6 +81,7 @@ def identity(
         "task": name,
         "batch_size": size,
         "regularizer": "one" if penalised else "none",
+        "truncate": "none" if truncate is None else str(truncate),
     }
 
 
@@ -108,7 +115,7 @@ class Store:
             ) from None
         return sorted(found, key=lambda path: int(path.name))
 
-    def save(self, carry: Carry, solved: bool, ledger: Ledger) -> None:
+    def save(self, carry: Carry, solved: bool, ledger: Ledger, truncate: int | None = None) -> None:
         """Write a checkpoint, and drop all but the last few up to it."""
         pairs = [(step, int(seal, 16)) for step, seal in ledger]
         found = arrays(carry) | {_LEDGER: np.array(pairs, np.uint64).reshape(-1, 2)}
@@ -118,6 +125,7 @@ class Store:
             "step": int(found["step"]),
             "identity": self.identity,
             "solved": solved,
+            "truncate": truncate,
             "names": list(stored),
             "empty": {name: [str(a.dtype), [*a.shape]] for name, a in found.items() if not a.size},
         }
@@ -173,7 +181,8 @@ class Store:
                     f"checkpoint {path} is of another {other}. Resume with what it was trained "
                     "with, or name another directory; nothing was written over."
                 )
-            return Loaded(_rebuilt(like, found), bool(words["solved"]), ledger)
+            carry, solved = _rebuilt(like, found), bool(words["solved"])
+            return Loaded(carry, solved, ledger, words.get("truncate"))
         if paths:
             raise ValueError(
                 f"no checkpoint in {self.directory / 'checkpoints'} can be read. Name another "
@@ -184,6 +193,7 @@ class Store:
 
 def _another(theirs: dict[str, str], ours: dict[str, str]) -> str | None:
     """Return what is another one in the identity of a run, if anything."""
+    theirs = {"truncate": "none"} | theirs  # of a version that did not know it
     for name in ours:
         if theirs[name] != ours[name]:
             return f"{name}: it was trained with {theirs[name]}, and this run is {ours[name]}"
@@ -198,6 +208,7 @@ def _unlike(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> st
         )
         if theirs != ours:
             part = "optimizer" if name.startswith("opt_state") else "network"
+            part = "kind of batches" if name.startswith("state") else part
             return f"{part}: its {name} is {theirs}, and this run's is {ours}"
     if not np.array_equal(found["key"], expected["key"]):
         return "key, so its batches are not those of this run"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,12 +11,14 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.train.checkpoint import Loaded, Store, check_directory, identity
+from recurrax.train.chunk_length import with_truncation
 from recurrax.train.history import History, flat, learning_rates
 from recurrax.train.loop import Carry, Loop, Program, Schedule, check_old_spelling, evaluate
 from recurrax.train.network import NetworkParams
 from recurrax.train.objective import objective_of
 from recurrax.train.progress import Interrupted, catch_ctrl_c, shown
 from recurrax.train.source import batch_source
+from recurrax.train.truncated import left_before
 from recurrax.train.user_functions import check_functions, check_takes
 
 if TYPE_CHECKING:
@@ -61,6 +64,8 @@ def fit(
     report_every: int = 200,
     evaluate_every: int | None = None,
     flow_every: int | None = None,
+    truncate: int | str | None = None,
+    truncate_every: int = 500,
     stop_when_solved: bool = True,
     directory: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 1000,
@@ -104,6 +109,13 @@ def fit(
         default there is one, at the end, which alone tells whether the task is solved.
       flow_every: training steps between two measurements by `rx.flow.watch`, if any: of the cell,
         or of the `parts` of a model.
+      truncate: k, to cut the gradient between chunks of k steps, while the state is carried on:
+        truncated backpropagation, with one update a batch by the loss over all of its outputs.
+        Memory is that of one chunk. `"auto"` measures how far errors travel, and takes a power of
+        two that is at least 4 (K + 1), with K = `rx.flow.truncation` of the `rx.flow.lag_profile`
+        of the loss on the next batch: its first 4 rows, over at most 1024 steps up to the last
+        that the loss looks at. Where the gradient does not fade within half of these, k is T.
+      truncate_every: training steps between two such measurements; each begins a new report.
       stop_when_solved: end an endless task at the first report at which `task.solved` is true, of
         the mean metrics since the report before. A task made of data is trained for all steps,
         and judged once, at the end: to end where the test split is good would be to choose by it.
@@ -132,9 +144,10 @@ def fit(
     Returns:
       A `Fit`. Its history holds, by name, an array with an entry a report: "step"; means since the
       report before of "loss", each metric, "gradient_norm" and "clip_fraction";
-      "gradient_norm_max"; "steps_per_second"; "learning_rate", that of the last step, of several
-      "learning_rate/group"; "test_loss" and such, NaN where there was no evaluation; under "flow" a
-      `rx.flow.Watched`, or one by the name of each part, which `rx.plot.history` draws.
+      "gradient_norm_max"; "steps_per_second"; "truncate", the k in force; "learning_rate", that of
+      the last step, of several "learning_rate/group"; "test_loss" and such, NaN where there was no
+      evaluation; under "flow" a `rx.flow.Watched`, or one by the name of each part, which
+      `rx.plot.history` draws.
 
     Raises:
       ValueError, TypeError: if an argument is not as described, the cell does not fit the task, or
@@ -160,6 +173,8 @@ def fit(
         )
     objective = objective_of(cell, task, loss, metrics, regularizer)
     checks.check_positive_int("batch_size", batch_size)
+    checks.check_positive_int("truncate_every", truncate_every)
+    objective = with_truncation(objective, truncate)
     if progress not in (True, False, "lines"):
         raise ValueError(f'progress must be True, False or "lines", got {progress!r}')
     if log is not None:
@@ -167,6 +182,8 @@ def fit(
     schedule = Schedule(
         steps, report_every, checkpoint_every, evaluate_every, flow_every, stop_when_solved
     )
+    if truncate == "auto":
+        schedule = dataclasses.replace(schedule, truncate_every=truncate_every)
     source = batch_source(task, objective.network, batch_size)
     if evaluate_every is not None and source.test is None:
         raise ValueError(
@@ -189,12 +206,17 @@ def fit(
     store = None
     if directory is not None:
         trained = params.cell if isinstance(params, NetworkParams) else params
-        who = identity(trained, source.task, source.batch_size, regularizer is not None)
+        size, penalised = source.batch_size, regularizer is not None
+        who = identity(trained, source.task, size, penalised, truncate)
         store = _opened(directory, resume, who)
     elif resume:
         raise ValueError("resume=True needs the directory in which the checkpoints are")
-    begun = Loaded(Carry(params, optimizer.init(params), key, jnp.int32(0)), False, [])
+    carry = Carry(params, optimizer.init(params), key, jnp.int32(0))
+    carry = carry._replace(state=left_before(program, carry, source.feed.example))
+    begun = Loaded(carry, False, [])
     loaded = (store.newest(begun.carry) if store and resume else None) or begun
+    if truncate == "auto":
+        program = program.truncated(loaded.truncate or 0)
     if int(loaded.carry.step) > steps:
         raise ValueError(
             f"steps must be at least the {int(loaded.carry.step)} that are done in {directory}, "
@@ -281,6 +303,8 @@ class _Run:
         row |= {"gradient_norm_max": float(report.largest)}
         row |= {"steps_per_second": report.taken / report.seconds}
         row |= learning_rates(self.loop.carry.opt_state)
+        if self.loop.truncate is not None:
+            row["truncate"] = self.loop.truncate
         watched = jax.tree.map(float, jax.device_get(self.loop.carry.watched or {}))
         flow = {
             name: own._replace(step=int(own.step))._asdict()
@@ -313,4 +337,5 @@ class _Run:
             return
         self._saved = self.loop.step
         if jax.process_index() == 0:
-            self._store.save(self.loop.carry, self.solved, self.history.ledger)
+            chosen = self.loop.truncate if self._schedule.truncate_every else None
+            self._store.save(self.loop.carry, self.solved, self.history.ledger, chosen)

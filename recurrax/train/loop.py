@@ -14,9 +14,10 @@ import numpy as np
 import optax
 
 from recurrax import checks, keys
-from recurrax.cures.clipping.clip_state_gradient import ClippedStep
+from recurrax.cures.clipping.clip_state_gradient import without_clip
 from recurrax.cures.clipping.global_norm import clip_counts, global_norm
 from recurrax.flow.watch import Watched, not_measured, watch
+from recurrax.train.chunk_length import chunk_length
 from recurrax.train.source import ONE_DEVICE, Placement
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ class Program:
     placement: Placement = ONE_DEVICE
     many: bool = False  # whether carry and sums have a leading axis [S], one entry a seed
 
+    def truncated(self, steps: int | None) -> Program:
+        """The same in chunks of so many steps, 0 until they are known."""
+        objective = dataclasses.replace(self.objective, truncate=steps)
+        return dataclasses.replace(self, objective=objective)
+
 
 class Carry(NamedTuple):
     """What one step leaves to the next, and all that a run needs to go on."""
@@ -55,7 +61,7 @@ class Carry(NamedTuple):
     key: chex.PRNGKey  # as it was given
     step: chex.Array  # int32 [], how many are done
     watched: dict[str, Watched] | None = None
-    state: Any = None  # what sequences leave to the next batch, where they go on
+    state: Any = None  # what rows leave to the next batch, [B, ...] each; None where all begin
 
 
 def train_step(program: Program, carry: Carry, batch: Batch) -> tuple[Carry, dict[str, Any]]:
@@ -84,11 +90,9 @@ def _watched(program: Program, carry: Carry, batch: Batch) -> dict[str, Watched]
     """Return the gradient flow of each recurrent part."""
     found = {}
     for name, part in program.objective.parts(carry.params, batch).items():
-        cell: Any = part.cell
         last = None if carry.watched is None else carry.watched[name]
-        while isinstance(cell.step, ClippedStep):  # without forward derivatives, which its cell has
-            cell = dataclasses.replace(cell, step=cell.step.step)
         options: dict[str, Any] = {"mask": part.mask, "last": last, "every": program.flow_every}
+        cell: Any = without_clip(part.cell)
         found[name] = watch(cell, *part[1:4], step=carry.step, **options)
     return found
 
@@ -138,16 +142,19 @@ class Schedule:
     evaluate_every: int | None = None
     flow_every: int | None = None
     stop_when_solved: bool = False
+    truncate_every: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "report_every", "evaluate_every", "flow_every", "checkpoint_every"):
+        may_be_none = ("evaluate_every", "flow_every", "truncate_every")
+        for name in ("steps", "report_every", "checkpoint_every", *may_be_none):
             value = getattr(self, name)
-            if value is not None or name not in ("evaluate_every", "flow_every"):
+            if value is not None or name not in may_be_none:
                 checks.check_positive_int(name, value)
 
     def next_report(self, step: int) -> int:
         """Return where the next report is due: of the step alone, to survive an interruption."""
         every = (self.report_every, self.evaluate_every, self.flow_every, self.checkpoint_every)
+        every = (*every, self.truncate_every)
         return min([self.steps, *(step + n - step % n for n in every if n)])
 
 
@@ -187,8 +194,13 @@ class Loop:
         self.carry, self._zeros = program.placement.place((carry, zeros))
         self._program, self._feed = program, feed
         self._pace = 1  # steps in one call
-        # No step, so that compiling is no part of the time that steps take.
-        self._call(self._zeros, feed.example, 0)
+        if self.truncate != 0:
+            self._compile(feed.example)
+
+    @property
+    def truncate(self) -> int | None:
+        """Steps of a chunk of truncated backpropagation, if there are any."""
+        return getattr(self._program.objective, "truncate", None)
 
     def run(
         self,
@@ -213,6 +225,8 @@ class Loop:
                 if not count:
                     self.ended = True
                     break
+                if schedule.truncate_every and self.step % schedule.truncate_every == 0:
+                    self._choose_chunks(data)
                 clock = time.perf_counter()
                 sums = self._call(sums, data, count)
                 took = time.perf_counter() - clock
@@ -229,6 +243,18 @@ class Loop:
                 row = np.asarray(sums).T
                 totals = dict(zip(self.names, row, strict=False))
                 yield Report(self.step, self.step - begin, totals, row[-1], seconds)
+
+    def _choose_chunks(self, data: Any) -> None:
+        """Let the next batch tell how long the chunks of truncated backpropagation are."""
+        program = self._program.truncated(None)
+        program = program.truncated(chunk_length(program, self.carry, data))
+        if program != self._program:
+            self._program = program
+            self._compile(data)
+
+    def _compile(self, data: Any) -> None:
+        """Take no step, so that compiling is no part of the time that steps take."""
+        self._call(self._zeros, data, 0)
 
     def _call(self, sums: Any, data: Any, count: int) -> Any:
         """Take `count` steps, wait for them, and return the sums."""
@@ -247,7 +273,7 @@ def evaluate(
     They are means over pieces of at most `size` sequences, weighted by their sequences.
     """
     # Programs that differ in how they train are compiled once here.
-    objective = dataclasses.replace(program.objective, regularizer=None)
+    objective = dataclasses.replace(program.objective, regularizer=None, truncate=None)
     program = dataclasses.replace(program, objective=objective, optimizer=None, flow_every=None)
     count = data.weights.shape[1]
     means: dict[str, np.ndarray] = {}

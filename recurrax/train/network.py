@@ -42,6 +42,7 @@ class Network:
     cell: Cell
     input_size: int
     output_size: int
+    remat: int | None = None
 
     def init(self, key: chex.PRNGKey) -> NetworkParams:
         """The cell's params, w_out of variance 1/H, and b_out of zeros."""
@@ -64,11 +65,26 @@ class Network:
         w_out = jax.nn.initializers.lecun_normal()(out_key, shape, wide)
         return NetworkParams(params, w_out.astype(y.dtype), jnp.zeros(shape[1:], y.dtype))
 
-    def apply(self, params: NetworkParams, xs: chex.Array) -> chex.Array:
+    def apply(
+        self, params: NetworkParams, xs: chex.Array, mask: chex.Array | None = None
+    ) -> chex.Array:
         """Outputs `[T, *batch, O]` for xs `[T, *batch, I]`, in float32 at least."""
+        return self.run(params, self.start(params, xs.shape[1:-1]), xs, mask)[1]
+
+    def start(self, params: NetworkParams, batch_shape: tuple[int, ...] = ()) -> Any:
+        """The cell's initial state."""
+        return self.cell.initial_state(params.cell, batch_shape)
+
+    def run(
+        self, params: NetworkParams, state: Any, xs: chex.Array, mask: chex.Array | None = None
+    ) -> tuple[Any, chex.Array]:
+        """The last state and the outputs, from any state."""
         xs = self.inputs(params, xs)
-        state = self.cell.initial_state(params.cell, xs.shape[1:-1])
-        _, ys = unroll(self.cell, params.cell, state, xs)
+        state, ys = unroll(self.cell, params.cell, state, xs, mask=mask, remat=self.remat)
+        return state, self.readout(params, ys)
+
+    def readout(self, params: NetworkParams, ys: chex.Array) -> chex.Array:
+        """Outputs `[..., O]` of the cell's outputs `[..., H]`."""
         outputs = ys @ params.w_out + params.b_out
         return outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
 
@@ -81,7 +97,7 @@ class Network:
     ) -> chex.Array:
         """As `apply`, of a batch; nothing in it is random."""
         del key
-        return self.apply(params, batch.xs)
+        return self.apply(params, batch.xs, batch.mask)
 
     def parts(self, params: NetworkParams, batch: Batch) -> dict[str, Part]:
         """The cell on a batch, as what there is to measure; it needs no name."""
@@ -89,13 +105,16 @@ class Network:
         return {"": Part(self.cell, params.cell, None, xs, batch.mask, None)}
 
 
-def network(cell: Cell, output_size: int, input_size: int | None = None) -> Network:
+def network(
+    cell: Cell, output_size: int, input_size: int | None = None, *, remat: int | None = None
+) -> Network:
     """Put a linear readout on a cell: `outputs = y @ w_out + b_out` at every step.
 
     Args:
       cell: a `Cell` whose output y is `[H]` for one example; of a stack it is the last cell's.
       output_size: O, numbers in one output.
       input_size: I. Needed for a cell of your own only; a gated cell tells it.
+      remat: keep one state every so many steps, and recompute the rest, as in `rx.unroll`.
 
     Returns:
       A `Network`: `init(key) -> NetworkParams` and `apply(params, xs [T, B, I]) -> [T, B, O]`,
@@ -139,7 +158,9 @@ def network(cell: Cell, output_size: int, input_size: int | None = None) -> Netw
         raise ValueError(
             f"the cell takes {told} features, but {size} come in: build it with input_size={size}"
         )
-    return Network(cell, int(size), int(output_size))  # type: ignore[arg-type]
+    if remat is not None:
+        checks.check_positive_int("remat", remat)
+    return Network(cell, int(size), int(output_size), remat)  # type: ignore[arg-type]
 
 
 def network_of(cell: Any, task: Any) -> Network:

@@ -9,6 +9,7 @@ import jax
 
 from recurrax.train.model import Model, model
 from recurrax.train.network import Network, network_of
+from recurrax.train.truncated import run_batch
 from recurrax.train.user_functions import loss_and_metrics
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Objective:
     criterion: Callable[[Any, Batch], Any] | None  # of outputs; None: the model has a loss itself
     metrics: Callable[[Any, Batch], dict[str, Any]] | None = None
     regularizer: Regularizer | None = None
+    truncate: int | None = None  # steps of a chunk of truncated backpropagation
 
     def init(self, key: chex.PRNGKey) -> Any:
         """The params to begin with."""
@@ -54,7 +56,10 @@ class Objective:
         if self.criterion is None:
             total, metrics = net.loss(params, batch, key)
             return total, ({"loss": total} | metrics, state)
-        outputs = net.outputs(params, batch, key)
+        if isinstance(net, Network):
+            last, outputs = run_batch(net, params, batch, state, self.truncate)
+        else:
+            last, outputs = None, net.outputs(params, batch, key)
         total = self.criterion(outputs, batch)
         seen = {"loss": total}
         if self.regularizer is not None:
@@ -64,7 +69,7 @@ class Objective:
             total = total + seen["penalty"]
         if self.metrics is not None:  # which need have no derivative
             seen |= self.metrics(jax.lax.stop_gradient(outputs), batch)
-        return total, (seen, state)
+        return total, (seen, None if state is None else last)
 
     def parts(self, params: Any, batch: Batch) -> dict[str, Part]:
         """Its recurrent parts by name, for `flow_every`; that of a network has the name ""."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # What a row of the history holds besides the metrics.
 _RESERVED = (
     *("step", "loss", "penalty", "gradient_norm", "gradient_norm_max", "clip_fraction"),
-    *("steps_per_second", "learning_rate", "flow"),
+    *("steps_per_second", "learning_rate", "flow", "truncate"),
 )
 
 

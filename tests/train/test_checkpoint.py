@@ -243,7 +243,7 @@ class TestOthers:
 
 def as_before(store, like):
     """Its newest checkpoint as the first format had it, when batches came of other keys."""
-    carry, solved, _ = store.newest(like)
+    carry, solved, *_ = store.newest(like)
     found, path = arrays(carry), store.paths()[-1]
     about = {
         "format": "recurrax-checkpoint-1",

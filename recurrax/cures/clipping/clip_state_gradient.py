@@ -83,6 +83,13 @@ def clip_state_gradient(
     return dataclasses.replace(cell, step=step)
 
 
+def without_clip(cell: Cell) -> Cell:
+    """Return the cell inside, which has forward derivatives; one that is not clipped as it is."""
+    while isinstance(cell.step, ClippedStep):
+        cell = dataclasses.replace(cell, step=cell.step.step)
+    return cell
+
+
 @dataclasses.dataclass(frozen=True)
 class ClippedStep:
     """`step(params, s, x)`, the gradient that it sends back to s clipped."""
