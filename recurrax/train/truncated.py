@@ -29,8 +29,8 @@ def check_state_is_known(what: str, net: Any) -> None:
     """Raise unless it is a `Network`, what needs one being named."""
     if not isinstance(net, Network):
         raise ValueError(
-            f"{what} needs a cell, or a rx.train.network of one, whose state fit carries over time: "
-            "a network of your own (init, apply) keeps its state to itself. Cut the gradient inside "
+            f"{what} needs a cell, or a rx.train.network of one, whose state fit can carry on: a "
+            "network of your own (init, apply) keeps its state to itself. Cut the gradient inside "
             "of it with jax.lax.stop_gradient, and hand a state on in a loop of your own."
         )
 

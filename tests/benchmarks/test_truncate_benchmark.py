@@ -5,12 +5,12 @@ from __future__ import annotations
 import jax
 import numpy as np
 from benchmarks.training import machine
-from benchmarks.truncate import DELAY, QUICK, WAYS, one, story, table, task_of
+from benchmarks.truncate import AUTO, DELAY, QUICK, REMAT, one, story, table, task_of, ways
 
 
 def test_each_way_is_measured_and_the_story_says_so():
-    found = {way: [one(QUICK[0], way)] for way in ('truncate="auto"', "full, remat=100")}
-    auto = found['truncate="auto"'][0]
+    found = {way: [one(QUICK[0], way)] for way in (AUTO, REMAT)}
+    auto = found[AUTO][0]
     assert auto["chunks"]
     assert auto["measuring"] > 0
     assert min(auto["seconds"], auto["gradient"], auto["loss"]) > 0
@@ -18,7 +18,7 @@ def test_each_way_is_measured_and_the_story_says_so():
     text = story([table(QUICK[0], found)], facts)
     assert "echo, GRU, T=30 B=2 H=4, 6 steps\n" in text
     assert '| truncate="auto" | ' in text
-    assert len(WAYS) == 5
+    assert len(ways(QUICK[0])) == 5
 
 
 def test_an_echo_answers_what_came_some_steps_ago():
