@@ -90,7 +90,8 @@ def fit(
         functions: a `rx.train.model`, or a pair `(init, apply)`, as is said there.
       task: a `Task`; or an iterable of `rx.tasks.Batch`, all of one shape, together with `loss`.
         It ends the run where it ends. To resume it must begin where it first began: the batches
-        of the steps that are done are drawn once more, and dropped.
+        of the steps that are done are drawn once more, and dropped. Where they have `begins`, a
+        row for which that is False goes on from the state in which the batch before left it.
       optimizer: an `optax.GradientTransformation`. Where it holds a clip of `rx.cures`, the
         history tells how often it clipped. A learning rate is in the history where the optimizer
         keeps it: of a schedule `optax.inject_hyperparams(optax.adam)(learning_rate=schedule)` does,

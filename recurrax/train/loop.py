@@ -92,8 +92,8 @@ def _watched(program: Program, carry: Carry, batch: Batch) -> dict[str, Watched]
     for name, part in program.objective.parts(carry.params, batch).items():
         last = None if carry.watched is None else carry.watched[name]
         options: dict[str, Any] = {"mask": part.mask, "last": last, "every": program.flow_every}
-        cell: Any = without_clip(part.cell)
-        found[name] = watch(cell, *part[1:4], step=carry.step, **options)
+        cell: Any = part.cell
+        found[name] = watch(without_clip(cell), *part[1:4], step=carry.step, **options)
     return found
 
 
@@ -154,8 +154,8 @@ class Schedule:
     def next_report(self, step: int) -> int:
         """Return where the next report is due: of the step alone, to survive an interruption."""
         every = (self.report_every, self.evaluate_every, self.flow_every, self.checkpoint_every)
-        every = (*every, self.truncate_every)
-        return min([self.steps, *(step + n - step % n for n in every if n)])
+        due = [step + n - step % n for n in (*every, self.truncate_every) if n]
+        return min([self.steps, *due])
 
 
 def check_old_spelling(inner: Any) -> None:

@@ -14,6 +14,8 @@ from train.small import CELL, KEY, TASK, fit, loss, same
 
 import recurrax as rx
 from recurrax.train import loop
+from recurrax.train.chunk_length import with_truncation
+from recurrax.train.objective import Objective
 from recurrax.train.truncated import in_chunks
 
 T, B = 11, 3
@@ -228,6 +230,16 @@ def test_a_run_goes_on_with_the_truncation_that_it_began_with(tmp_path):
 def test_what_is_no_truncation(error, truncate, message):
     with says(error, message):
         fit(1, truncate=truncate)
+
+
+def test_a_network_whose_state_is_not_known():
+    text = (
+        "truncate needs a cell, or a rx.train.network of one, whose state fit can carry on: a "
+        "network of your own (init, apply) keeps its state to itself. Cut the gradient inside of "
+        "it with jax.lax.stop_gradient, and hand a state on in a loop of your own."
+    )
+    with says(ValueError, text):
+        with_truncation(Objective(object(), loss), 4)
 
 
 def test_how_often_is_a_positive_integer():
