@@ -55,7 +55,7 @@ def long(directory: str) -> None:
 
 def spread(steps: int = 10, data: bool = False, **options: Any) -> None:
     """Losses, and how the outputs lie on the devices; of the data task too, if asked."""
-    from train.small import DATA, TASK, dropout, fit  # makes a key, not before all are joined
+    from train.small import DATA, TASK, dropout, fit, going_on  # makes a key: not before they join
 
     seen: list[Any] = []
 
@@ -73,6 +73,7 @@ def spread(steps: int = 10, data: bool = False, **options: Any) -> None:
         more = fit(10, task=DATA, batch_size=8, flow_every=4).history
         report |= {"test_loss": more["test_loss"][-1], "rate": more["flow"].rate.tolist()}
         report |= {"dropout": fit(4, cell=dropout()).history["loss"].tolist()}
+        report["goes_on"] = fit(6, **going_on()).history["loss"].tolist()
     print(json.dumps(report))
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 import optax
 
 import recurrax as rx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CELL = rx.cells.elman(2, 3)
 OPTIMIZER = optax.chain(rx.cures.clip_by_global_norm(2.0), optax.adam(0.01))
@@ -82,3 +85,20 @@ DATA = rx.tasks.Task(
     goal=("mse", "<", 0.01),
     split=split,
 )
+
+
+def stream(rows: int = 2) -> Iterator[rx.tasks.Batch]:
+    """Batches that go on from each other, each row for as long as it likes; some steps are none."""
+    rng = np.random.default_rng(0)
+    for begins in ([1, 0], [0, 0], [0, 1], [1, 1], [0, 0], [1, 0]):
+        xs, targets = rng.normal(size=(5, rows, 2)), rng.normal(size=(5, rows, 1))
+        mask = rng.random((5, rows)) < 0.8
+        yield rx.tasks.Batch(
+            xs, targets, np.ones((5, rows)), mask, np.resize(np.array(begins, bool), rows)
+        )
+
+
+def going_on() -> dict[str, Any]:
+    """Options of `fit` for eight such rows, in chunks."""
+    net = rx.train.network(CELL, 1)
+    return {"cell": net, "task": stream(8), "loss": loss, "truncate": 2, "report_every": 1}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from close import says
 from train.process import answers, start
-from train.small import DATA, dropout, fit
+from train.small import DATA, dropout, fit, going_on
 
 from recurrax.train import source
 
@@ -24,6 +24,7 @@ def test_eight_devices():
     np.testing.assert_allclose(found["rate"], data["flow"].rate, rtol=1e-3)
     alone = fit(4, cell=dropout()).history["loss"]
     np.testing.assert_allclose(found["dropout"], alone, rtol=1e-5)
+    np.testing.assert_allclose(found["goes_on"], fit(6, **going_on()).history["loss"], rtol=1e-5)
 
 
 def joined(**options):

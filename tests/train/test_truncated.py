@@ -10,12 +10,10 @@ import numpy as np
 import optax
 import pytest
 from close import says
-from train.small import CELL, KEY, TASK, fit, loss, same
+from train.small import CELL, KEY, TASK, fit, loss, same, stream
 
 import recurrax as rx
 from recurrax.train import loop
-from recurrax.train.chunk_length import with_truncation
-from recurrax.train.objective import Objective
 from recurrax.train.truncated import in_chunks
 
 T, B = 11, 3
@@ -125,16 +123,6 @@ def rounded(found, expected):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), found, expected)
 
 
-def stream(count=6):
-    """Batches that go on from each other, each row for as long as it likes; some steps are none."""
-    rng = np.random.default_rng(0)
-    begins = [np.array(rows, bool) for rows in ([1, 0], [0, 0], [0, 1], [1, 1], [0, 0], [1, 0])]
-    for number in range(count):
-        xs, weights = rng.normal(size=(5, 2, 2)), np.ones((5, 2))
-        mask, targets = rng.random((5, 2)) < 0.8, rng.normal(size=(5, 2, 1))
-        yield rx.tasks.Batch(xs, targets, weights, mask, begins[number])
-
-
 def trained_by_hand(net, batches, size):
     """Plain gradient descent, with the state handed on in the open."""
     params, left = net.init(KEY), net.cell.initial_state(net.init(KEY).cell, (2,))
@@ -233,13 +221,28 @@ def test_what_is_no_truncation(error, truncate, message):
 
 
 def test_a_network_whose_state_is_not_known():
+    def apply(params, xs, mask):
+        return params * xs[..., :1]
+
+    own = (lambda key: jnp.ones(()), apply)
     text = (
-        "truncate needs a cell, or a rx.train.network of one, whose state fit can carry on: a "
-        "network of your own (init, apply) keeps its state to itself. Cut the gradient inside of "
-        "it with jax.lax.stop_gradient, and hand a state on in a loop of your own."
+        "needs a cell, or a rx.train.network of one, whose state fit can carry on: a network of "
+        "your own (init, apply) keeps its state to itself. Cut the gradient inside of it with "
+        "jax.lax.stop_gradient, and hand a state on in a loop of your own."
     )
-    with says(ValueError, text):
-        with_truncation(Objective(object(), loss), 4)
+    with says(ValueError, f"truncate {text}"):
+        fit(1, cell=own, truncate=2)
+    with says(ValueError, f"a batch with begins {text}"):
+        fit(1, cell=own, task=stream(), loss=loss)
+
+
+def test_a_loss_of_ones_own_sees_where_rows_begin():
+    def beginning(params, batch, key):
+        return params * batch.begins.mean(), {}
+
+    own = rx.train.model(lambda key: jnp.ones(()), loss=beginning)
+    found = fit(1, cell=own, task=stream(), optimizer=optax.sgd(0.1), report_every=1)
+    np.testing.assert_allclose(found.history["loss"], [0.5], rtol=1e-6)
 
 
 def test_how_often_is_a_positive_integer():
