@@ -68,11 +68,13 @@ def chunk_length(program: Program, carry: Carry, data: Any) -> int:
 @partial(jax.jit, static_argnums=0)
 def _needed(program: Program, carry: Carry, data: Any) -> Any:
     """Return K, and T. K is the whole window where the gradient is zero or not finite."""
-    net, loss, params = program.objective.network, program.objective.criterion, carry.params
+    net: Any = program.objective.network
+    loss: Any = program.objective.criterion
+    params = carry.params
     batch = program.draw(carry.key, carry.step, 0, data)
     length, size = batch.xs.shape[:2]
     window, rows = min(length, WINDOW), min(size, ROWS)
-    outputs = run_batch(net, params, batch, carry.state, None)[1]
+    outputs = run_batch(net, params, batch, carry.state, window)[1]  # as little memory as that
     errors = jax.grad(loss)(outputs, batch)[:, :rows]
     last = length - 1 - jnp.argmax(jnp.any(errors != 0, axis=(1, 2))[::-1])
     start = jnp.maximum(last + 1 - window, 0)
@@ -89,10 +91,10 @@ def _needed(program: Program, carry: Carry, data: Any) -> Any:
         now = net.readout(params, ys)
         return loss(jax.lax.dynamic_update_slice(outputs, now, (start, 0, 0)), batch)
 
-    names = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params.cell)]
+    paths = jax.tree_util.tree_leaves_with_path(params.cell)
+    names = [jax.tree_util.keystr(path) for path, _ in paths]
     wrt = "w_rec" if any(name.endswith((".w_rec", "['w_rec']")) for name in names) else None
-    profile = lag_profile(
-        without_clip(net.cell), params.cell, state, xs, of_window, wrt=wrt, mask=mask
-    )
+    cell = without_clip(net.cell)
+    profile = lag_profile(cell, params.cell, state, xs, of_window, wrt=wrt, mask=mask)
     needed = jnp.where(jnp.isneginf(profile.log_total), window, truncation(profile, keep=KEEP))
     return program.placement.whole((needed, length))

@@ -42,13 +42,13 @@ def left_before(program: Program, carry: Carry, data: Any) -> Any:
       ValueError: if rows go on, and the network's state is not known.
     """
     batch = jax.eval_shape(lambda: program.draw(carry.key, carry.step, 0, data))
-    net, params = program.objective.network, carry.params
+    net: Any = program.objective.network
     if batch.begins is None or program.objective.criterion is None:  # a loss sees begins itself
         return None
     check_state_is_known("a batch with begins", net)
     rows = batch.begins.shape
-    state = net.start(params, rows)
-    check_rows("begins", net.cell, params.cell, state, rows)
+    state = net.start(carry.params, rows)
+    check_rows("begins", net.cell, carry.params.cell, state, rows)
     return state
 
 

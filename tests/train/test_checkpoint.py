@@ -273,6 +273,17 @@ def test_a_checkpoint_of_other_keys_is_refused(run):
     assert contents(run) == before
 
 
+def test_a_checkpoint_from_before_there_was_truncation_is_gone_on_from(tmp_path):
+    fit(4, directory=tmp_path)
+    path = tmp_path / "checkpoints" / "00000004"
+    words, found = checkpoint._read(path)
+    del words["truncate"], words["identity"]["truncate"]
+    shutil.rmtree(path)
+    checkpoint.write(path, words, {name: found[name] for name in words["names"]})
+    again = fit(8, directory=tmp_path, resume=True)
+    assert same(again.params, fit(8).params)
+
+
 def test_leaves_that_orbax_does_not_hold(tmp_path):
     """No entries, random keys, bfloat16, 64 bits, flags."""
     like = Carry(
