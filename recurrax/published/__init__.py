@@ -9,24 +9,19 @@ from __future__ import annotations
 import pkgutil
 from typing import TYPE_CHECKING
 
-from recurrax.published import (
-    baselines,
-    chaotic_flows,
-    chaotic_maps,
-    curse_of_memory,
-    fisher_memory,
-    gains,
-    linear_maps,
-    mean_field,
-    memory_capacity,
-    newton,
-    origin,
-    random_networks,
-    real_time,
-)
+from recurrax.published import baselines
 from recurrax.published.claim import VERDICTS as VERDICTS
 from recurrax.published.claim import Claim, Row, Tolerance, compared, not_comparable, stated
+from recurrax.published.exponents import (
+    chaotic_flows,
+    chaotic_maps,
+    linear_maps,
+    newton,
+    random_networks,
+)
 from recurrax.published.measured import Reproduced, measured
+from recurrax.published.memory import curse_of_memory, fisher_memory, memory_capacity, real_time
+from recurrax.published.starts import gains, mean_field, origin
 from recurrax.published.training import hochreiter
 from recurrax.words import first_line, unknown
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 import recurrax as rx
-from recurrax.published import mean_field
+from recurrax.published.starts import mean_field
 
 
 def test_tied_and_untied_agree_with_their_sums():

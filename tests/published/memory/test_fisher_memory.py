@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 import recurrax as rx
-from recurrax.published import fisher_memory
+from recurrax.published.memory import fisher_memory
 
 
 def test_all_agree():

@@ -11,7 +11,7 @@ import numpy as np
 
 from recurrax.flow.lyapunov import lyapunov
 from recurrax.published.claim import Claim, stated
-from recurrax.published.newton_iteration import solve
+from recurrax.published.exponents.newton_iteration import solve
 from recurrax.unrolling import unroll
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import recurrax as rx
-from recurrax.published import gains
+from recurrax.published.starts import gains
 
 
 def test_the_leaky_cell_is_what_its_name_says():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import recurrax as rx
-from recurrax.published import memory_capacity
+from recurrax.published.memory import memory_capacity
 
 
 def test_it_is_the_number_of_units_at_any_size(monkeypatch):

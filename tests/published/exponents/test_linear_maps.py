@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import recurrax as rx
-from recurrax.published import linear_maps
+from recurrax.published.exponents import linear_maps
 
 
 def rows():

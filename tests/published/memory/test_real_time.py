@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 
 import recurrax as rx
-from recurrax.published import real_time
+from recurrax.published.memory import real_time
 
 
 def test_it_agrees_and_another_gradient_does_not(monkeypatch):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from recurrax.published import newton
+from recurrax.published.exponents import newton
 
 
 def test_a_network_as_it_is_described():

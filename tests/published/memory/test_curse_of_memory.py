@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import recurrax as rx
-from recurrax.published import curse_of_memory
+from recurrax.published.memory import curse_of_memory
 
 
 def test_all_agree():

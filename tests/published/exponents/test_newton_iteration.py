@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrax.published.newton_iteration import solve
+from recurrax.published.exponents.newton_iteration import solve
 
 T, N = 12, 3
 

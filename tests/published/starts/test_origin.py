@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import recurrax as rx
-from recurrax.published import origin
+from recurrax.published.starts import origin
 
 
 def test_all_agree_and_the_limits_are_those_of_a_disc():

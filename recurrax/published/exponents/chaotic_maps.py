@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrax.flow.lyapunov import lyapunov
-from recurrax.published.chaotic_flows import lorenz
 from recurrax.published.claim import Claim, absolute, compared
+from recurrax.published.exponents.chaotic_flows import lorenz
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ import numpy as np
 
 from recurrax.flow.lyapunov import lyapunov
 from recurrax.published.claim import Claim, absolute, compared, factor, of_range
-from recurrax.published.newton_iteration import solve
+from recurrax.published.exponents.newton_iteration import solve
 from recurrax.unrolling import unroll_states
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import recurrax as rx
-from recurrax.published import chaotic_maps
+from recurrax.published.exponents import chaotic_maps
 
 
 def verdicts(name):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import recurrax as rx
-from recurrax.published import chaotic_flows as flows
+from recurrax.published.exponents import chaotic_flows as flows
 
 # Euler's step from the published start, each field written out once more for Python's floats.
 SPEEDS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import recurrax as rx
-from recurrax.published import random_networks
+from recurrax.published.exponents import random_networks
 
 
 def test_rate_networks_agree_and_the_limit_is_that_of_the_integrals():

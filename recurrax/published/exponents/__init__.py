@@ -1,0 +1,1 @@
+"""Exponents of flows, maps and networks, and what Newton's method makes of them."""

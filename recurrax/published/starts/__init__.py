@@ -1,0 +1,1 @@
+"""Gradients at the start: spectra, critical gains, and mean-field theory."""
