@@ -14,7 +14,7 @@ from close import assert_close
 
 import recurrax as rx
 from recurrax.train.loop import Carry, Program, train_step
-from recurrax.train.objective import Objective
+from recurrax.train.networks.objective import Objective
 from recurrax.train.source import batch_source
 
 SWITCH = [(False, "float32"), (True, "float64")]  # jax_enable_x64, and what is then the default

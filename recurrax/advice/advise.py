@@ -17,7 +17,7 @@ from recurrax.advice.prove import Budget, proven
 from recurrax.advice.start import clip_level, distance, measure, measured_after_penalty
 from recurrax.advice.subject import Subject, subject_of
 from recurrax.cell import check_cell
-from recurrax.train.network import network
+from recurrax.train.networks.network import network
 from recurrax.train.presets import Cure
 from recurrax.words import first_line, steps_of
 

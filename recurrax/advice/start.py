@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from recurrax.cell import Cell
-    from recurrax.train.network import Network
+    from recurrax.train.networks.network import Network
 
 _EXACT, _PROBES = 64, 16  # a larger state is looked at along so many directions
 _UPDATES, _UPDATE = 8, 0.02  # steps of Adam by a penalty alone, and their learning rate

@@ -20,9 +20,13 @@ from recurrax.published.exponents import (
     random_networks,
 )
 from recurrax.published.measured import Reproduced, measured
+<<<<<<< HEAD
 from recurrax.published.memory import curse_of_memory, fisher_memory, memory_capacity, real_time
 from recurrax.published.starts import gains, mean_field, origin
 from recurrax.published.training import hochreiter
+=======
+from recurrax.published.training import bai, chrono, hochreiter, pascanu
+>>>>>>> 02cf57d (Published: copying memory by ten thousand weights, chrono's copying, temporal order with Omega)
 from recurrax.words import first_line, unknown
 
 if TYPE_CHECKING:
@@ -67,6 +71,9 @@ CLAIMS: dict[str, Claim] = {
         chaotic_flows.FLOW_STEPS,
         hochreiter.ADDS,
         hochreiter.TELLS_ORDER,
+        pascanu.TELLS_ORDER,
+        bai.COPIES,
+        chrono.COPIES,
     )
 }
 

@@ -2,8 +2,8 @@
 
 from recurrax.train.compare import Comparison, Trial, compare
 from recurrax.train.fit import Fit, fit
-from recurrax.train.model import Model, model
-from recurrax.train.network import Network, NetworkParams, network
+from recurrax.train.networks.model import Model, model
+from recurrax.train.networks.network import Network, NetworkParams, network
 from recurrax.train.presets import CELLS as CELLS
 from recurrax.train.presets import CURES as CURES
 from recurrax.train.presets import Cure

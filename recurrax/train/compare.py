@@ -16,8 +16,8 @@ from recurrax import checks, keys
 from recurrax.flow.watch import Watched, watch
 from recurrax.tasks.task import Task
 from recurrax.train.loop import Carry, Loop, Program, Schedule, check_old_spelling, evaluate
-from recurrax.train.network import Network, network
-from recurrax.train.objective import Objective
+from recurrax.train.networks.network import Network, network
+from recurrax.train.networks.objective import Objective
 from recurrax.train.presets import Cure, cells_of, cures_of
 from recurrax.train.source import ONE_DEVICE, BatchSource, task_source
 

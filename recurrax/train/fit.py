@@ -11,14 +11,14 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.train.checkpoint import Loaded, Store, check_directory, identity
-from recurrax.train.chunk_length import with_truncation
 from recurrax.train.history import History, flat, learning_rates
 from recurrax.train.loop import Carry, Loop, Program, Schedule, check_old_spelling, evaluate
-from recurrax.train.network import NetworkParams
-from recurrax.train.objective import objective_of
+from recurrax.train.networks.network import NetworkParams
+from recurrax.train.networks.objective import objective_of
 from recurrax.train.progress import Interrupted, catch_ctrl_c, shown
 from recurrax.train.source import batch_source
-from recurrax.train.truncated import left_before
+from recurrax.train.truncation.chunk_length import with_truncation
+from recurrax.train.truncation.truncated import left_before
 from recurrax.train.user_functions import check_functions, check_takes
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from recurrax.tasks.task import Task
     from recurrax.train.history import Row
     from recurrax.train.loop import Report
-    from recurrax.train.model import Model
-    from recurrax.train.network import Network
-    from recurrax.train.objective import Regularizer
+    from recurrax.train.networks.model import Model
+    from recurrax.train.networks.network import Network
+    from recurrax.train.networks.objective import Regularizer
     from recurrax.train.source import BatchSource
 
 

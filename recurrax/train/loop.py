@@ -17,8 +17,8 @@ from recurrax import checks, keys
 from recurrax.cures.clipping.clip_state_gradient import without_clip
 from recurrax.cures.clipping.global_norm import clip_counts, global_norm
 from recurrax.flow.watch import Watched, not_measured, watch
-from recurrax.train.chunk_length import chunk_length
 from recurrax.train.source import ONE_DEVICE, Placement
+from recurrax.train.truncation.chunk_length import chunk_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from recurrax.tasks.batch import Batch
     from recurrax.tasks.task import Task
-    from recurrax.train.objective import Objective
+    from recurrax.train.networks.objective import Objective
     from recurrax.train.source import Draw, Feed
 
 _SHORT, _LONG = 0.2, 0.8  # seconds of one call, between which Ctrl-C is heard and the bar moves

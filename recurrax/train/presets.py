@@ -26,7 +26,7 @@ from recurrax.words import unknown
 
 if TYPE_CHECKING:
     from recurrax.tasks.task import Task
-    from recurrax.train.objective import Regularizer
+    from recurrax.train.networks.objective import Regularizer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,8 +19,8 @@ from recurrax.tasks.task import Task
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from recurrax.train.model import Model
-    from recurrax.train.network import Network
+    from recurrax.train.networks.model import Model
+    from recurrax.train.networks.network import Network
 
     Draw = Callable[[Any, Any, Any, Any], Batch]
     """`draw(key, step, index, data) -> Batch`, of the step in all and its index in one call."""

@@ -11,14 +11,14 @@ import jax.numpy as jnp
 
 from recurrax import checks
 from recurrax.tasks.task import Task
-from recurrax.train.network import Network
+from recurrax.train.networks.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from recurrax.tasks.batch import Batch
     from recurrax.train.loop import Carry, Program
-    from recurrax.train.objective import Objective
+    from recurrax.train.networks.objective import Objective
     from recurrax.train.source import BatchSource
 
 # What a row of the history holds besides the metrics.

@@ -30,7 +30,7 @@ import recurrax as rx
 from recurrax.tasks.task import Sampler
 from recurrax.train import chunk_length
 from recurrax.train.loop import Carry, Program
-from recurrax.train.objective import Objective
+from recurrax.train.networks.objective import Objective
 from recurrax.train.source import ONE_DEVICE, task_source
 
 from .comparing import ratios

@@ -13,7 +13,7 @@ from recurrax.cells import CELLS
 from recurrax.cli.console import Mistake, as_mistakes
 from recurrax.cli.options import check_name, flag_of, key_of, task_of
 from recurrax.train import presets
-from recurrax.train.network import Network, network
+from recurrax.train.networks.network import Network, network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,14 +13,14 @@ from recurrax import checks
 from recurrax.cures.clipping.clip_state_gradient import without_clip
 from recurrax.flow.horizon import truncation
 from recurrax.flow.lag_profile import lag_profile
-from recurrax.train.truncated import check_state_is_known, run_batch, start_of
+from recurrax.train.truncation.truncated import check_state_is_known, run_batch, start_of
 from recurrax.unrolling.unroll import unroll_states
 
 if TYPE_CHECKING:
     import chex
 
     from recurrax.train.loop import Carry, Program
-    from recurrax.train.objective import Objective
+    from recurrax.train.networks.objective import Objective
 
 KEEP = 0.95  # of the gradient
 WINDOW = 1024  # steps that are looked at; a loss at every step costs half the square of them

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from recurrax.train.network import Network
+from recurrax.train.networks.network import Network
 from recurrax.unrolling.batch import check_rows
 from recurrax.unrolling.scan import where_flagged
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from recurrax.tasks.batch import Batch
     from recurrax.train.loop import Carry, Program
-    from recurrax.train.network import NetworkParams
+    from recurrax.train.networks.network import NetworkParams
 
 
 def check_state_is_known(what: str, net: Any) -> None:

@@ -14,7 +14,7 @@ from train.small import CELL, KEY, TASK, fit, loss, same, stream
 
 import recurrax as rx
 from recurrax.train import loop
-from recurrax.train.truncated import in_chunks
+from recurrax.train.truncation.truncated import in_chunks
 
 T, B = 11, 3
 TWO = rx.stack(rx.cells.lstm(2, 4), rx.cells.gru(4, 3))

@@ -9,7 +9,7 @@ import pytest
 import recurrax as rx
 from recurrax.train import chunk_length as module
 from recurrax.train.loop import Carry, Program
-from recurrax.train.objective import Objective
+from recurrax.train.networks.objective import Objective
 
 
 def linear(weight, name="w_rec"):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from recurrax.train.model import Model, model
-from recurrax.train.network import Network, network_of
-from recurrax.train.truncated import run_batch
+from recurrax.train.networks.model import Model, model
+from recurrax.train.networks.network import Network, network_of
+from recurrax.train.truncation.truncated import run_batch
 from recurrax.train.user_functions import loss_and_metrics
 
 if TYPE_CHECKING:
