@@ -20,13 +20,9 @@ from recurrax.published.exponents import (
     random_networks,
 )
 from recurrax.published.measured import Reproduced, measured
-<<<<<<< HEAD
 from recurrax.published.memory import curse_of_memory, fisher_memory, memory_capacity, real_time
 from recurrax.published.starts import gains, mean_field, origin
-from recurrax.published.training import hochreiter
-=======
 from recurrax.published.training import bai, chrono, hochreiter, pascanu
->>>>>>> 02cf57d (Published: copying memory by ten thousand weights, chrono's copying, temporal order with Omega)
 from recurrax.words import first_line, unknown
 
 if TYPE_CHECKING:

@@ -93,7 +93,10 @@ def test_omega_is_equation_9_and_its_derivative_goes_to_the_recurrent_weights_al
             error = jacobian @ error
         np.testing.assert_allclose(value - without, expected, rtol=1e-6)
         np.testing.assert_allclose(steep.cell.w_rec - flat.cell.w_rec, along, rtol=1e-5, atol=1e-9)
-        others = lambda tree: (tree.cell.w_in, tree.cell.b, tree.w_out, tree.b_out)
+
+        def others(tree):
+            return tree.cell.w_in, tree.cell.b, tree.w_out, tree.b_out
+
         for one, other in zip(others(steep), others(flat), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-12)
 
