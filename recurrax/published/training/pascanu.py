@@ -109,7 +109,7 @@ class Start:
         return Params(Weights(w_in, w_rec, jnp.zeros(UNITS)), w_out, jnp.zeros(CLASSES))
 
     def cell(self) -> Cell:
-        """`x' = phi(x) W_rec + u W_in + b`, `y = phi(x')`.
+        """`x' = phi(x) W_rec + u W_in + b`, which is its output too.
 
         Its state is what comes before phi, as in equation (2) of the publication: so the Jacobian
         of a step, with its state constant, depends on W_rec alone, and so does Omega.
@@ -120,6 +120,10 @@ class Start:
             step=PreActivation(self.activation),
         )
 
+    def read(self, params: Params, states: chex.Array) -> chex.Array:
+        """Logits `[T, B, O]` of states `[T, B, H]`."""
+        return self.activation(states) @ params.w_out + params.b_out
+
 
 @dataclasses.dataclass(frozen=True)
 class PreActivation:
@@ -129,7 +133,7 @@ class PreActivation:
 
     def __call__(self, params: Weights, state: Any, x: Any) -> tuple[Any, Any]:
         state = self.activation(state) @ params.w_rec + x @ params.w_in + params.b
-        return state, self.activation(state)
+        return state, state
 
 
 BASIC = Start("basic tanh", jnp.tanh, 0.1)
@@ -158,12 +162,12 @@ class Method:
         cell = self.start.cell()
         zeros = cell.initial_state(params.cell, batch.xs.shape[1:-1])
         _, ys = unroll(cell, params.cell, zeros, batch.xs)
-        total = losses.cross_entropy(ys @ params.w_out + params.b_out, batch)
+        total = losses.cross_entropy(self.start.read(params, ys), batch)
         if self.strength:
-            w_out, b_out = jax.lax.stop_gradient((params.w_out, params.b_out))
+            constant = jax.lax.stop_gradient(params)
 
             def loss(ys: chex.Array) -> chex.Array:
-                return losses.cross_entropy(ys @ w_out + b_out, batch)
+                return losses.cross_entropy(self.start.read(constant, ys), batch)
 
             total += self.strength * omega(cell, params.cell, zeros, batch.xs, loss)
         return total
@@ -202,7 +206,7 @@ def wrong(start: Start, data: Any, params: Params, key: chex.PRNGKey, count: int
             batch = data(jax.random.fold_in(key, index), PIECE)
             zeros = cell.initial_state(params.cell, (PIECE,))
             _, ys = unroll(cell, params.cell, zeros, batch.xs)
-            right = losses.right(ys @ params.w_out + params.b_out, batch)
+            right = losses.right(start.read(params, ys), batch)
             return jnp.sum(~right * batch.weights).astype(jnp.int32)
 
         return jnp.sum(jax.lax.map(piece, jnp.arange(count // PIECE)))
