@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from recurrax.published.claim import Row
 
-INPUTS, HIDDEN, LENGTH, SEQUENCES, SEEDS = 16, 128, 200, 2, 3
+INPUTS, HIDDEN, LENGTH, SEQUENCES, SEEDS = 16, 128, 200, 8, 2
 
 
 class State(NamedTuple):
