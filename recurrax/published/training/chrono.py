@@ -79,7 +79,7 @@ COPIES = Claim(
     "chrono-copying",
     "copying memory: an LSTM that begins with chrono biases outperforms one with forget bias 1",
     "Tallec and Ollivier 2018, section 3, Copy tasks, and Figure 1",
-    f"T = {LAG} and {UPDATES:,} updates, not {THEIRS} and tens of thousands; {UNITS} units, RMSprop "
+    f"T = {LAG}, {UPDATES:,} updates, not {THEIRS} and tens of thousands; {UNITS} units, RMSprop "
     f"{RATE:g} of decay {DECAY:g} without clipping, T_max = 1.5 T, forget bias {FORGET:g} in the "
     f"standard one, as theirs; batch {BATCH}, {SEEDS} seeds",
     losses_beside_a_guess,
