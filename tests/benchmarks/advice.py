@@ -63,7 +63,7 @@ def run(name: str, file: Path, steps: int) -> None:
     names = [option.candidate.name for option in found.options]
     for chosen in dict.fromkeys(["default", *names[:BEST]]):
         option = found.options[names.index(chosen)]
-        trial = trained(option, found.clipping, task, key, steps)
+        trial = trained(option, found.clip, task, key, steps)
         rows[names.index(chosen)]["trial"] = trial
         write()
         print(f"{name}, {chosen}: {trial['metric']} {trial['final']}", flush=True)
@@ -76,10 +76,10 @@ def row(option: Any) -> dict[str, Any]:
     return kept | {"start": start, "distance": option.distance, "trial": None}
 
 
-def trained(option: Any, clipping: Any, task: Any, key: Any, steps: int) -> dict[str, Any]:
+def trained(option: Any, clip: float, task: Any, key: Any, steps: int) -> dict[str, Any]:
     """Train one option as `advise(prove=True)` does, so that each is kept once it is trained."""
     candidate = option.candidate
-    cure = dataclasses.replace(candidate.cure, optimizer=clipping.optimizer)
+    cure = dataclasses.replace(candidate.cure, optimizer=rx.cures.clip_by_global_norm(clip))
     (trial,) = rx.train.compare(
         task,
         {candidate.name: candidate.cell},
@@ -140,7 +140,8 @@ def line(case: dict[str, Any], option: dict[str, Any]) -> list[str]:
     final = numbers(trial["final"])
     low, high = short(final.min()), short(final.max())
     middle = f"{trial['metric']} {short(np.median(final))} ({low} to {high})"
-    return [*made, f"{sum(trial['solved'])} of {len(final)}", middle, short(median(trial["loss"]))]
+    done = f"{sum(trial['solved'])} of {len(final)} by {trial['steps']}"
+    return [*made, done, middle, short(median(trial["loss"]))]
 
 
 def median(values: Any) -> float:
@@ -158,7 +159,7 @@ def outcome(case: dict[str, Any]) -> str:
         f"{goal:g} (a guess without memory {guess:.4g}): "
     )
     if first["trial"] is None or default["trial"] is None:
-        return f"{head}{first['name']} is put first, and was not trained"
+        return f"{head}{first['name']} is put first; it and the default were not both trained"
     same = first is default
     count = sum(won(first["trial"], default["trial"], relation, same))
     done = sum(first["trial"]["solved"])
@@ -166,21 +167,24 @@ def outcome(case: dict[str, Any]) -> str:
     words = "it is the default itself, and" if same else "it"
     return (
         f"{head}{first['name']} is put first; {words} solves, or comes nearer than the default, in "
-        f"{count} of {len(first['trial']['solved'])} seeds, of which it solves {done}{verdict}"
+        f"{count} of {len(first['trial']['solved'])} seeds; it solves {done}, "
+        f"the default {sum(default['trial']['solved'])}{verdict}"
     )
 
 
 def text(cases: list[dict[str, Any]], when: str) -> str:
     """What stands between the markers."""
     heading = ["cell, task", "start", "horizon", "rate", "spread", "gradient norm", "distance"]
-    heading += ["solved", "metric at the end, median (range)", "loss"]
+    heading += ["solved by step", "metric at the end, median (range)", "loss"]
     rows = [line(case, option) for case in cases for option in case["starts"]]
+    done = [f"{case['cell']}-{case['task']}" for case in cases]
     asked = cases[0]["options"]
     settings = (
         f"H = {asked['hidden']}, {asked['seeds']} seeds, {asked['steps']} steps of Adam of "
         f"{asked['rate']}, B = {asked['batch']}. Of a start, medians over the seeds: the horizon "
         "in steps, the rate in nats a step, the spread in nats, the norm of the loss's gradient; "
-        "the distance is what they are ranked by. What has no outcome was not trained"
+        "the distance is what they are ranked by. Training ends once all seeds have "
+        "solved the task. What has no outcome was not trained"
     )
     return "\n".join(
         [
@@ -188,6 +192,7 @@ def text(cases: list[dict[str, Any]], when: str) -> str:
             f"{cases[0]['recurrax']}, jax {cases[0]['jax']}: {settings}.",
             "",
             *(outcome(case) for case in cases),
+            *(f"- {name}: was not run" for name in CASES if name not in done),
             "",
             *markdown([heading, *rows]),
         ]
@@ -214,8 +219,9 @@ def main(arguments: list[str] | None = None) -> None:
         paths = {name: folder / f"{name}.json" for name in given.only}
         for name, path in () if given.read else paths.items():
             run(name, path, given.steps)
-        cases = [json.loads(path.read_text(encoding="utf-8")) for path in paths.values()]
-        newest = max(path.stat().st_mtime for path in paths.values())
+        there = [path for path in paths.values() if path.exists()]
+        cases = [json.loads(path.read_text(encoding="utf-8")) for path in there]
+        newest = max(path.stat().st_mtime for path in there)
     written = text(cases, datetime.date.fromtimestamp(newest).isoformat())
     print(written)
     if given.results:
