@@ -77,8 +77,9 @@ COPIES = Claim(
     "copying memory: an LSTM that begins with chrono biases outperforms one with forget bias 1",
     "Tallec and Ollivier 2018, section 3, Copy tasks, and Figure 1",
     f"T = {LAG} (theirs: {THEIRS}), {UPDATES:,} updates (30,000 in the re-run of "
-    f"github.com/atremblay/chronoRNN); {UNITS} units, RMSprop {RATE:g} of decay {DECAY:g}, no clipping, "
-    f"T_max = 1.5 T, forget bias {FORGET:g} in the standard one, as theirs; batch {BATCH}, {SEEDS} seeds",
+    f"github.com/atremblay/chronoRNN); {UNITS} units, RMSprop {RATE:g} of decay {DECAY:g}, no "
+    f"clipping, T_max = 1.5 T, forget bias {FORGET:g} in the standard one, as theirs; batch "
+    f"{BATCH}, {SEEDS} seeds",
     losses_beside_a_guess,
     long=True,
 )
