@@ -183,11 +183,11 @@ def _verdict(found: Advice) -> str:
     words = f"{wanted} are wanted, and the gradient of the cell as it is is felt {_felt(default)}"
     if best is default:
         return f"{words}; nothing that was tried comes nearer. Nothing was trained."
-    words = f"{words}; {best.candidate.name} comes nearest, {_felt(best)}."
+    words = f"{words}; by the distance {best.candidate.name} comes nearest, felt {_felt(best)}."
     kept = next(o for o in found.options if not o.candidate.name.startswith("another cell"))
     if kept is not best:
         name = "the default" if kept is default else kept.candidate.name
-        words = f"{words} Of what keeps the cell, {name} comes nearest, {_felt(kept)}."
+        words = f"{words} Of what keeps the cell, {name} does, felt {_felt(kept)}."
     return f"{words} Nothing was trained."
 
 

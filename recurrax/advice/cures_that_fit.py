@@ -14,6 +14,7 @@ from recurrax.advice.outcome import Candidate
 from recurrax.advice.subject import DoesNotFit, begun
 from recurrax.cells.combined import StackInit
 from recurrax.cures import init
+from recurrax.cures.calibration.adjustments import scaled
 from recurrax.cures.calibration.calibrate import calibrate
 from recurrax.gated.cell import ORTHOGONAL
 from recurrax.train.presets import CURES, Cure
@@ -68,9 +69,7 @@ class Scaled:
         return getattr(self.init, name)
 
     def __call__(self, key: Any) -> Any:
-        params = self.init(key)
-        w_rec = (params.w_rec * self.factor).astype(params.w_rec.dtype)
-        return params._replace(w_rec=w_rec)
+        return scaled("w_rec", self.init(key), self.factor)
 
 
 def _critical_gain(subject: Subject) -> Iterator[Candidate]:
@@ -126,7 +125,9 @@ def _identity(subject: Subject) -> Iterator[Candidate]:
 def _critical(subject: Subject) -> Iterator[Candidate]:
     if subject.family != "elman" or len(subject.layers) > 1:
         raise DoesNotFit("the closed form is that of one layer of tanh units without gates")
-    variance = float(f"{float(np.mean(np.square(np.asarray(subject.xs, np.float64)))):.3g}")
+    params: Any = subject.params
+    z = np.asarray(subject.xs @ params.w_in + params.b, np.float64)
+    variance = float(f"{np.mean(np.square(z)):.3g}")
     words = "begin at the edge of chaos of mean-field theory"
     row, call = init.critical(input_variance=variance), f"critical(input_variance={variance:g})"
     yield begun(subject, "critical", words, "recurrent_init", row, call)

@@ -95,9 +95,9 @@ def sentence(found: Advice, task: Task) -> str:
             f"{words} The first choice by its start did not train best here; "
             f"{best.candidate.name} did."
         )
-    rates = [abs(float(np.mean(option.start.rate))) for option in trained]
+    rates = np.nan_to_num([abs(np.mean(o.start.rate)) for o in trained], nan=np.inf)
     nearest = int(np.argmin(rates))
-    if merits[nearest] < max(merits):
+    if np.isfinite(rates[nearest]) and merits[nearest] < max(merits):
         name = trained[nearest].candidate.name
         words = f"{words} Nor did the rate nearest to 0, that of {name}, train best."
     return words

@@ -74,7 +74,7 @@ def _measured(network: Network, loss: Any, params: Any, batch: Any) -> Start:
 
 
 def _gradient_norm(network: Network, loss: Any, params: Any, batch: Any) -> Any:
-    return global_norm(jax.grad(lambda p: loss(network.apply(p, batch.xs), batch))(params))
+    return global_norm(jax.grad(lambda p: loss(network.outputs(p, batch), batch))(params))
 
 
 def measured_after_penalty(

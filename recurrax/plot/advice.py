@@ -11,6 +11,7 @@ from recurrax.literal import literal
 from recurrax.plot import curves
 from recurrax.plot.axes import axes_or_new, blank_axes
 from recurrax.plot.comparison import comparison
+from recurrax.plot.over_seeds import known
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,10 +101,10 @@ def panels(result: Advice) -> Axes:
 
 def _draw_row(ax: Axes, values: np.ndarray, height: int, far: float, colour: str) -> None:
     """The seeds of one candidate, and their median."""
-    middle = float(np.sort(values)[(len(values) - 1) // 2]) if len(values) else np.nan
+    middle = known(values)[0]
     for numbers, size in ((values, 4), (np.array([middle]), 9)):
-        known = np.isfinite(numbers)
+        finite = np.isfinite(numbers)
         look: dict[str, Any] = {"linestyle": "none", "color": colour, "markersize": size}
-        ax.plot(numbers[known], np.full(known.sum(), height), marker="o", alpha=0.8, **look)
-        beyond = ~known & ~np.isneginf(numbers)
+        ax.plot(numbers[finite], np.full(finite.sum(), height), marker="o", alpha=0.8, **look)
+        beyond = ~finite & ~np.isneginf(numbers)
         ax.plot(np.full(beyond.sum(), far), np.full(beyond.sum(), height), marker=">", **look)

@@ -112,8 +112,9 @@ def fit(
         or of the `parts` of a model.
       truncate: k, to cut the gradient between chunks of k steps, while the state is carried on:
         truncated backpropagation, with one update a batch by the loss over all of its outputs.
-        Memory is that of one chunk. `"auto"` measures how far errors travel, and takes a power of
-        two that is at least 4 (K + 1), with K = `rx.flow.truncation` of the `rx.flow.lag_profile`
+        Memory is that of one chunk, beside what a regularizer takes. `"auto"` measures how far
+        errors travel (which takes memory of its own), and takes a power of two that is at least
+        4 (K + 1), or T if that is less, with K = `rx.flow.truncation` of the `rx.flow.lag_profile`
         of the loss on the next batch: its first 4 rows, over at most 1024 steps up to the last
         that the loss looks at. Where the gradient does not fade within half of these, k is T.
       truncate_every: training steps between two such measurements; each begins a new report.
@@ -126,7 +127,7 @@ def fit(
         is none. It also knows the rows of `history.jsonl` up to it: a file that is cut, edited,
         reordered or gone is told in one warning and kept aside, the rows that can be found in it
         are used, and those that are lost are NaN in every column but "step". What it cannot see is
-        up to you: the optimizer's numbers, and what a loss or regularizer computes.
+        up to you: the optimizer's numbers, `truncate_every`, and what functions of yours compute.
       progress: True for a bar on a terminal, `"lines"` for lines of text anywhere, False for
         neither.
       log: `log(step, record)` at each report, with the numbers of the history by name, those of

@@ -104,6 +104,7 @@ class StackedBatches(Feed):
         if first is None:
             raise ValueError("task, an iterable of batches, has none")
         self._sizes = (input_size, output_size)
+        check_batch(first, *self._sizes)
         self._batches: Iterator[Batch] = itertools.chain([first], iterator)
         self._shapes = _shapes(first)
         super().__init__(_stacked([self._checked(first)]))

@@ -89,6 +89,7 @@ def test_what_fits_is_tried_and_what_does_not_has_a_reason(name):
     # A gain that no number reaches is a reason as well.
     names = [n for n in names if n not in GAINS or n in [c.name for c in found]]
     assert [c.name for c in found] == names
+    assert "critical gain" in names or name in ("relu", "plain")
     assert all(reason and "\n" not in reason for reason in skipped.values())
     count = parameters(cell.init(jax.random.key(0)))
     for candidate in found:
@@ -140,3 +141,24 @@ def test_the_gate_that_keeps_the_state_is_found_by_what_it_does():
     lstm = rx.gated_cell(LAYERS[0].step.pointwise, **sizes | {"gates": 4, "state": LSTMState})
     found = subject_of(lstm, lstm.init(jax.random.key(0)), XS, 20.0).memory
     assert (found.gates, found.forget, found.sign) == (4, 1, 1)
+
+
+def test_a_gain_reaches_the_recurrent_weights_wherever_they_are():
+    """In a dict, say; calibrate finds them there, and so must what begins anew from its factor."""
+
+    def step(params, state, x):
+        state = jnp.tanh(x @ params["in"]["w_in"] + state @ params["back"]["w_rec"])
+        return state, state
+
+    def begin(key):
+        w_in, w_rec = jax.random.normal(key, (2, 6, 6)) / 6**0.5
+        return {"in": {"w_in": w_in[:2]}, "back": {"w_rec": w_rec}}
+
+    cell = rx.Cell(begin, lambda params, batch_shape=(): jnp.zeros((*batch_shape, 6)), step)
+    params = cell.init(jax.random.key(0))
+    found, skipped = cures_that_fit(subject_of(cell, params, XS, 20.0), ["critical gain"])
+    assert not skipped
+    begun = found[0].cell.init(jax.random.key(0))
+    factor = rx.cures.calibrate(cell, params, XS).adjusted
+    np.testing.assert_allclose(begun["back"]["w_rec"], factor * params["back"]["w_rec"], rtol=1e-2)
+    np.testing.assert_array_equal(begun["in"]["w_in"], params["in"]["w_in"])

@@ -108,3 +108,33 @@ def test_the_flow_of_a_cell_whose_gradient_is_clipped():
         cell, TASK, OPTIMIZER, key=KEY, steps=4, batch_size=4, flow_every=2, progress=False
     )
     assert np.isfinite(found.history["flow"].log_norm).all()
+
+
+def test_a_batch_that_is_a_bare_tuple_is_named():
+    batch = TASK.draw(KEY, 4)
+    with pytest.raises(TypeError, match=r"batch must be a rx\.tasks\.Batch"):
+        rx.train.fit(
+            NETWORK,
+            [tuple(batch[:3])],
+            OPTIMIZER,
+            key=KEY,
+            steps=1,
+            loss=rx.tasks.squared_error,
+            progress=False,
+        )
+
+
+def test_a_penalty_that_knows_no_mask_is_refused_where_there_is_one():
+    batch = TASK.draw(KEY, 4)
+    masked = batch._replace(mask=jnp.ones(batch.xs.shape[:2], bool))
+    with pytest.raises(ValueError, match="padding would be penalised: leave the regularizer out"):
+        rx.train.fit(
+            NETWORK,
+            [masked],
+            OPTIMIZER,
+            key=KEY,
+            steps=1,
+            loss=rx.tasks.squared_error,
+            regularizer=lambda cell, params, state, xs: jnp.sum(xs**2),
+            progress=False,
+        )

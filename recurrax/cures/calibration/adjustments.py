@@ -92,6 +92,16 @@ def _of_name(name: str, cell: Any, params: Any) -> Adjustment:
     raise ValueError(f"adjust: {unknown('gate or leaf of the params', name, known)}")
 
 
+def scaled(name: str, params: Any, factor: float) -> Any:
+    """The params with each leaf of this name times a factor."""
+    paths = [
+        jax.tree_util.keystr(path, simple=True, separator=".")
+        for path, _ in jax.tree_util.tree_leaves_with_path(params)
+    ]
+    chosen = frozenset(path for path in paths if f".{path}".endswith(f".{name}"))
+    return _scaling(chosen)(params, factor)
+
+
 def _scaling(leaves: frozenset[str]) -> Callable[[Any, float], Any]:
     def change(params: Any, factor: float) -> Any:
         def one(path: Any, leaf: Any) -> Any:

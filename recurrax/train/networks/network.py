@@ -100,7 +100,7 @@ class Network:
         return self.apply(params, batch.xs, batch.mask)
 
     def parts(self, params: NetworkParams, batch: Batch) -> dict[str, Part]:
-        """The cell on a batch, as what there is to measure; it needs no name."""
+        """The cell on a batch from its initial state, as what there is to measure; no name."""
         xs = self.inputs(params, batch.xs)
         return {"": Part(self.cell, params.cell, None, xs, batch.mask, None)}
 

@@ -63,6 +63,12 @@ class Objective:
         total = self.criterion(outputs, batch)
         seen = {"loss": total}
         if self.regularizer is not None:
+            if batch.mask is not None:
+                raise ValueError(
+                    "regularizer takes (cell, params, state, xs) and so knows no mask, but the "
+                    "batches have one, and padding would be penalised: leave the regularizer out, "
+                    "or add it to the loss of a model of your own, rx.train.model(init, loss=...)"
+                )
             cell, xs = net.cell, net.inputs(params, batch.xs)
             start = cell.initial_state(params.cell, xs.shape[1:-1])
             seen["penalty"] = self.regularizer(cell, params.cell, start, xs)

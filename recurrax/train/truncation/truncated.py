@@ -1,9 +1,8 @@
 """Truncated backpropagation: the state is carried from chunk to chunk, and the gradient cut there.
 
 One scan over chunks, each recomputed when differentiated, so that memory is that of one chunk and
-of a state for each. Two other ways were measured at T = 10,000: all chunks at once as one large
-batch, from the states of a first pass, and groups of them. On a CPU neither was faster, at 10 to 30
-times the memory.
+of a state for each. All chunks at once as one large batch, from the states of a first pass, would
+need memory for all of them.
 """
 
 from __future__ import annotations
