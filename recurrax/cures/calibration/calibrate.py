@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 _EXACT = 16  # the size of a state up to which whole products are as fast as a few directions
 _PROBES = 8
-_REACHED = 1e-3  # nats a step from what was wanted
 _FELT = 0.05  # the part of a gradient that is felt at the horizon, as in `flow.horizon`
 
 
@@ -124,7 +123,9 @@ def calibrate(
 
     Source: the root is found by Brent's method (1973); what is measured, in `rx.flow.decay`.
     """
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((params, state, xs))):
+    if any(
+        isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((params, state, xs, mask))
+    ):
         raise TypeError("calibrate searches by the values it measures: call it outside jax.jit")
     params = jax.tree.map(jnp.asarray, params)
     target = _wanted(horizon, rate, xs, mask)
@@ -216,7 +217,7 @@ def _calibrated(part: Part, adjust: Any, between: Any, target: float) -> Calibra
     present = float(middle) if what.present is None else what.present
     given = quick, careful, what.range, present, target
     try:
-        found = find_root(*given, slack=slack, allowed=lambda n: max(_REACHED, _error(known[n])))
+        found = find_root(*given, slack=slack, allowed=lambda number: _error(known[number]))
     except Unreachable as reason:
         low, high = what.range
         raise ValueError(
@@ -229,8 +230,9 @@ def _calibrated(part: Part, adjust: Any, between: Any, target: float) -> Calibra
 
 
 def _error(rates: Any) -> float:
-    """The standard error of the mean; NaN for one of one sequence."""
-    return float(np.std(rates, ddof=1) / rates.size**0.5) if rates.size > 1 else math.nan
+    """The standard error of the mean; NaN for one of one sequence, or of none that is finite."""
+    known = rates.size > 1 and np.isfinite(rates).all()
+    return float(np.std(rates, ddof=1) / rates.size**0.5) if known else math.nan
 
 
 @partial(jax.jit, static_argnames=("cell", "probes", "quick"))

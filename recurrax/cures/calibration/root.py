@@ -6,6 +6,7 @@ careful one, which costs ten times as much, is then asked near one of them.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _POINTS = 25  # of the whole range
 _FEWER = 9  # of what lies between two of them
 _CLOSE = 1e-5  # nats a step from what is wanted: no need to look closer
+_REACHED = 1e-3  # what is near enough where the rate only comes close
 _MOST = 1e3  # in place of an infinite rate, with which one cannot interpolate
 _WIDENINGS = 12
 
@@ -35,7 +37,7 @@ class Range(NamedTuple):
 
     def along(self, number: Any) -> Any:
         """Where a number is, on the scale on which they are spread evenly."""
-        return np.log(number) if self.low > 0 else np.asarray(number, float)
+        return np.log(np.maximum(number, self.low)) if self.low > 0 else np.asarray(number, float)
 
     def inverse(self, place: Any) -> Any:
         return np.exp(place) if self.low > 0 else place
@@ -72,23 +74,34 @@ def find_root(
       present: the number that changes nothing.
       target: the wanted rate.
       slack: how far the two measurements can be apart.
-      allowed: how far from the target the rate at a number may be, after the last that was measured
-        there.
+      allowed: how far from the target the rate may be at a number where it jumps over it.
 
     Raises:
       Unreachable: if there is none.
     """
     near, exact = _Errors(quick, target), _Errors(careful, target)
     numbers, errors = _scan(near, range_)
+    tried: dict[tuple[float, float], Unreachable] = {}
     for measured in (near, exact):
         if measured is exact:  # what the quick rates do not settle, the careful ones do
             unsure = np.abs(errors) <= slack
             errors[unsure] = [exact(number) for number in numbers[unsure]]
-        found = _nearest(numbers, errors, range_, present)
-        bracket = None if found is None else _bracket(measured, exact, range_, *found.ends)
-        if found is not None and bracket is not None:
+        crossed = _crossed(numbers, errors, range_, present)
+        for ends in crossed:
+            bracket = None if ends in tried else _bracket(measured, exact, range_, *ends)
+            if bracket is None:
+                continue
             _refine(exact, *bracket)
-            return Root(_best(exact, allowed), found.others)
+            try:
+                number = _best(exact, allowed)
+            except Unreachable as reason:
+                tried[ends] = reason
+                continue
+            known = {ends, *tried, *(at for at in crossed if at[0] <= number <= at[1])}
+            others = [where for at, where in crossed.items() if at not in known]
+            return Root(number, tuple(sorted(where for where in others if math.isfinite(where))))
+    if tried:
+        raise next(iter(tried.values()))
     exact(numbers[np.argmin(np.abs(errors))])
     return Root(_best(exact, allowed), ())
 
@@ -103,14 +116,15 @@ class _Errors:
     def __call__(self, number: float) -> float:
         number = float(number)
         if number not in self.known:
-            error = np.nan_to_num(self.measure(number), nan=_MOST, posinf=_MOST, neginf=-_MOST)
-            self.known[number] = float(np.clip(error - self.target, -_MOST, _MOST))
+            error = np.nan_to_num(self.measure(number) - self.target, nan=_MOST)
+            self.known[number] = float(np.clip(error, -_MOST, _MOST))
         return self.known[number]
 
-
-class _Found(NamedTuple):
-    ends: tuple[float, float]  # the points of the scan between which the nearest root is
-    others: tuple[float, ...]
+    def told(self, error: float) -> str:
+        """The rate, in words."""
+        if abs(error) < _MOST:
+            return f"{error + self.target:.4g}"
+        return "an overflow" if error > 0 else "-inf"
 
 
 def _scan(near: _Errors, range_: Range) -> tuple[Any, Any]:
@@ -133,17 +147,22 @@ def _crossings(errors: Any) -> Any:
     return np.flatnonzero(np.diff(errors > 0))
 
 
-def _nearest(numbers: Any, errors: Any, range_: Range, present: float) -> _Found | None:
-    """Where the sign changes nearest to the present number, and about where else."""
+def _crossed(
+    numbers: Any, errors: Any, range_: Range, present: float
+) -> dict[tuple[float, float], float]:
+    """Between which points the sign changes, the nearest to the present number first, and where.
+
+    NaN beside an infinite rate, where it jumps as likely as not.
+    """
     places = _crossings(errors)
-    if not len(places):
-        return None
     ends = range_.along(np.stack([numbers[places], numbers[places + 1]]))
     low, high = errors[places], errors[places + 1]
     where = ends[0] + (ends[1] - ends[0]) * low / (low - high)
-    first = int(np.argmin(np.abs(where - range_.along(present))))
-    at, others = places[first], np.delete(range_.inverse(where), first)
-    return _Found((float(numbers[at]), float(numbers[at + 1])), tuple(map(float, others)))
+    finite = np.maximum(np.abs(low), np.abs(high)) < _MOST
+    roots = np.where(finite, range_.inverse(where), np.nan)
+    order = np.argsort(np.abs(where - range_.along(present)), kind="stable")
+    between = np.stack([numbers[places], numbers[places + 1]], 1)[order].tolist()
+    return dict(zip(map(tuple, between), roots[order].tolist(), strict=True))
 
 
 def _bracket(
@@ -156,6 +175,8 @@ def _bracket(
     numbers = range_.points(low, high, _FEWER)
     errors = np.array([measured(number) for number in numbers])
     places = _crossings(errors)
+    if not len(places):  # none by the careful ones, where the quick ones saw an end of it
+        return None
     at = int(places[len(places) // 2])
     ends = range_.along(numbers[at : at + 2])
     slope = (errors[at + 1] - errors[at]) / (ends[1] - ends[0])
@@ -196,21 +217,25 @@ def _refine(exact: _Errors, low: float, high: float) -> None:
 
 
 def _best(exact: _Errors, allowed: Measure) -> float:
-    """The number with the smallest error of all that were measured.
+    """The number with the smallest error of all that were measured, or beside a jump.
 
     Raises:
       Unreachable: if that is too large.
     """
     numbers = np.array(sorted(exact.known))
     errors = np.array([exact.known[number] for number in numbers])
-    best = float(numbers[np.argmin(np.abs(errors))])
-    if abs(exact(best)) <= allowed(best):
-        return best
-    places, rates = _crossings(errors), errors + exact.target
-    if len(places):
-        at = places[np.argmin(numbers[places + 1] - numbers[places])]
-        raise Unreachable(
-            f"it jumps from {rates[at]:.4g} to {rates[at + 1]:.4g} at {numbers[at + 1]:.4g}, where "
-            "longer or more sequences may smooth it"
-        )
-    raise Unreachable(f"the nearest is {exact(best) + exact.target:.4g}, at {best:.4g}")
+    best = int(np.argmin(np.abs(errors)))
+    if abs(errors[best]) <= _REACHED:
+        return float(numbers[best])
+    places = _crossings(errors)
+    if not len(places):
+        raise Unreachable(f"the nearest is {exact.told(errors[best])}, at {numbers[best]:.4g}")
+    beside = np.append(places, places + 1)
+    best = int(beside[np.argmin(np.abs(errors[beside]))])
+    if abs(errors[best]) <= allowed(float(numbers[best])):
+        return float(numbers[best])
+    at = places[np.argmin(numbers[places + 1] - numbers[places])]
+    raise Unreachable(
+        f"it jumps from {exact.told(errors[at])} to {exact.told(errors[at + 1])} at "
+        f"{numbers[at + 1]:.4g}, where longer or more sequences may smooth it"
+    )

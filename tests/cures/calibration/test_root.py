@@ -66,7 +66,7 @@ def test_two_roots_between_two_points_of_the_scan():
 def test_what_overflows_grows():
     found, _ = search(lambda g: math.log(g / 3) if g < 3.5 else math.nan)
     assert found.number == pytest.approx(3, rel=1e-4)
-    with pytest.raises(Unreachable, match=r"it jumps from -0\.6\d* to 1000 at 2, where"):
+    with pytest.raises(Unreachable, match=r"it jumps from -0\.6\d* to an overflow at 2, where"):
         search(lambda g: -0.6 - (2 - g) / 100 if g < 2 else math.nan)
 
 
@@ -85,3 +85,50 @@ def test_one_that_is_only_approached_is_reached_within_a_thousandth():
 def test_a_jump_is_said():
     with pytest.raises(Unreachable, match=r"it jumps from -0\.2 to 0\.3 at 2, where"):
         search(lambda g: -0.2 if g < 2 else 0.3)
+
+
+def test_a_jump_that_is_nearer_than_a_root():
+    found, _ = search(lambda g: -0.5 * math.tanh(5 * math.log(g / 0.3)) if g < 2 else 0.4)
+    assert found.number == pytest.approx(0.3, rel=1e-4)
+    assert found.others == ()
+    with pytest.raises(Unreachable, match=r"it jumps from -0\.2 to 0\.3 at 2, where"):
+        search(lambda g: -0.2 if 0.3 < g < 2 else 0.3)
+
+
+@pytest.mark.parametrize(("root", "overflow"), [(0.9, 5), (0.3, 2)])
+def test_an_overflow_is_no_other_root(root, overflow):
+    """Nor is the root itself, when it was found from there."""
+    found, _ = search(lambda g: -math.log(g / root) if g < overflow else math.nan)
+    assert found.number == pytest.approx(root, rel=1e-4)
+    assert found.others == ()
+
+
+def test_where_it_jumps_the_nearer_side_may_be_allowed():
+    """And not where a hill ends below the target, as far as it may be off."""
+
+    def near(careful):
+        return find_root(careful, careful, FACTORS, 1.0, 0.0, slack=0.05, allowed=lambda _: 0.02)
+
+    assert near(lambda g: -0.015 if g < 2 else 0.3).number == pytest.approx(2, rel=1e-5)
+    with pytest.raises(Unreachable, match=r"the nearest is -0\.015\d*, at 1\.414"):
+        near(lambda g: -0.015 - math.log(g / 1.4) ** 2)
+    with pytest.raises(Unreachable, match=r"it jumps from -0\.03 to 0\.3 at 2, where"):
+        near(lambda g: -0.03 if g < 2 else 0.3)
+
+
+def test_a_quick_rate_that_is_wrong_by_more_than_the_slack():
+    with pytest.raises(Unreachable, match=r"the nearest is -0\.3, at"):
+        search(lambda g: -0.3, quick=lambda g: -0.04 if g < 1 else 0.06)
+
+
+def test_zero_is_below_a_range_of_positive_numbers():
+    found, _ = search(lambda b: (b - 2) * (b - 7), Range(0.5, 8.0), 0.0)
+    assert found.number == pytest.approx(2, rel=1e-4)
+    assert found.others == pytest.approx((7,), rel=0.05)
+
+
+def test_a_wanted_rate_beside_an_overflow():
+    with pytest.raises(Unreachable, match=r"the nearest is an overflow, at 0\.01562"):
+        search(lambda g: math.nan, target=0.1)
+    with pytest.raises(Unreachable, match=r"the nearest is -inf, at 0\.01562"):
+        search(lambda g: -math.inf, target=-0.1)
