@@ -96,12 +96,12 @@ def calibrate(
 
     Returns:
       A `Calibrated`, whose params have the dtypes they had. `after` is within 1e-5 of the wanted
-      rate, or as near as 1e-3 or `error` where the rate jumps with the number, as in half precision
-      and of few relus. If the rate is the wanted one at several numbers, `adjusted` is the nearest
-      to the present one and `others` has those that a scan by 25 points sees. `before` of a layer
-      is on the outputs of the calibrated layers below. On other data of the same kind the rate
-      differs by about `1.4 error`, which falls as `1 / sqrt(T B)`. The same arguments always give
-      the same result.
+      rate; within 1e-3 where it only comes near, or within `error` where it jumps with the number,
+      as in half precision and of few relus. If the rate is the wanted one at several numbers,
+      `adjusted` is the nearest to the present one and `others` has those that a scan by 25 points
+      sees. `before` of a layer is on the outputs of the calibrated layers below. On other data of
+      the same kind the rate differs by about `1.4 error`, which falls as `1 / sqrt(T B)`. The same
+      arguments always give the same result.
 
     Raises:
       ValueError: if no number gives the rate, with the nearest that there is; if horizon is not
@@ -123,9 +123,8 @@ def calibrate(
 
     Source: the root is found by Brent's method (1973); what is measured, in `rx.flow.decay`.
     """
-    if any(
-        isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((params, state, xs, mask))
-    ):
+    given = jax.tree.leaves((params, state, xs, mask))
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in given):
         raise TypeError("calibrate searches by the values it measures: call it outside jax.jit")
     params = jax.tree.map(jnp.asarray, params)
     target = _wanted(horizon, rate, xs, mask)
@@ -157,7 +156,10 @@ def _wanted(horizon: Any, rate: Any, xs: Any, mask: Any) -> float:
         raise ValueError(
             f"horizon={horizon!r} and rate={rate!r} are two ways to say the same: give one of them"
         )
-    longest = checks.check_steps(xs) if mask is None else int(np.max(np.sum(mask, 0)))
+    longest = checks.check_steps(xs)
+    if mask is not None:
+        checks.check_flags("mask", mask, longest, None)
+        longest = int(np.max(np.sum(mask, 0)))
     if not 0 < horizon <= longest:
         raise ValueError(
             f"horizon must be above 0 and at most T = {steps_of(longest)}, over which the rate is "
