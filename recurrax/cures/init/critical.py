@@ -93,8 +93,8 @@ def critical(
     Raises:
       ValueError, TypeError: if a variance is negative, not a number or above 1e12, distribution
         unknown, or gates not a positive integer; if cell has no recurrent initialiser, is given
-        without xs, or beside what is for the closed form; as `rx.cures.calibrate` does; when
-        called, if the blocks are not square.
+        without xs; if what is for one way to find the gain is given beside another; as
+        `rx.cures.calibrate` does; when called, if the blocks are not square.
 
     Example:
       >>> import jax, recurrax as rx
@@ -121,15 +121,24 @@ def critical(
             raise ValueError(
                 f"{name} and {closed[0]} are two ways to find the gain: leave one of them out"
             )
+    check_base(base)
+    if gain is None and base != ORTHOGONAL:
+        raise ValueError("base is what a known gain is a factor of: leave it out, or give gain")
     if cell is not None:
         if gain is not None:
             raise ValueError("the gain of cell is measured: leave out gain, or cell and xs")
         return _measured(cell, xs, mask, seeds, key, gates)
     if xs is not None:
         raise ValueError("xs is what a cell is measured on: give the cell too, critical(cell, xs)")
+    for name, given in (
+        ("mask", mask is not None),
+        ("seeds", seeds != 3),
+        ("key", key is not None),
+    ):
+        if given:
+            raise ValueError(f"{name} is for a cell that is measured: leave it out, or give a cell")
     if gain is not None:
         check_size("gain", gain)
-        check_base(base)
         return _scaled(float(gain), base, gates)
     return _closed_form(variances, distribution, gates)
 

@@ -156,6 +156,22 @@ def test_gates_that_are_drawn_differently():
             ValueError,
             "gates must be 1 for a cell, which asks gate by gate, got 3",
         ),
+        *(
+            (
+                {"input_variance": 1.0, name: value},
+                ValueError,
+                f"{name} is for a cell that is measured: leave it out, or give a cell",
+            )
+            for name, value in {"mask": 3, "seeds": -3, "key": jax.random.key(0)}.items()
+        ),
+        *(
+            (
+                {**options, "base": init.identity()},
+                ValueError,
+                "base is what a known gain is a factor of: leave it out, or give gain",
+            )
+            for options in ({"input_variance": 1.0}, {"cell": rx.cells.gru(2, 4), "xs": 1.0})
+        ),
         ({"gain": -1.0}, ValueError, "gain must not be negative, got -1.0"),
     ],
 )
