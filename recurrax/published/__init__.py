@@ -108,8 +108,9 @@ def get(name: str) -> Claim:
         raise ValueError(unknown("claim", name, CLAIMS))
     try:
         found = pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"there is no claim {name!r}: {first_line(error)}") from None
+    except Exception as error:  # what stands in a file of the user's may fail in any way
+        what = f"{type(error).__name__}: {first_line(error)}"
+        raise ValueError(f"there is no claim {name!r}: {what}") from None
     if not isinstance(found, Claim):
         raise ValueError(f"{name} must be a rx.published.Claim, got {type(found).__name__}")
     return found

@@ -10,6 +10,10 @@ import jax
 from recurrax.published.claim import Claim, Row
 
 
+class NoRowsError(TypeError):
+    """What a claim measures is no rows."""
+
+
 class Reproduced(NamedTuple):
     """What was measured of one claim."""
 
@@ -38,7 +42,7 @@ def measured(claim: Claim) -> Reproduced:
         rows = tuple(found) if hasattr(found, "__iter__") else ()
     seconds = time.perf_counter() - start
     if isinstance(found, Row) or not rows or not all(isinstance(row, Row) for row in rows):
-        raise TypeError(
+        raise NoRowsError(
             f"measure() of claim {claim.name!r} must give rows, made by compared, stated or "
             f"not_comparable; got {found!r}"
         )

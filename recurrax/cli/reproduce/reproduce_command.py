@@ -19,6 +19,7 @@ from recurrax import published
 from recurrax.cli import console
 from recurrax.cli.options import arg, check_folder
 from recurrax.cli.reproduce.verdicts import in_one_sentence, print_claim
+from recurrax.published.measured import NoRowsError
 
 if TYPE_CHECKING:
     from recurrax.published import Claim, Reproduced
@@ -62,6 +63,9 @@ class ReproduceOptions:
         with console.as_mistakes(ValueError):
             claims = [published.get(name) for name in self.names or published.names(long=self.long)]
         claims = list(dict.fromkeys(claims))
+        called = [claim.name for claim in claims]
+        if twice := [name for name in dict.fromkeys(called) if called.count(name) > 1]:
+            raise console.Mistake(f"two claims have the name {twice[0]!r}: rename one of them")
         if self.out is not None:
             check_folder(self.out)
         start = time.perf_counter()
@@ -92,7 +96,7 @@ class ReproduceOptions:
                 update(advance=1, description=" ".join(claim.name for claim in following))
 
             try:
-                with console.as_mistakes(ImportError):
+                with console.as_mistakes(ImportError, NoRowsError):
                     published.reproduce(claims, tell=tell)
             except KeyboardInterrupt:
                 return results, True
