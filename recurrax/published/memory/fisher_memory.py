@@ -61,10 +61,17 @@ def _total_memory(w: np.ndarray) -> np.ndarray:
     eye = jnp.eye(SIZE)
     later = unroll(_linear, jnp.asarray(w), eye, jnp.zeros(STEPS))[1]
     powers = np.concatenate([np.asarray(eye)[None], np.asarray(later)])
-    side_by_side = powers.transpose(1, 0, 2).reshape(SIZE, -1)
-    seen = np.linalg.inv(side_by_side @ side_by_side.T) @ powers
+    seen = np.linalg.inv(_covariance(w)) @ powers
     total: np.ndarray = powers.reshape(-1, SIZE).T @ seen.reshape(-1, SIZE)
     return total
+
+
+def _covariance(w: np.ndarray) -> np.ndarray:
+    """`C = W C W^T + 1` by doubling, which knows nothing of the states."""
+    covariance, power = np.eye(SIZE), w
+    for _ in range(12):  # 2^12 terms
+        covariance, power = covariance + power @ covariance @ power.T, power @ power
+    return covariance
 
 
 def _linear(w: Any, h: Any, x: Any) -> tuple[Any, Any]:
@@ -76,8 +83,8 @@ FISHER = Claim(
     "fisher-memory",
     "Fisher memory of a linear network under noise, summed over all times",
     "Ganguli, Huh and Sompolinsky (2008); derived: 1 for normal W and for the mean over "
-    "directions of any, sum_k 1/C_kk of a delay line (exact)",
-    f"N = {SIZE}, powers of W by unroll to {STEPS:,} steps, float64",
+    "directions of any, sum_k a^(k-1) / C_kk of a delay line of squared gain a (exact)",
+    f"N = {SIZE}, powers of W by unroll to {STEPS:,} steps, C by doubling, float64",
     fisher_memory,
     float64=True,
 )

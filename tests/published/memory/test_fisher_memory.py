@@ -23,6 +23,21 @@ def test_the_memory_of_two_units_by_hand(monkeypatch):
     np.testing.assert_allclose(found, [[1.5, 0.0], [0.0, 0.5]], atol=1e-12)
 
 
+def test_the_covariance_solves_its_equation():
+    w = np.random.default_rng(1).standard_normal((50, 50))
+    w *= 0.95 / np.abs(np.linalg.eigvals(w)).max()
+    found = fisher_memory._covariance(w)
+    np.testing.assert_allclose(found, w @ found @ w.T + np.eye(50), rtol=1e-9, atol=1e-7)
+
+
+def test_states_that_are_no_powers_of_w_differ(monkeypatch):
+    """What they lose is in no row the same as what C says."""
+    monkeypatch.setattr(fisher_memory, "SIZE", 10)
+    monkeypatch.setattr(fisher_memory, "_linear", lambda w, h, x: 2 * (0.9 * w @ h,))
+    (found,) = rx.published.reproduce(["fisher-memory"])
+    assert [row.verdict for row in found.rows[:4]] == 4 * ["differs"]
+
+
 def test_a_network_that_loses_something_differs(monkeypatch):
     """Of the powers that were said to be of W; the mean over directions is 1 for any."""
     monkeypatch.setattr(fisher_memory, "SIZE", 10)
