@@ -28,10 +28,10 @@ import optax
 
 import recurrax as rx
 from recurrax.tasks.task import Sampler
-from recurrax.train import chunk_length
 from recurrax.train.loop import Carry, Program
 from recurrax.train.networks.objective import Objective
 from recurrax.train.source import ONE_DEVICE, task_source
+from recurrax.train.truncation import chunk_length
 
 from .comparing import ratios
 from .markers import RESULTS, markers, printed, replace_between

@@ -231,7 +231,8 @@ def test_what_wants_a_cell_refuses_it():
         rx.bidirectional(deep)
     message = (
         "cell must be a rx.Cell, got BidirectionalStack. What reads a sequence from both ends has "
-        "no step to stream or watch: call rx.unroll in a loss of your own, with a readout beside."
+        "no step to stream or watch: call rx.unroll in a model of your own, "
+        "rx.train.model(init, apply), with a readout beside."
     )
     with says(TypeError, message):
         rx.train.network(deep, 2)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import pytest
 
 import recurrax as rx
-from recurrax.train import chunk_length as module
 from recurrax.train.loop import Carry, Program
 from recurrax.train.networks.objective import Objective
+from recurrax.train.truncation import chunk_length as module
 
 
 def linear(weight, name="w_rec"):
