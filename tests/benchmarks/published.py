@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from recurrax.cli.reproduce.verdicts import number
+from recurrax.published import names
 
 from .markers import RESULTS, markers, replace_between
 from .training import markdown
@@ -60,6 +61,7 @@ def text(documents: list[dict[str, Any]], when: str) -> str:
     numbers = [(name, each) for name, claim in claims.items() for each in claim["rows"]]
     verdicts = [each["verdict"] for _, each in numbers]
     counts = ", ".join(f"{verdicts.count(it)} {it}" for it in dict.fromkeys(verdicts))
+    missing = ", ".join(name for name in names(long=True) if name not in claims) or "none"
     told = [
         f"- {name}, {claim['seconds']:.0f} s{', with `--long`' if claim['long'] else ''}: "
         f"{claim['title']}. Source: {claim['source']}. Here: {claim['setting']}."
@@ -68,7 +70,8 @@ def text(documents: list[dict[str, Any]], when: str) -> str:
     return "\n".join(
         [
             f"`python -m tests.benchmarks.published --results` wrote this on {when}: {counts}. "
-            "Of several seeds or starts ours is the median or the published one, beside the range.",
+            "Of several seeds or starts ours is the median or the published one, beside the range. "
+            f"Claims that were not run: {missing}.",
             "",
             *told,
             "",
