@@ -123,3 +123,4 @@ def test_steps_on_the_flows_themselves(monkeypatch):
     assert (chua.published, lorenz.published) == (697, 30_000)
     assert 3 < chua.ours < lorenz.ours < 300
     assert (chua.range, chua.tolerance) == (None, "a factor of 10")
+    assert chua.note == f"{chua.ours / 697:.2g} times theirs; only magnitudes are compared"
