@@ -11,6 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+# A note for what stands in the column of published numbers and is none.
+NOT_PUBLISHED = "measured before with other code, not published"
 VERDICTS = AGREES, DIFFERS, NOT_COMPARABLE = "agrees", "differs", "not comparable"
 
 
