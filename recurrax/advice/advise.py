@@ -102,6 +102,8 @@ def advise(
     check_cell("rx.advise", cell)
     checks.check_key(key)
     checks.check_positive_int("seeds", seeds)
+    if tell is not None and not callable(tell):
+        raise TypeError(f"tell must be a function tell(done, total, words), got {tell!r}")
     names = check_cures(cures)
     budget = Budget(steps, batch_size, learning_rate).checked(prove, data)
     given = given_data(data, key)
@@ -180,7 +182,7 @@ def _verdict(found: Advice) -> str:
     """What was measured of the starts, and no more than that."""
     best, default = found.best, found.default
     wanted = steps_of(found.wanted)
-    words = f"{wanted} are wanted, and the gradient of the cell as it is is felt {_felt(default)}"
+    words = f"{wanted} are wanted, and the gradient of the cell as given is felt {_felt(default)}"
     if best is default:
         return f"{words}; nothing that was tried comes nearer. Nothing was trained."
     words = f"{words}; by the distance {best.candidate.name} comes nearest, felt {_felt(best)}."

@@ -88,6 +88,10 @@ def sentence(found: Advice, task: Task) -> str:
     merits = [merit(option.trial, task) for option in trained]
     words = f"After training: {'; '.join(parts)}."
     best = trained[merits.index(max(merits))]
+    metric, relation, _ = task.goal
+    sign, guess = (-1 if "<" in relation else 1), dict(task.baseline)[metric]
+    if max(merits) <= (0, sign * guess):
+        return f"{words} None did better than a guess without memory: more steps would tell."
     if merits[0] == max(merits):
         words = f"{words} No other did better than the first choice."
     else:

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from recurrax import checks
+from recurrax.tasks.batch import Batch
 from recurrax.tasks.task import Task
 from recurrax.train.networks.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from recurrax.tasks.batch import Batch
     from recurrax.train.loop import Carry, Program
     from recurrax.train.networks.objective import Objective
     from recurrax.train.source import BatchSource
@@ -42,10 +42,12 @@ def loss_and_metrics(task: Any, loss: Any, metrics: Any, own: Any = None) -> tup
         raise ValueError(f"loss and metrics come with {whose}: leave them out{remedy}")
     if isinstance(task, Task):
         return (task.loss, task.metrics) if own is None else (None, None)
-    if not isinstance(task, Iterable):
+    if not isinstance(task, Iterable) or isinstance(task, (Batch, str)):
+        remedy = ": put it in a list" * isinstance(task, Batch)
+        remedy += ": rx.tasks.get makes one of its name" * isinstance(task, str)
         raise TypeError(
             "task must be a rx.tasks.Task, such as rx.tasks.adding(100), or an iterable of "
-            f"rx.tasks.Batch, got {type(task).__name__}"
+            f"rx.tasks.Batch, got {type(task).__name__}{remedy}"
         )
     if loss is None and own is None:
         raise ValueError(

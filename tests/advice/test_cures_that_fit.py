@@ -89,7 +89,7 @@ def test_what_fits_is_tried_and_what_does_not_has_a_reason(name):
     # A gain that no number reaches is a reason as well.
     names = [n for n in names if n not in GAINS or n in [c.name for c in found]]
     assert [c.name for c in found] == names
-    assert "critical gain" in names or name in ("relu", "plain")
+    assert "critical gain" in names or name in ("elman", "relu", "plain")  # five units may not
     assert all(reason and "\n" not in reason for reason in skipped.values())
     count = parameters(cell.init(jax.random.key(0)))
     for candidate in found:
@@ -156,9 +156,9 @@ def test_a_gain_reaches_the_recurrent_weights_wherever_they_are():
 
     cell = rx.Cell(begin, lambda params, batch_shape=(): jnp.zeros((*batch_shape, 6)), step)
     params = cell.init(jax.random.key(0))
-    found, skipped = cures_that_fit(subject_of(cell, params, XS, 20.0), ["critical gain"])
+    found, skipped = cures_that_fit(subject_of(cell, params, XS, 20.0), ["gain"])
     assert not skipped
     begun = found[0].cell.init(jax.random.key(0))
-    factor = rx.cures.calibrate(cell, params, XS).adjusted
+    factor = rx.cures.calibrate(cell, params, XS, horizon=20).adjusted
     np.testing.assert_allclose(begun["back"]["w_rec"], factor * params["back"]["w_rec"], rtol=1e-2)
     np.testing.assert_array_equal(begun["in"]["w_in"], params["in"]["w_in"])

@@ -138,3 +138,11 @@ def test_a_penalty_that_knows_no_mask_is_refused_where_there_is_one():
             regularizer=lambda cell, params, state, xs: jnp.sum(xs**2),
             progress=False,
         )
+
+
+@pytest.mark.parametrize(
+    ("task", "remedy"), [("adding", "rx.tasks.get makes one"), (TASK.draw(KEY, 4), "in a list")]
+)
+def test_a_name_or_one_batch_is_no_task(task, remedy):
+    with pytest.raises(TypeError, match=remedy):
+        rx.train.fit(CELL, task, OPTIMIZER, key=KEY, steps=1, progress=False)

@@ -30,7 +30,7 @@ def print_advice(found: Advice) -> None:
     )
     headings = _HEADINGS if found.proof is None else (*_HEADINGS, "solved", _metric(found))
     console.print_table(
-        "the starts, nearest to what is wanted first",
+        "the starts by their distance, which a horizon that is too long does not add to",
         headings,
         [_row(found, option) for option in found.options],
         left=("start",),

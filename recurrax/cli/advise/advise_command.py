@@ -103,7 +103,7 @@ class AdviseOptions(DataOptions):
             if self.columns or self.array or self.fill or self.standardise:
                 raise console.Mistake("--columns, --array, --fill and --standardise go with --data")
             name, length = self.task or "adding", self.length
-            finite = self.horizon is not None and math.isfinite(self.horizon)
+            finite = self.horizon is not None and 2 <= self.horizon < math.inf
             if length is None and finite and name != "digits":  # they have a length of their own
                 length = max(2, math.ceil(self.horizon or 2))
             task = task_of(name, length, self.text)

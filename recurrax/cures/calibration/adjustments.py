@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -171,6 +172,12 @@ def _gates_of(cell: Any, params: Any) -> dict[str, int | None]:
 
 
 def _of_function(adjust: Any, params: Any, between: Any) -> Adjustment:
+    try:
+        inspect.signature(adjust).bind(params, 1.0)
+    except TypeError as error:
+        raise TypeError(f"adjust must be a function adjust(params, number): {error}") from None
+    except ValueError:  # some builtins have no signature
+        pass
     present = next((number for number in (1.0, 0.0) if _same(adjust(params, number), params)), None)
     if present is None and between is None:
         raise ValueError(

@@ -128,6 +128,8 @@ def calibrate(
         raise TypeError("calibrate searches by the values it measures: call it outside jax.jit")
     params = jax.tree.map(jnp.asarray, params)
     target = _wanted(horizon, rate, xs, mask)
+    if mask is not None and np.ndim(mask) == 1 and np.ndim(xs) == 3:  # one for all sequences
+        mask = np.broadcast_to(np.asarray(mask)[:, None], np.shape(xs)[:2])
 
     def one(part: Part) -> Calibrated:
         return _calibrated(part, adjust, between, target)
@@ -224,11 +226,16 @@ def _calibrated(part: Part, adjust: Any, between: Any, target: float) -> Calibra
         low, high = what.range
         raise ValueError(
             f"no {what.words} from {short(low)} to {short(high)} gives a rate of {target:.4g} a "
-            f"step: {reason}. Give other numbers with between=, another adjust, or another rate."
+            f"step (a horizon of {_horizon(target)}): {reason}. Give other numbers with between=, "
+            "another adjust, or another rate."
         ) from None
     rates, changed = known[found.number], what.change(params, found.number)
     after = float(np.mean(rates))
     return Calibrated(changed, found.number, before, after, _error(rates), found.others)
+
+
+def _horizon(rate: float) -> str:
+    return steps_of(math.log(_FELT) / rate) if rate < 0 else "no end"
 
 
 def _error(rates: Any) -> float:

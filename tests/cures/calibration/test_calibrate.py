@@ -124,7 +124,8 @@ def test_what_cannot_be_reached():
     """Half of the state is left after every step, whatever w_rec is."""
     cell, params, _ = given("leak alone")
     words = (
-        r"no factor of params\.w_rec from 0\.015625 to 64 gives a rate of 0 a step: the nearest "
+        r"no factor of params\.w_rec from 0\.015625 to 64 gives a rate of 0 a step "
+        r"\(a horizon of no end\): the nearest "
     )
     with pytest.raises(ValueError, match=rf"{words}is -0\.6931, at [0-9.]+\. Give other numbers"):
         rx.cures.calibrate(cell, params, data(1))
