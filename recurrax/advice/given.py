@@ -64,8 +64,8 @@ def given_data(data: Any, key: chex.PRNGKey) -> Given:
     size = min(_EXAMPLES, data.shape[1])
     chunks = [jnp.asarray(data[:, at : at + size]) for at in range(0, data.shape[1], size)]
     whole = [xs for xs in chunks[:_BATCHES] if xs.shape[1] == size]
-    nothing = jnp.zeros((len(data), size))
-    batches = tuple(Batch(xs, nothing[..., None], nothing + 1) for xs in whole)
+    targets, weights = jnp.zeros((len(data), size, 1)), jnp.ones((len(data), size))
+    batches = tuple(Batch(xs, targets, weights) for xs in whole)
     return Given(None, batches, 1, _mean_square, f"the data given, T = {len(data)}")
 
 

@@ -84,6 +84,35 @@ def picture_failures(name: object, draw: Callable[[], None]) -> list[str]:
     return []
 
 
+def deliver(
+    text: str,
+    numbers: Path,
+    picture: Path,
+    draw: Callable[[], None],
+    show: Callable[[], None] | None,
+) -> int:
+    """Write the numbers and the picture, show what was found, and return the exit code.
+
+    Args:
+      text: the numbers as JSON, which are printed where nothing is shown.
+      numbers: the file that they go to.
+      picture: the file that `draw` writes.
+      draw: makes the picture.
+      show: prints the table; None prints the JSON.
+    """
+    with as_mistakes(OSError, prefix=f"--out {numbers.parent}: "):
+        numbers.write_text(text + "\n", encoding="utf-8")
+    failed = picture_failures(picture, draw)
+    if show is None:
+        print(text)
+    else:
+        show()
+        print_written([numbers] if failed else [picture, numbers])
+    for words in failed:
+        say(words)
+    return NO_PICTURE if failed else 0
+
+
 @contextmanager
 def progress(label: str, total: int, *, show: bool = True) -> Iterator[Callable[..., None]]:
     """Show a bar on a terminal's standard error, but only once the work has taken a second.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,7 @@ from recurrax.train.history import History, flat, learning_rates
 from recurrax.train.loop import Carry, Loop, Program, Schedule, check_old_spelling, evaluate
 from recurrax.train.networks.network import NetworkParams
 from recurrax.train.networks.objective import objective_of
-from recurrax.train.progress import Interrupted, catch_ctrl_c, shown
+from recurrax.train.progress import catch_ctrl_c, interrupted, shown
 from recurrax.train.source import batch_source
 from recurrax.train.truncation.chunk_length import with_truncation
 from recurrax.train.truncation.truncated import left_before
@@ -23,7 +24,7 @@ from recurrax.train.user_functions import check_functions, check_takes
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     import chex
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from recurrax.train.loop import Report
     from recurrax.train.networks.model import Model
     from recurrax.train.networks.network import Network
-    from recurrax.train.networks.objective import Regularizer
+    from recurrax.train.networks.objective import Objective, Regularizer
     from recurrax.train.source import BatchSource
 
 
@@ -199,12 +200,7 @@ def fit(
         flow_every=flow_every,
         placement=source.placement,
     )
-    if params is None:
-        params = objective.init(key)
-    else:
-        expected, got = checks.show(jax.eval_shape(objective.init, key)), checks.show(params)
-        if got != expected:
-            raise ValueError(f"params must be those of the network, {expected}, got {got}")
+    params = _begun_with(params, objective, key)
     store = None
     if directory is not None:
         trained = params.cell if isinstance(params, NetworkParams) else params
@@ -215,8 +211,8 @@ def fit(
         raise ValueError("resume=True needs the directory in which the checkpoints are")
     carry = Carry(params, optimizer.init(params), key, jnp.int32(0))
     carry = carry._replace(state=left_before(program, carry, source.feed.example))
-    begun = Loaded(carry, False, [])
-    loaded = (store.newest(begun.carry) if store and resume else None) or begun
+    found = store.newest(carry) if store and resume else None
+    loaded = found or Loaded(carry, False, [])
     if truncate == "auto":
         program = program.truncated(loaded.truncate or 0)
     if int(loaded.carry.step) > steps:
@@ -234,27 +230,24 @@ def fit(
             if report.step % checkpoint_every == 0:
                 run.save()
             if log is not None and jax.process_index() == 0:
-                try:
+                with run.saved_if_it_fails():
                     log(report.step, flat(row))
-                except BaseException:
-                    run.save()
-                    raise
         run.save()
     carry, history = run.loop.carry, run.history.arrays()
     result = Fit(carry.params, carry.opt_state, key, run.loop.step, history, run.solved)
     if pressed.is_set():
-        raise _interrupted(result, steps, directory)
+        raise interrupted(result, steps, directory)
     return result
 
 
-def _interrupted(reached: Fit, steps: int, directory: Any) -> Interrupted:
-    """Return what Ctrl-C raises: what was reached, and how to go on."""
-    text = f"training was stopped after {reached.step} of {steps} steps. "
-    if directory is None:
-        text += "Its params are in the fit of this exception: catch rx.train.Interrupted."
-    else:
-        text += f"They are saved in {directory}: the same call with resume=True goes on."
-    return Interrupted(text, reached)
+def _begun_with(given: Any, objective: Objective, key: chex.PRNGKey) -> Any:
+    """Return the params to begin with, which must be those of the network; None draws them."""
+    if given is None:
+        return objective.init(key)
+    expected, got = checks.show(jax.eval_shape(objective.init, key)), checks.show(given)
+    if got != expected:
+        raise ValueError(f"params must be those of the network, {expected}, got {got}")
+    return given
 
 
 def _opened(directory: Any, resume: bool, who: dict[str, str]) -> Store:
@@ -332,6 +325,15 @@ class _Run:
         """Whether the goal is reached; a loss of the user's own need not tell."""
         task: Any = self._source.task
         return task.goal[0] in metrics and bool(task.solved(metrics))
+
+    @contextlib.contextmanager
+    def saved_if_it_fails(self) -> Iterator[None]:
+        """Write a checkpoint before an error of what is run inside goes on."""
+        try:
+            yield
+        except BaseException:
+            self.save()
+            raise
 
     def save(self) -> None:
         """Write a checkpoint, unless there is one of this step."""

@@ -138,6 +138,16 @@ class Interrupted(KeyboardInterrupt):
         self.fit = fit
 
 
+def interrupted(reached: Any, steps: int, directory: Any) -> Interrupted:
+    """Return what Ctrl-C raises: what was reached, and how to go on."""
+    text = f"training was stopped after {reached.step} of {steps} steps. "
+    if directory is None:
+        text += "Its params are in the fit of this exception: catch rx.train.Interrupted."
+    else:
+        text += f"They are saved in {directory}: the same call with resume=True goes on."
+    return Interrupted(text, reached)
+
+
 @contextmanager
 def catch_ctrl_c() -> Iterator[threading.Event]:
     """Yield an event that the first Ctrl-C sets; the second one interrupts at once.

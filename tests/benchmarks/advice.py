@@ -32,7 +32,7 @@ from recurrax.cli.console import document
 from recurrax.plot import over_seeds
 
 from .experiments import short
-from .markers import RESULTS, markers, replace_between
+from .markers import asked, deliver, markers
 from .training import markdown
 
 T, HIDDEN, SEEDS, STEPS, BATCH, RATE = 200, 64, 5, 3000, 32, 0.005
@@ -207,12 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=STEPS, help="training steps of each")
     parser.add_argument("--out", type=Path, help="keep the numbers in this folder")
     parser.add_argument("--read", type=Path, help="read what --out kept, and run nothing")
-    parser.add_argument(
-        "--results", action="store_true", help=f"write the table into {RESULTS.name}"
-    )
-    given = parser.parse_args(arguments)
-    if given.results:
-        replace_between(RESULTS, MARKERS, None)
+    given = asked(parser, MARKERS, arguments)
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.read or given.out or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
@@ -222,10 +217,7 @@ def main(arguments: list[str] | None = None) -> None:
         there = [path for path in paths.values() if path.exists()]
         cases = [json.loads(path.read_text(encoding="utf-8")) for path in there]
         newest = max(path.stat().st_mtime for path in there)
-    written = text(cases, datetime.date.fromtimestamp(newest).isoformat())
-    print(written)
-    if given.results:
-        replace_between(RESULTS, MARKERS, written)
+    deliver(given, MARKERS, text(cases, datetime.date.fromtimestamp(newest).isoformat()))
 
 
 if __name__ == "__main__":

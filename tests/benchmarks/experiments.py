@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .markers import RESULTS, markers, replace_between
+from .markers import asked, deliver, markers
 from .training import markdown
 
 NAMES = ("adding", "exploding", "clipping", "copying", "digits")
@@ -102,12 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--out", type=Path, help="keep pictures and numbers in this folder")
     parser.add_argument("--read", type=Path, help="read what --out kept, and run nothing")
-    parser.add_argument(
-        "--results", action="store_true", help=f"write the table into {RESULTS.name}"
-    )
-    given = parser.parse_args(arguments)
-    if given.results:
-        replace_between(RESULTS, MARKERS, None)
+    given = asked(parser, MARKERS, arguments)
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.read or given.out or Path(scratch)
         for name in () if given.read else given.only:
@@ -115,10 +110,7 @@ def main(arguments: list[str] | None = None) -> None:
         paths = {name: folder / name / FILE for name in given.only}
         found = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items()}
         newest = max(path.stat().st_mtime for path in paths.values())
-    written = text(found, datetime.date.fromtimestamp(newest).isoformat())
-    print(written)
-    if given.results:
-        replace_between(RESULTS, MARKERS, written)
+    deliver(given, MARKERS, text(found, datetime.date.fromtimestamp(newest).isoformat()))
 
 
 if __name__ == "__main__":

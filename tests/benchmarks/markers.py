@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
@@ -22,6 +26,24 @@ def replace_between(path: Path, lines: tuple[str, str], text: str | None) -> Non
         raise SystemExit(f"{path.name} needs the lines {begin} and {end}, in this order")
     if text is not None:
         path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def asked(
+    parser: argparse.ArgumentParser, lines: tuple[str, str], arguments: list[str] | None
+) -> argparse.Namespace:
+    """The arguments, `--results` among them; the markers are looked for before the work."""
+    parser.add_argument("--results", action="store_true", help=f"write it into {RESULTS.name}")
+    given = parser.parse_args(arguments)
+    if given.results:
+        replace_between(RESULTS, lines, None)
+    return given
+
+
+def deliver(given: argparse.Namespace, lines: tuple[str, str], text: str) -> None:
+    """Print the text; write it between the markers, if that is asked for."""
+    print(text)
+    if given.results:
+        replace_between(RESULTS, lines, text)
 
 
 def printed(script: str, text: str) -> str:

@@ -22,7 +22,7 @@ from typing import Any
 from recurrax.cli.reproduce.verdicts import number
 from recurrax.published import names
 
-from .markers import RESULTS, markers, replace_between
+from .markers import asked, deliver, markers
 from .training import markdown
 
 MARKERS = markers("published")
@@ -88,20 +88,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--long", action="store_true", help="also those that train for minutes")
     parser.add_argument("--out", type=Path, help=f"keep {FILE} in this folder")
     parser.add_argument("--read", type=Path, nargs="+", help="read such files, and run nothing")
-    parser.add_argument(
-        "--results", action="store_true", help=f"write the table into {RESULTS.name}"
-    )
-    given = parser.parse_args(arguments)
-    if given.results:
-        replace_between(RESULTS, MARKERS, None)
+    given = asked(parser, MARKERS, arguments)
     with tempfile.TemporaryDirectory() as scratch:
         files = given.read or [run(given.only, given.long, given.out or Path(scratch))]
         documents = [json.loads(path.read_text(encoding="utf-8")) for path in files]
         newest = max(path.stat().st_mtime for path in files)
-    written = text(documents, datetime.date.fromtimestamp(newest).isoformat())
-    print(written)
-    if given.results:
-        replace_between(RESULTS, MARKERS, written)
+    deliver(given, MARKERS, text(documents, datetime.date.fromtimestamp(newest).isoformat()))
 
 
 if __name__ == "__main__":

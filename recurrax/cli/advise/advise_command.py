@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -83,25 +84,15 @@ class AdviseOptions(DataOptions):
         found = self._advised(data, features, length)
         numbers, picture = self.out / "advice.json", self.out / "advice.png"
         text = console.document(dataclasses.asdict(self), **numbers_of(found))
-        with console.as_mistakes(OSError, prefix=f"--out {self.out}: "):
-            numbers.write_text(text + "\n", encoding="utf-8")
-        failed = console.picture_failures(picture, lambda: save(panels(found), picture))
-        if self.json:
-            print(text)
-        else:
-            print_advice(found)
-            console.print_written([numbers] if failed else [numbers, picture])
-        for words in failed:
-            console.say(words)
-        return console.NO_PICTURE if failed else 0
+        show = None if self.json else partial(print_advice, found)
+        return console.deliver(text, numbers, picture, lambda: save(panels(found), picture), show)
 
     def _material(self) -> tuple[Any, int, int, tuple[str, ...]]:
         """Return a task or sequences, their features and length, and what was done to them."""
         if self.data is not None and self.task is not None:
             raise console.Mistake("--task and --data exclude each other: a task draws its own data")
         if self.data is None:
-            if self.columns or self.array or self.fill or self.standardise:
-                raise console.Mistake("--columns, --array, --fill and --standardise go with --data")
+            self.refuse_without_data()
             name, length = self.task or "adding", self.length
             finite = self.horizon is not None and 2 <= self.horizon < math.inf
             if length is None and finite and name != "digits":  # they have a length of their own

@@ -147,18 +147,9 @@ class CompareOptions:
             trial._asdict() | {"summary": summary(trial, found.goal)} for trial in found.trials
         ]
         text = console.document(dataclasses.asdict(self) | asked, **content)
-        with console.as_mistakes(OSError, prefix=f"--out {self.out}: "):
-            numbers.write_text(text + "\n", encoding="utf-8")
-        failed = console.picture_failures(picture, lambda: save(panels(found), picture))
-        if self.json:
-            print(text)
-        else:
-            question = None if self.experiment is None else EXPERIMENTS[self.experiment].question
-            print_comparison(found, question)
-            console.print_written([numbers] if failed else [picture, numbers])
-        for words in failed:
-            console.say(words)
-        return console.NO_PICTURE if failed else 0
+        question = None if self.experiment is None else EXPERIMENTS[self.experiment].question
+        show = None if self.json else partial(print_comparison, found, question)
+        return console.deliver(text, numbers, picture, lambda: save(panels(found), picture), show)
 
     def settled(self) -> dict[str, Any]:
         """Return what was asked for, else what the experiment says, else the defaults."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated
 
+from recurrax.cli.console import Mistake
 from recurrax.cli.data.read import Reading, Sequences, read
-from recurrax.cli.options import arg, integer
+from recurrax.cli.options import arg, flag_of, integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,12 @@ class DataOptions:
     """Time steps T to measure."""
     batch: Annotated[int, integer("--batch")] = 16
     """Sequences B to measure; one long sequence is cut into as many windows."""
+
+    def refuse_without_data(self) -> None:
+        """Refuse options that are about the data where there are none."""
+        for name in ("columns", "array", "fill", "standardise"):
+            if getattr(self, name):
+                raise Mistake(f"{flag_of(name)} is about the data: name them with --data")
 
     def sequences(self) -> Sequences:
         """Return the sequences that are asked for."""

@@ -117,9 +117,7 @@ class DiagnoseOptions(DataOptions):
         """Return the data, or None for noise; refuse options that are about data then."""
         if self.data is not None:
             return self.sequences()
-        for name in ("columns", "array", "fill", "standardise"):
-            if getattr(self, name):
-                raise console.Mistake(f"{flag_of(name)} is about the data: name them with --data")
+        self.refuse_without_data()
         if self.length is not None and self.length < 1:
             raise console.Mistake(f"--length must be at least 1, got {self.length}")
         return None

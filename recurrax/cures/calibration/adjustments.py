@@ -66,13 +66,12 @@ def _checked(between: Any) -> Range:
 
 def _of_name(name: str, cell: Any, params: Any) -> Adjustment:
     paths = {
-        jax.tree_util.keystr(path, simple=True, separator="."): jnp.asarray(leaf)
+        _written(path): jnp.asarray(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(params)
     }
     floating = [p for p, leaf in paths.items() if jnp.issubdtype(leaf.dtype, jnp.floating)]
     gates = _gates_of(cell, params)
-    wanted = "w_rec" if name == "gain" else name
-    leaves = [path for path in floating if f".{path}".endswith(f".{wanted}")]
+    leaves = _named("w_rec" if name == "gain" else name, floating)
     if name in gates and name != "gain":
         return _of_gate(name, gates[name], params)
     if leaves:
@@ -95,18 +94,23 @@ def _of_name(name: str, cell: Any, params: Any) -> Adjustment:
 
 def scaled(name: str, params: Any, factor: float) -> Any:
     """The params with each leaf of this name times a factor."""
-    paths = [
-        jax.tree_util.keystr(path, simple=True, separator=".")
-        for path, _ in jax.tree_util.tree_leaves_with_path(params)
-    ]
-    chosen = frozenset(path for path in paths if f".{path}".endswith(f".{name}"))
-    return _scaling(chosen)(params, factor)
+    paths = [_written(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    return _scaling(frozenset(_named(name, paths)))(params, factor)
+
+
+def _written(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _named(name: str, paths: list[str]) -> list[str]:
+    """The paths of leaves of a name, wherever they are."""
+    return [path for path in paths if f".{path}".endswith(f".{name}")]
 
 
 def _scaling(leaves: frozenset[str]) -> Callable[[Any, float], Any]:
     def change(params: Any, factor: float) -> Any:
         def one(path: Any, leaf: Any) -> Any:
-            if jax.tree_util.keystr(path, simple=True, separator=".") not in leaves:
+            if _written(path) not in leaves:
                 return leaf
             return _as_before(_wide(leaf) * factor, leaf)
 

@@ -80,7 +80,7 @@ def test_data_of_ones_own(tmp_path, capsys):
         (["--hidden", "0"], "hidden_size"),
         (["--task", "adding", "--data", "digits"], "exclude each other"),
         (["--data", "digits", "--prove"], "nothing of what is to be learnt"),
-        (["--fill", "mean"], "go with --data"),
+        (["--fill", "mean"], "--fill is about the data: name them with --data"),
         (["--seeds", "0"], "seeds"),
         (["--data", "nowhere.npy"], "nowhere.npy"),
     ],
