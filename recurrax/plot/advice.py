@@ -70,7 +70,8 @@ def advice(result: Advice, ax: Axes | None = None, *, field: str = "horizon") ->
     names = [literal(option.candidate.name) for option in result.options]
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.9)
-    if logarithmic:
+    # Over less than a decade a scale of logs has no number to show.
+    if logarithmic and finite.size and most >= 10 * finite.min():
         ax.set_xscale("log")
         ax.xaxis.set_minor_formatter("")
     if field == "horizon":

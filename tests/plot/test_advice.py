@@ -53,6 +53,13 @@ def test_other_fields_reach_as_far_as_their_largest_number(field):
     assert ax.get_xscale() == ("linear" if field == "spread" else "log")
 
 
+def test_numbers_within_a_decade_have_labels():
+    ax = rx.plot.advice(result(option("best"), option("default")), rx.plot.blank_axes())
+    ax.figure.canvas.draw()
+    assert ax.get_xscale() == "linear"
+    assert any(label.get_text() for label in ax.get_xticklabels())
+
+
 def test_a_proof_adds_how_they_learned():
     plain = panels(FOUND).figure
     assert len(plain.axes) == 3
